@@ -1,0 +1,39 @@
+# What a person types here: set-up, demo, proofs. How the set-up works is in scripts/setup.sh.
+
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast soak lint docs clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: ## make .venv from requirements.lock and see that prometheus and bubblewrap are there
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh
+
+demo: setup ## one real incident end to end; pass flags by ARGS="--incident NAME"
+	@$(BIN)/harness demo $(ARGS)
+
+test: lint ## everything that CI runs (at most 30 minutes on 2 cores)
+	$(BIN)/pytest --durations=15 --session-timeout=1500 $(ARGS)
+
+test-fast: lint ## lint, contracts, types and the quick tests (under a minute once types are cached)
+	$(BIN)/pytest --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)
+
+soak: setup ## the long proofs; writes docs/evidence/<date>-<commit>.json
+	$(BIN)/pytest tests/soak --timeout=7200 --durations=0 --evidence=docs/evidence $(ARGS)
+
+lint: setup ## style, banned calls, import contracts, strict types
+	$(BIN)/ruff check
+	$(BIN)/ruff check --config ruff-pure.toml harness/core harness/agent harness/stages
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+docs: setup ## write the generated pages anew (a test compares them)
+	$(BIN)/python docs/generate.py
+
+clean: ## stop the stack, remove .venv and caches; the state in HARNESS_HOME stays
+	-@test ! -x $(BIN)/harness || $(BIN)/harness down
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,101 @@
+"""Declarations on disk (service.yaml, slos/, invariants/) into the models of core. Reads files, changes none.
+
+YAML is read by the core schema of version 1.2: ``no``, ``12:30`` and dates stay the text they are, keys come once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.core.declaration import Declaration
+from harness.core.errors import Invalid
+from harness.core.invariant import Invariant, InvariantFile, parse_invariants
+from harness.core.manifest import Manifest
+from harness.core.slo import Slo, SloFile, Windows, parse_slos
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 core schema; a key that comes twice is refused."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # the way in which PyYAML takes its table
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                line = node.value[number][0].start_mark.line + 1
+                raise yaml.constructor.ConstructorError(None, None, f"line {line}: key {key!r} comes twice")
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", "true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", "[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in ``path``. All of these raise Invalid with ``file: path: reason``, a line a fault."""
+    return Manifest.parse(read_yaml(path), str(path))
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """The manifest in ``text``, such as that of a commit."""
+    return Manifest.parse(parse_yaml(text, where), where)
+
+
+def load_windows(folder: Path) -> dict[str, Windows]:
+    """The tables of windows in ``folder``, by file name without its ending."""
+    return {path.stem: Windows.parse(read_yaml(path), str(path)) for path in _yaml_files(folder)}
+
+
+def load_slos(path: Path, windows: Mapping[str, Windows]) -> tuple[Slo, ...]:
+    """The objectives in a file, or in all files of a folder (not of its subfolders)."""
+    return tuple(slo for file in _yaml_files(path) for slo in parse_slos(read_yaml(file), str(file), windows))
+
+
+def load_invariants(path: Path) -> tuple[Invariant, ...]:
+    """The invariants in a file, or in all files of a folder."""
+    return tuple(each for file in _yaml_files(path) for each in parse_invariants(read_yaml(file), str(file)))
+
+
+def read_yaml(path: Path) -> Any:
+    """The document in a file, as plain values. Raises Invalid when it is not there or is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The one document in ``text``, as plain values. Raises Invalid with the line where it breaks."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise Invalid(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _yaml_files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+
+
+def schemas() -> dict[str, str]:
+    """File name in ``docs/schemas`` → the whole text of a declaration's JSON Schema, so that editors know it."""
+    models: dict[str, type[Declaration]] = {"slo": SloFile, "invariant": InvariantFile, "service": Manifest}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        f"{name}.schema.json": json.dumps({**dialect, **model.model_json_schema(by_alias=True)}, indent=2) + "\n"
+        for name, model in models.items()
+    }

@@ -1,0 +1,1 @@
+"""The loop that turns a ticket into a proposed change. Agents propose; the pipeline disposes."""

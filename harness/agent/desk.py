@@ -1,0 +1,30 @@
+"""What a tool may reach while one attempt works on one ticket: values and ports, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.core.manifest import Manifest
+from harness.journal import Journal
+from harness.ports import Checks, Clock, Metrics, Nodes, Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The agent's desk. ``key`` is the idempotency key of the step under way; ``at`` the commit the work stands at."""
+
+    journal: Journal
+    manifest: Manifest
+    metrics: Metrics
+    nodes: Nodes
+    repository: Repository
+    checks: Checks
+    clock: Clock
+    spec_digest: str
+    key: str
+    at: str
+
+    @property
+    def branch(self) -> str:
+        """The branch of this attempt."""
+        return f"harness/{self.journal.ticket_id}/{self.journal.ticket.life.attempt}"

@@ -1,0 +1,235 @@
+"""The runbook agent: walks a decision tree over what was seen so far and names the next action. Pure; touches nothing.
+
+A runbook is data (``runbooks/*.yaml``). The agent keeps no state: it walks the tree from its start over the recorded
+turns, and the first question without an answer is the next action. So it resumes after a crash wherever it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.core.action import Action, Turn
+from harness.core.bisect import Found, Measure, Measurements, NoDifference, Ratios, Skipped, next_step
+from harness.core.criteria import Condition
+from harness.core.declaration import Declaration
+from harness.core.errors import Broken, Invalid
+
+MISSING = "missing"
+
+
+class When(Declaration):
+    """A test on the answer: ``path`` into its JSON; ``is`` a condition (``<= 10%``), ``missing``, or a literal."""
+
+    path: str
+    is_: str | bool = Field(alias="is")
+
+    def holds(self, answer: Mapping[str, Any]) -> bool:
+        """Whether the answer satisfies the test; a number that is not there satisfies only ``missing``."""
+        value = look_up(answer, self.path)
+        if self.is_ == MISSING:
+            return value is None
+        if isinstance(self.is_, bool) or isinstance(value, (bool, str)):
+            return bool(value == self.is_)
+        if value is None:
+            return False
+        return bool(Condition.parse(self.is_).holds(float(value)))
+
+
+class Branch(Declaration):
+    """Where to go on; without ``when`` always."""
+
+    when: When | None = None
+    go: str
+
+
+class Bisect(Declaration):
+    """Find the first bad of ``commits`` (oldest first, after ``good``) with a declared probe, one commit per turn."""
+
+    probe: str
+    good: str
+    commits: str
+    found: str
+    no_difference: str
+
+
+class Step(Declaration):
+    """One node of the tree: a tool call with branches on its answer, or a bisection. An ending call has no branches."""
+
+    why: str
+    call: str | None = None
+    with_: dict[str, Any] = Field(default={}, alias="with")
+    bisect: Bisect | None = None
+    branches: tuple[Branch, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Step:
+        if (self.call is None) == (self.bisect is None):
+            raise ValueError("a step has either `call` or `bisect`")
+        return self
+
+
+class Matches(Declaration):
+    """The tickets a runbook is for: kind of signal and the ticket's first metric."""
+
+    signal: Literal["slo", "invariant", "anomaly"]
+    metric: str
+
+
+class Runbook(Declaration):
+    """A machine-readable decision tree."""
+
+    runbook: str
+    purpose: str
+    matches: Matches
+    start: str
+    steps: dict[str, Step]
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> Runbook:
+        for name, step in self.steps.items():
+            targets = [branch.go for branch in step.branches]
+            if step.bisect:
+                targets += [step.bisect.found, step.bisect.no_difference]
+            for target in targets:
+                if target not in self.steps:
+                    raise ValueError(f"steps.{name} goes to `{target}`, which is no step; steps: {', '.join(self.steps)}")
+        if self.start not in self.steps:
+            raise ValueError(f"start `{self.start}` is no step")
+        return self
+
+
+def choose(runbooks: Sequence[Runbook], signal: str | None, metric: str) -> Runbook | None:
+    """The runbook for a ticket raised by ``signal`` (``slo:latency``) whose first criterion is on ``metric``."""
+    kind = (signal or "").partition(":")[0]
+    return next((book for book in runbooks if book.matches.signal == kind and book.matches.metric == metric), None)
+
+
+def next_action(
+    book: Runbook, ticket: Mapping[str, Any], turns: Sequence[Turn], probes: Mapping[str, Ratios]
+) -> Action:
+    """The action that the tree asks for after these turns.
+
+    Args:
+        ticket: facts that arguments may refer to as ``$ticket.…``.
+        probes: probe name → the ratios at which a measure tells good from bad (from the manifest).
+
+    Raises:
+        Broken: the turns are not a walk of this tree (another runbook, or it changed under the session).
+        Invalid: the tree refers to something that the answers don't hold.
+    """
+    answers: dict[str, Any] = {"ticket": ticket}
+    ahead = iter(turns)
+    name = book.start
+    while True:
+        step = book.steps[name]
+        if step.bisect is not None:
+            outcome = _bisect(book, name, step.bisect, answers, ahead, probes)
+            if isinstance(outcome, Action):
+                return outcome
+            answers[name], name = outcome
+            continue
+        wanted = Action(tool=str(step.call), arguments=_resolve(step.with_, answers), why=_fill(step.why, answers))
+        turn = next(ahead, None)
+        if turn is None:
+            return wanted
+        _same(book, name, wanted, turn)
+        answers[name] = {**turn.observation.body, "ok": turn.observation.ok}
+        if not step.branches:
+            raise Broken(f"runbook {book.runbook}: step {name} ended the session, yet another action is asked for")
+        name = _branch(book, name, step, answers[name])
+
+
+def _bisect(
+    book: Runbook,
+    name: str,
+    bisect: Bisect,
+    answers: Mapping[str, Any],
+    ahead: Iterator[Turn],
+    probes: Mapping[str, Ratios],
+) -> Action | tuple[dict[str, Any], str]:
+    good = _resolve(bisect.good, answers)
+    commits = [good, *(entry["commit"] for entry in _resolve(bisect.commits, answers))]
+    measured: dict[str, list[Mapping[str, Sequence[float]]] | Skipped] = {}
+    if bisect.probe not in probes:
+        raise Invalid(f"runbook {book.runbook}: steps.{name}.bisect.probe: `{bisect.probe}` is not declared by the service")
+    while True:
+        match next_step(commits, _frozen(measured), probes[bisect.probe]):
+            case Measure(commit=commit):
+                wanted = Action(
+                    tool="measure", arguments={"probe": bisect.probe, "commit": commit}, why="one step of the bisection"
+                )
+                turn = next(ahead, None)
+                if turn is None:
+                    return wanted
+                _same(book, name, wanted, turn)
+                _note(measured, commit, turn)
+            case Found() as found:
+                return {
+                    "commit": found.commit, "measure": found.measure, "good": found.good, "bad": found.bad,
+                    "threshold": found.threshold, "measured": len(measured),
+                }, bisect.found  # fmt: skip
+            case NoDifference(reason=reason):
+                return {"reason": reason, "measured": len(measured)}, bisect.no_difference
+
+
+def _frozen(measured: Mapping[str, list[Mapping[str, Sequence[float]]] | Skipped]) -> Measurements:
+    return {commit: value if isinstance(value, Skipped) else tuple(value) for commit, value in measured.items()}
+
+
+def _note(measured: dict[str, list[Mapping[str, Sequence[float]]] | Skipped], commit: str, turn: Turn) -> None:
+    if not turn.observation.ok:
+        measured[commit] = Skipped(str(turn.observation.body.get("reason", "could not be measured")))
+        return
+    so_far = measured.setdefault(commit, [])
+    if isinstance(so_far, list):
+        so_far.append(turn.observation.body["measures"])
+
+
+def _same(book: Runbook, name: str, wanted: Action, turn: Turn) -> None:
+    if (turn.action.tool, turn.action.arguments) != (wanted.tool, wanted.arguments):
+        raise Broken(
+            f"runbook {book.runbook}: at step {name} the record holds {turn.action.tool}, the tree asks for {wanted.tool}"
+        )
+
+
+def _branch(book: Runbook, name: str, step: Step, answer: Mapping[str, Any]) -> str:
+    for branch in step.branches:
+        if branch.when is None or branch.when.holds(answer):
+            return branch.go
+    raise Invalid(f"runbook {book.runbook}: steps.{name}.branches: none fits the answer; end with one without `when`")
+
+
+def look_up(value: Any, path: str) -> Any:
+    """The value at a dotted path (``changes.0.before``; negative indexes count from the end); None when absent."""
+    for part in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and part.lstrip("-").isdigit():
+            index = int(part)
+            value = value[index] if -len(value) <= index < len(value) else None
+        else:
+            return None
+    return value
+
+
+def _resolve(value: Any, answers: Mapping[str, Any]) -> Any:
+    """``$step.path`` becomes the value found there; text with ``{step.path}`` is filled in."""
+    if isinstance(value, dict):
+        return {key: _resolve(item, answers) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("$"):
+        if (found := look_up(answers, value[1:])) is None:
+            raise Invalid(f"runbook: `{value}` is not in what was seen")
+        return found
+    return _fill(value, answers) if isinstance(value, str) else value
+
+
+def _fill(text: str, answers: Mapping[str, Any]) -> str:
+    pieces = text.split("{")
+    filled = pieces[0]
+    for piece in pieces[1:]:
+        path, _, rest = piece.partition("}")
+        filled += f"{look_up(answers, path)}{rest}"
+    return filled

@@ -1,0 +1,73 @@
+"""Tools that end a session: each records what the agent asks of the pipeline or of people."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.agent.desk import Desk
+from harness.core import events as e
+from harness.core.action import Observation
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubmitChange(_Arguments):
+    """Hand the work over to test → canary → deploy → verify."""
+
+    summary: str
+    predicted_effect: str
+
+
+async def submit_change(arguments: SubmitChange, desk: Desk) -> Observation:
+    """Proposes the branch's commit; not ok when nothing was changed."""
+    attempt = desk.journal.ticket.attempt
+    if desk.at == attempt.base:
+        return Observation(ok=False, body={"reason": "nothing was changed on the branch; change something or end otherwise"})
+    diff = desk.journal.put({"text": desk.repository.diff(attempt.base, desk.at)})
+    summary = desk.journal.put(arguments.model_dump(mode="json"))
+    desk.journal.once(
+        f"{attempt.n}/propose",
+        e.ChangeProposed,
+        lambda: e.ChangeProposed(
+            attempt=attempt.n, kind="code", commit=desk.at, base=attempt.base, branch=desk.branch, diff=diff, summary=summary
+        ),
+        actor=f"agent:{attempt.agent}",
+    )
+    return Observation(ok=True, body={"commit": desk.at})
+
+
+class Why(_Arguments):
+    """A reason, in plain words."""
+
+    why: str
+
+
+async def nothing_to_change(arguments: Why, desk: Desk) -> Observation:
+    """The criteria seem to hold already; they are verified without a change."""
+    attempt = desk.journal.ticket.attempt
+    why = desk.journal.put({"why": arguments.why})
+    desk.journal.once(
+        f"{attempt.n}/nothing", e.NothingToChange, lambda: e.NothingToChange(attempt=attempt.n, why=why),
+        actor=f"agent:{attempt.agent}",
+    )  # fmt: skip
+    return Observation(ok=True, body={})
+
+
+class Question(_Arguments):
+    """A question to a human, in plain words, with what was tried."""
+
+    question: str
+
+
+async def call_for_help(arguments: Question, desk: Desk) -> Observation:
+    """The ticket is escalated with the question."""
+    attempt = desk.journal.ticket.attempt
+    question = desk.journal.put({"question": arguments.question})
+    desk.journal.once(
+        f"{attempt.n}/help", e.HelpRequested,
+        lambda: e.HelpRequested(attempt=attempt.n, exit_status="asked", question=question),
+        actor=f"agent:{attempt.agent}",
+    )  # fmt: skip
+    return Observation(ok=True, body={})

@@ -1,0 +1,130 @@
+"""Where ports meet adapters: the only place. Builds what the processes run on; decides and does nothing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import harness
+from harness.adapters import declarations
+from harness.adapters.checks import SandboxedChecks
+from harness.adapters.clock import SystemClock
+from harness.adapters.envoy.router import EnvoyRouter
+from harness.adapters.envoy.routes import EnvoyRoutes
+from harness.adapters.node.agent import NodeAgent
+from harness.adapters.prometheus import PrometheusMetrics
+from harness.adapters.releases import ReleaseStore
+from harness.adapters.sandbox import Sandbox
+from harness.adapters.stack.components import NODES
+from harness.adapters.temporal import Client, TemporalNodes
+from harness.adapters.worktree import ServiceRepository
+from harness.agent.runbook import Runbook
+from harness.core.invariant import Invariant
+from harness.core.manifest import Manifest
+from harness.core.policy import Profile
+from harness.core.slo import Slo
+from harness.ledger.blobs import Blobs
+from harness.ledger.store import Ledger
+from harness.ports import Checks, Clock, Metrics, Nodes, Repository, Router
+from harness.settings import Settings
+
+CHECKOUT = Path(harness.__file__).resolve().parent.parent
+SERVICE = "ratelimiter"
+PROFILE = "demo"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the harness acts by: declarations of this checkout, and their digest, which every decision names."""
+
+    slos: tuple[Slo, ...]
+    invariants: tuple[Invariant, ...]
+    runbooks: tuple[Runbook, ...]
+    profile: Profile
+    digest: str
+
+
+def read_rules(checkout: Path = CHECKOUT) -> Rules:
+    """Every declaration, checked. Raises Invalid with a line for every fault."""
+    windows = declarations.load_windows(checkout / "slos" / "windows")
+    books = sorted((checkout / "runbooks").glob("*.yaml"))
+    profile = checkout / "policies" / "profiles" / f"{PROFILE}.yaml"
+    files = sorted(path for folder in ("slos", "invariants", "runbooks", "policies") for path in (checkout / folder).rglob("*.yaml"))
+    return Rules(
+        slos=declarations.load_slos(checkout / "slos", windows),
+        invariants=declarations.load_invariants(checkout / "invariants"),
+        runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
+        profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
+        digest=sha256(b"".join(path.read_bytes() for path in files)).hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class Record:
+    """The ledger with its blobs, for whoever reads or appends."""
+
+    ledger: Ledger
+    blobs: Blobs
+    clock: Clock
+
+
+def open_record(settings: Settings) -> Record:
+    """The ledger of these settings; made where there is none."""
+    clock = SystemClock()
+    settings.home.root.mkdir(parents=True, exist_ok=True)
+    return Record(Ledger.open(settings.ledger_url, now=clock.now), Blobs(settings.home.blobs), clock)
+
+
+@dataclass(frozen=True)
+class Harness:
+    """Everything that the worker's activities call stages with."""
+
+    record: Record
+    rules: Rules
+    agent: str
+    metrics: Metrics
+    nodes: Nodes
+    router: Router
+    repository: Repository
+    checks: Checks
+
+    def manifest(self) -> Manifest:
+        """The service's manifest, as of main."""
+        return self.repository.manifest(self.repository.main())
+
+
+def build_harness(settings: Settings, client: Client) -> Harness:
+    """The ports of the worker process. Raises Retryable when the stack was never started here."""
+    home, addresses = settings.home, settings.addresses
+    record = open_record(settings)
+    bare = home.repos / f"{SERVICE}.git"
+    repository = ServiceRepository(bare, home.worktrees)
+    sandbox = Sandbox(home=home, clock=record.clock)
+    return Harness(
+        record=record,
+        rules=read_rules(),
+        agent=settings.harness_agent,
+        metrics=PrometheusMetrics(settings.prometheus_url),
+        nodes=TemporalNodes(client, NODES),
+        router=EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin"))),
+        repository=repository,
+        checks=SandboxedChecks(
+            sandbox=sandbox, releases=ReleaseStore(home=home, repository=bare), repository=repository,
+            scratch=home.worktrees,
+        ),
+    )  # fmt: skip
+
+
+def build_node(settings: Settings, name: str) -> NodeAgent:
+    """A node's agent: it has no ledger."""
+    home, addresses = settings.home, settings.addresses
+    clock = SystemClock()
+    return NodeAgent(
+        name,
+        home=home,
+        releases=ReleaseStore(home=home, repository=home.repos / f"{SERVICE}.git"),
+        sandbox=Sandbox(home=home, clock=clock),
+        routes=EnvoyRoutes(home.envoy, addresses.url("envoy_admin")),
+        clock=clock,
+    )

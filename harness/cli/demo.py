@@ -1,0 +1,264 @@
+"""`harness demo`: one real incident from fault to verified fix, told as it happens. Starts the stack; installs nothing
+itself: the fault and the oracle are programs of their own (``scenarios/``), which the harness never imports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from harness.adapters.declarations import read_yaml
+from harness.adapters.prometheus import PrometheusMetrics
+from harness.adapters.stack.bring_down import bring_down
+from harness.adapters.stack.components import NODES
+from harness.adapters.worktree import ServiceRepository
+from harness.bootstrap import CHECKOUT, SERVICE, Record, Rules, open_record, read_rules
+from harness.cli.demo_report import incident_report, quiet_report
+from harness.cli.render import AsJson, number, print_json
+from harness.cli.stack import start_stack
+from harness.cli.story import line
+from harness.core import events as e
+from harness.core.errors import Broken, Invalid, Retryable
+from harness.core.ids import WATCH_STREAM, service_stream
+from harness.core.lifecycle import ENDS, State
+from harness.core.manifest import Manifest
+from harness.journal import Journal, decode
+from harness.measure import Window, measure
+from harness.settings import Settings
+
+WARM_UP_LIMIT_S = 120
+INCIDENT_LIMIT_S = 300
+POLL_S = 0.2
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the demo plays in."""
+
+    settings: Settings
+    record: Record
+    rules: Rules
+    manifest: Manifest
+    say: Say
+    base: str
+    """The commit that the service shipped with: every series starts from its tree."""
+
+
+def demo(
+    incident: Annotated[str, typer.Option(help="A name of scenarios/, or a file.")] = "latency-regression",
+    agent: Annotated[Literal["runbook"], typer.Option(help="Who works the ticket.")] = "runbook",
+    seed: Annotated[int | None, typer.Option(help="Draws where the fault lies; random when left out.")] = None,
+    headless: Annotated[bool, typer.Option(help="No colour and no time on the lines: for logs.")] = False,
+    keep: Annotated[bool, typer.Option(help="Leave the stack running.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play one incident live: fault → ticket → change → test → canary → deploy → verify → trajectory.
+
+    Exit 0 when the incident ends as its file expects, on samples that reach the profile's minimum.
+    """
+    path = find_incident(incident)
+    scenario = read_yaml(path)
+    settings = Settings.load()
+    assert agent == settings.harness_agent, "the worker runs the same agent"
+    say = teller(headless=headless, to_stderr=as_json)
+    say(f"incident {scenario['id']}: {scenario['story']}")
+    start_stack(settings, to_stderr=as_json)
+    try:
+        report = asyncio.run(_play(settings, scenario, path, secrets.randbelow(2**31) if seed is None else seed, say))
+    finally:
+        if not keep:
+            bring_down(settings.home, say=say)
+    if as_json:
+        print_json(report.document)
+    raise typer.Exit(0 if report.as_expected else 1)
+
+
+def find_incident(name: str) -> Path:
+    """The file of an incident, by name or path; raises Invalid with the names there are."""
+    known = {path.stem: path for path in sorted((CHECKOUT / "scenarios").glob("*.yaml"))}
+    path = known.get(name) or Path(name)
+    if not path.is_file():
+        raise Invalid(f"--incident {name}: neither a file nor one of: {', '.join(known)}")
+    return path
+
+
+def teller(*, headless: bool, to_stderr: bool) -> Say:
+    """Says a line with the seconds since the start; stderr when stdout is for JSON."""
+    from rich.console import Console  # only people need it
+
+    started = time.monotonic()
+    console = Console(stderr=to_stderr, highlight=not headless, no_color=headless, soft_wrap=True)
+
+    def say(text: str) -> None:
+        stamp = "" if headless else f"[dim]{time.monotonic() - started:6.1f} s[/]  "
+        console.print(stamp, end="")
+        console.print(text, markup=False)
+
+    return say
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The demo's JSON document, and whether the incident ended as its file expects."""
+
+    document: dict[str, Any]
+    as_expected: bool
+
+
+async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: int, say: Say) -> Report:
+    repository = ServiceRepository(settings.home.repos / f"{SERVICE}.git", settings.home.worktrees)
+    record, rules = open_record(settings), read_rules()
+    base = repository.shipped()
+    scene = Scene(settings, record, rules, repository.manifest(base), say, base)
+    await _healthy(scene)
+    position = record.ledger.head().position
+    if scenario["fault"] is None:
+        return await _play_quiet(scene, scenario)
+    say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
+    installed = await _driver(scene, path, seed)
+    began_at = datetime.fromisoformat(installed["installed_at"])
+    ticket_id = await _follow(scene, position)
+    journal = Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
+    oracle = await _oracle(scene, scenario["oracle"])
+    document = incident_report(scenario["id"], journal, began_at, rules.profile, scene.manifest)
+    _tell_the_end(scene, document, oracle)
+    enough = document["verify"]["samples"] >= rules.profile.verify.min_samples
+    expected = document["outcome"] == scenario["expects"]["outcome"]
+    return Report({**document, "seed": seed, "oracle": oracle}, expected and enough and oracle["healthy"])
+
+
+async def _healthy(scene: Scene) -> None:
+    """Wait until there is as much healthy traffic on record as a baseline needs, and every node was seen once."""
+    admission = scene.rules.profile.admission
+    longest = max(max(slo.windows_s) for slo in scene.rules.slos)
+    needed_s = admission.baseline_s + admission.gap_s + longest + 6
+    scene.say(f"stack is up; waiting for {needed_s:g} s of healthy traffic, from which baselines are taken")
+    metrics = PrometheusMetrics(scene.settings.prometheus_url)
+    deadline = time.monotonic() + WARM_UP_LIMIT_S
+    reason = "no traffic yet"
+    while time.monotonic() < deadline:
+        reason = await _not_healthy(scene, metrics, needed_s)
+        if not reason:
+            return
+        await asyncio.sleep(POLL_S)
+    raise Retryable(f"the service is not healthy after {WARM_UP_LIMIT_S} s: {reason}; logs: {scene.settings.home.logs}")
+
+
+async def _not_healthy(scene: Scene, metrics: PrometheusMetrics, needed_s: float) -> str:
+    window = Window.before(datetime.now(UTC), needed_s)
+    for slo in scene.rules.slos:
+        for name in slo.metrics:
+            measured = await measure(metrics, scene.manifest, name, window)
+            if measured.value is None:
+                return f"{name} is not measured over {needed_s:g} s yet"
+            if measured.value >= slo.error_budget:
+                return f"{name} is {number(measured.value, '%')}"
+    observed = {row.data["node"] for row in scene.record.ledger.read_stream(service_stream(scene.manifest.name))}
+    return "" if observed >= set(NODES) else "not every node was seen yet"
+
+
+async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
+    settings = scene.settings
+    return await _program(
+        "scenarios.driver", "--incident", str(path), "--seed", str(seed), "--base", scene.base,
+        "--repository", str(settings.home.repos / f"{SERVICE}.git"), "--temporal", settings.temporal_address,
+        "--namespace", settings.temporal_namespace, "--nodes", *NODES,
+    )  # fmt: skip
+
+
+async def _oracle(scene: Scene, oracle: dict[str, Any]) -> dict[str, Any]:
+    """The oracle's own client and counts, through Envoy; whether the service is healthy by them."""
+    url = scene.settings.addresses.url("envoy_in")
+    words = ["--url", url, "--requests", str(oracle["requests"]), "--rate", "100", "--slow-ms", str(oracle["slow_ms"])]
+    reading = await _program("scenarios.oracle", *words)
+    return {**reading, "healthy": reading["slow_share"] < oracle["healthy_slow_share_below"] and not reading["errors"]}
+
+
+async def _program(module: str, *words: str) -> dict[str, Any]:
+    """Run a program of its own and read the JSON line that it ends with."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=CHECKOUT
+    )
+    stdout, stderr = await process.communicate()
+    lines = stdout.decode().strip().splitlines()
+    if not lines:
+        raise Broken(f"{module} ended with {process.returncode}: {stderr.decode().strip()[-800:]}")
+    document: dict[str, Any] = json.loads(lines[-1])
+    return document
+
+
+async def _follow(scene: Scene, position: int) -> str:
+    """Tell every event from here on until the first ticket has ended; its id."""
+    ledger = scene.record.ledger
+    ticket_id = ""
+    deadline = time.monotonic() + INCIDENT_LIMIT_S
+    while time.monotonic() < deadline:
+        for row in ledger.read_all(after_position=position):
+            position = row.position
+            event = decode(row)
+            if isinstance(event, e.TicketFiled) and not ticket_id:
+                ticket_id = event.ticket_id
+            if text := line(event, scene.record.blobs):
+                scene.say(text)
+        if ticket_id:
+            state = _state(scene, ticket_id)
+            if state in ENDS or state is State.ESCALATED:
+                return ticket_id
+        await asyncio.to_thread(ledger.wait_past, position, timeout_s=1.0)
+    raise Retryable(
+        f"{'ticket ' + ticket_id if ticket_id else 'no ticket'} after {INCIDENT_LIMIT_S} s; "
+        f"`harness ticket list` and {scene.settings.home.log('worker')} tell more"
+    )
+
+
+def _state(scene: Scene, ticket_id: str) -> State:
+    record = scene.record
+    return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock).state
+
+
+async def _play_quiet(scene: Scene, scenario: dict[str, Any]) -> Report:
+    """Watch a whole heartbeat without a fault: it counts what the watch saw in a minute."""
+    ledger = scene.record.ledger
+    beats = len(ledger.read_stream(WATCH_STREAM))
+    scene.say("no fault is installed; two heartbeats of the watch bound the quiet minute")
+    deadline = time.monotonic() + INCIDENT_LIMIT_S
+    while len(ledger.read_stream(WATCH_STREAM)) < beats + 2:
+        if time.monotonic() > deadline:
+            raise Retryable(f"the watch is silent; {scene.settings.home.log('worker')} tells why")
+        await asyncio.sleep(POLL_S)
+    beat = decode(ledger.read_stream(WATCH_STREAM)[-1])
+    assert isinstance(beat, e.WatchBeat)
+    oracle = await _oracle(scene, scenario["oracle"])
+    tickets = [stream for stream in ledger.streams("ticket-") if ledger.read_stream(stream)[0].occurred_at >= beat.since]
+    document = quiet_report(scenario["id"], beat, [stream.removeprefix("ticket-") for stream in tickets], scene.rules)
+    scene.say(f"{document['requests']} requests; ticks by state: {json.dumps(beat.states)}; tickets: {tickets or 'none'}")
+    expected = document["outcome"] == scenario["expects"]["outcome"] and document["enough"] and oracle["healthy"]
+    return Report({**document, "oracle": oracle}, expected)
+
+
+def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]) -> None:
+    say = scene.say
+    say(f"{document['ticket']} is {document['outcome']} after {document['fault_to_verified_s'] or 0:.1f} s from the fault")
+    for phase in document["phases"]:
+        say(f"  {phase['name']:<7} {phase['seconds']:5.1f} s, of which {phase['waiting_s']:5.1f} s waiting for evidence")
+    for one in document["criteria"]:
+        unit = "%" if "%" in one["condition"] else ""
+        before, after = number(one["before"], unit), number(one["after"], unit)
+        say(f"  {one['metric']:<20} {one['condition']:<8} before {before}, sick {number(one['sick'], unit)}, now {after}")
+    for one in document["shown"]:
+        say(f"  {one['metric']:<20} shown    sick {number(one['sick'], one['unit'])}, now {number(one['after'], one['unit'])}")
+    say(f"oracle, by its own client: slow {number(oracle['slow_share'], '%')}, p99 {oracle['p99_ms']:.1f} ms")
+    home = scene.settings.home.root
+    say(f"look on: harness ticket explain {document['ticket']} · harness trajectory show {document['ticket']} · "
+        f"harness ledger verify · git -C {home}/repos/{SERVICE}.git log main   (HARNESS_HOME={home})")  # fmt: skip

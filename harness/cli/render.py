@@ -1,0 +1,35 @@
+"""How values are shown: JSON documents for machines, safe text for people. Prints; reads nothing."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def print_json(document: Any) -> None:
+    """One strict JSON document on stdout; an unknown number is null."""
+    print(json.dumps(document, allow_nan=False, default=str))
+
+
+def safe(text: str) -> str:
+    """Text from the world without what a terminal would obey: control characters are shown, not done."""
+    return "".join(
+        char if char in "\n\t" or not unicodedata.category(char).startswith("C") else f"\\x{ord(char):02x}"
+        for char in text
+    )
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A measurement for people: shares as per cent, None as «not measured»."""
+    if value is None:
+        return "not measured"
+    if unit == "%":
+        return f"{value * 100:.3g} %"
+    if unit == "s":
+        return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+    return f"{value:.4g}{' ' if unit else ''}{unit}"

@@ -1,0 +1,147 @@
+"""Tells what an event means in a line for people, with the evidence it rests on. Reads blobs; decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.cli.render import number, safe
+from harness.core import events as e
+from harness.ports import Blobs
+
+
+def line(event: e.Event, blobs: Blobs) -> str | None:
+    """The line of this event; None for one that people need not see one by one."""
+    match event:
+        case e.SignalStarted():
+            evidence = blobs.get_json(event.evidence)
+            return f"{event.kind} {event.name} of {event.service} fires: {safe(str(evidence.get('reason')))}"
+        case e.TicketFiled():
+            spec = blobs.get_json(event.spec)["ticket"]
+            again = f", again after {event.recurrence_of}" if event.recurrence_of else ""
+            return f"ticket {event.ticket_id} ({event.type}, {event.priority}){again}: {safe(spec['objective']['description'])}"
+        case e.TicketAdmitted():
+            return "admitted with criteria " + "; ".join(
+                f"{one.metric} {one.condition} ({one.duration}; before: {_measured(one.baseline)})" for one in event.criteria
+            )
+        case e.TicketRejected():
+            return "rejected: " + "; ".join(map(safe, event.reasons))
+        case e.AttemptStarted():
+            return f"attempt {event.attempt}: agent {event.agent} follows runbook {event.runbook} from {event.base[:10]}"
+        case e.ActionTaken():
+            call = blobs.get_json(event.call)
+            return f"  {event.step:>2} {event.tool}({_arguments(call['arguments'])}): {safe(call['why'])}"
+        case e.ObservationRecorded():
+            return f"     → {_observation(event, blobs.get_json(event.body))}"
+    return _delivery(event, blobs)
+
+
+def _delivery(event: e.Event, blobs: Blobs) -> str | None:
+    match event:
+        case e.ChangeProposed():
+            summary = blobs.get_json(event.summary)
+            return f"change {event.commit[:10]} proposed: {safe(summary['summary'])} Expected: {safe(summary['predicted_effect'])}"
+        case e.NothingToChange():
+            return f"nothing to change: {safe(blobs.get_json(event.why)['why'])}"
+        case e.HelpRequested():
+            return f"a human is called ({event.exit_status}): {safe(blobs.get_json(event.question)['question'])}"
+        case e.DeliveryQueued():
+            return f"queued: {event.holder} is delivering to the same service"
+        case e.LockAcquired():
+            return f"delivery lock of {event.service} taken, token {event.token}"
+        case e.ChecksPassed() | e.ChecksFailed():
+            return _checks(event)
+        case e.CanaryStarted():
+            return f"canary {event.canary[:10]} and fresh baseline {event.baseline[:10]} stand on {event.node}"
+        case e.CanaryStepped():
+            return f"canary step {event.step}: {number(event.share, '%')} of the keys to each arm (Envoy {event.version})"
+        case e.CanaryLooked():
+            return f"  look {event.look}: {'; '.join(map(_arm_count, event.counts))} → {event.decision}"
+        case e.CanaryPassed() | e.CanaryFailed():
+            return _canary(event)
+        case e.MainMoved():
+            return f"main {event.before[:10]} → {event.after[:10]}"
+        case e.NodeSwapped():
+            return f"{event.node} serves {event.after[:10]}" if event.ok else f"{event.node} failed: {safe(event.reason)}"
+        case e.ReleaseDeployed():
+            return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}"
+        case e.DeployFailed() | e.RollbackFailed():
+            return f"{type(event).__name__}: {safe(event.reason)}"
+        case e.RolledBack():
+            return f"rolled back to {event.commit[:10]}: {safe(event.reason)}"
+        case e.CriteriaMet() | e.CriteriaNotMet():
+            return _verified(event)
+        case e.LockReleased():
+            return "delivery lock given back"
+        case e.ReleaseObserved() if event.before is not None:
+            return f"{event.node} was seen to serve {event.after[:10]} instead of {event.before[:10]}, by {event.actor}"
+        case e.SignalEnded():
+            return "the signal has ended"
+    return None
+
+
+def _checks(event: e.ChecksPassed | e.ChecksFailed) -> str:
+    ran = "; ".join(
+        f"{one.name} {'passed' if one.passed else 'failed'} in {one.seconds:.1f} s"
+        + (f", {one.tests_passed} tests" if one.tests_passed is not None else "")
+        for one in event.outcomes
+    )
+    if isinstance(event, e.ChecksPassed):
+        return f"TEST passed: {ran} (tree {event.tree[:10]})"
+    return f"TEST failed: {safe(event.reason)} ({ran or 'nothing ran'})"
+
+
+def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
+    verdicts = "; ".join(
+        f"{one.metric} {one.role} {one.verdict}"
+        + (f" (p {one.p_value:.2g})" if one.p_value is not None else "")
+        + (f", sees {number(one.smallest_harm, '%')} with 80 %" if one.smallest_harm is not None else "")
+        for one in event.verdicts
+    )
+    sizes = f"{event.per_arm} requests and {event.keys} keys an arm, {event.looks} looks, alpha {event.alpha:g}"
+    if isinstance(event, e.CanaryPassed):
+        return f"CANARY passed: {sizes}: {verdicts}"
+    return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); traffic is back on stable"
+
+
+def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
+    criteria = "; ".join(
+        f"{one.metric} {number(one.measured.value, _unit(one.condition))} ({one.condition})" for one in event.criteria
+    )
+    window = f"{event.samples} requests in {event.window_s:g} s"
+    if isinstance(event, e.CriteriaMet):
+        return f"VERIFY passed: {criteria}; {window}"
+    return f"VERIFY failed: {safe(event.reason)}; {criteria}; {window}"
+
+
+def _unit(condition: str) -> str:
+    return "%" if "%" in condition else ""
+
+
+def _measured(measurement: e.Measurement | None) -> str:
+    return number(measurement.value if measurement else None)
+
+
+def _arm_count(count: e.ArmCount) -> str:
+    return f"{count.metric} {count.canary_bad}/{count.canary_total} v {count.baseline_bad}/{count.baseline_total}"
+
+
+def _arguments(arguments: dict[str, Any]) -> str:
+    return safe(", ".join(f"{key}={_short(value)}" for key, value in arguments.items()))
+
+
+def _short(value: Any, length: int = 44) -> str:
+    text = str(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
+    if not event.ok:
+        return f"could not: {safe(_short(body.get('reason', body), 160))}"
+    if event.tool == "measure":
+        return ", ".join(f"{name} min {min(values):.3g}" for name, values in body["measures"].items())
+    if event.tool in ("git_diff", "revert_commit"):
+        lines = str(body.get("diff", "")).splitlines()
+        added = sum(each.startswith("+") and not each.startswith("+++") for each in lines)
+        removed = sum(each.startswith("-") and not each.startswith("---") for each in lines)
+        return f"{added} lines added, {removed} removed"
+    return safe(_short({key: value for key, value in body.items() if key not in ("query", "nodes")}, 160))

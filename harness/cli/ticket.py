@@ -1,0 +1,156 @@
+"""`harness ticket …`: what tickets there are and why each decision was made, from the ledger alone. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from harness.bootstrap import Record, open_record
+from harness.cli.render import AsJson, number, print_json, safe
+from harness.cli.story import line
+from harness.core import events as e
+from harness.core.ids import cause_stream, signal_stream, ticket_stream
+from harness.core.ticket import Attempt, Ticket, fold
+from harness.journal import Journal, decode
+from harness.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Tickets: all work enters as one.")
+Id = Annotated[str, typer.Argument(metavar="ID", help="The ticket's id, such as INF-1.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List all tickets, newest first."""
+    record = open_record(Settings.load())
+    rows = [_row(record, ticket) for ticket in _tickets(record)]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}")
+    if not rows:
+        print("no tickets; `harness demo` makes one")
+
+
+@app.command()
+def show(ticket_id: Id, as_json: AsJson = False) -> None:
+    """Show one ticket: objective, criteria with before and after, attempts."""
+    record = open_record(Settings.load())
+    document = ticket_document(record, ticket_id)
+    if as_json:
+        print_json(document)
+        return
+    print(f"{document['id']} {document['type']} {document['priority']} {document['state']}: {document['objective']}")
+    for one in document["acceptance_criteria"]:
+        word = {True: "met", False: "not met", None: "not measured"}[one["met"]]
+        unit = "%" if "%" in one["condition"] else ""
+        before, after = number(one["baseline"], unit), number(one["value"], unit)
+        print(f"  {one['metric']} {one['condition']} {one['duration']}: {word} (before {before}, now {after})")
+    for attempt in document["attempts"]:
+        stages = ", ".join(
+            f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
+        )
+        print(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+    print(f"why: harness ticket explain {document['id']} · steps: harness trajectory show {document['id']}")
+
+
+@app.command()
+def explain(ticket_id: Id, as_json: AsJson = False) -> None:
+    """Tell why each decision was made, with its evidence: every event of the ticket in order."""
+    record = open_record(Settings.load())
+    journal = _journal(record, ticket_id)
+    decisions: list[dict[str, Any]] = []
+    streams = [ticket_stream(journal.ticket_id)]
+    if journal.ticket.filed.fingerprint:
+        streams.insert(0, signal_stream(journal.ticket.filed.fingerprint))
+    rows = sorted((row for stream in streams for row in record.ledger.read_stream(stream)), key=lambda row: row.position)
+    for row in (row for row in rows if row.correlation_id == journal.ticket_id):
+        event = decode(row)
+        if text := line(event, record.blobs):
+            decisions.append(
+                {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
+                 "why": text, "data": row.data, "hash": row.hash}
+            )  # fmt: skip
+    if as_json:
+        print_json({"ticket": journal.ticket_id, "decisions": decisions})
+        return
+    for one in decisions:
+        print(f"#{one['position']:<5} {one['at'][11:23]} {one['actor']:<14} {one['why']}")
+
+
+def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
+    """The contract's JSON of one ticket."""
+    journal = _journal(record, ticket_id)
+    ticket, spec = journal.ticket, journal.spec()
+    return {
+        "id": ticket.id, "type": ticket.filed.type, "service": ticket.filed.service, "state": str(ticket.state),
+        "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": safe(spec.objective.description),
+        "acceptance_criteria": _criteria(ticket, spec.acceptance_criteria), "constraints": [],
+        "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
+        # No model was called, so nothing was spent; None is kept for what is not metered.
+        "cost": {"usd": 0.0, "tokens_in": 0, "tokens_out": 0, "gpu_s": None},
+        "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
+    }  # fmt: skip
+
+
+def _journal(record: Record, ticket_id: str) -> Journal:
+    return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
+
+
+def _tickets(record: Record) -> list[Ticket]:
+    tickets = []
+    for stream in record.ledger.streams(ticket_stream("")):
+        rows = record.ledger.read_stream(stream)
+        ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
+        assert ticket is not None
+        tickets.append(ticket)
+    return sorted(tickets, key=lambda ticket: ticket.filed_at, reverse=True)
+
+
+def _row(record: Record, ticket: Ticket) -> dict[str, Any]:
+    title = record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]
+    return {
+        "id": ticket.id, "state": str(ticket.state), "type": ticket.filed.type, "service": ticket.filed.service,
+        "priority": ticket.filed.priority, "title": safe(title), "fingerprint": ticket.filed.fingerprint,
+        "opened_at": ticket.filed_at.isoformat(), "closed_at": ticket.closed_at.isoformat() if ticket.closed_at else None,
+    }  # fmt: skip
+
+
+def _criteria(ticket: Ticket, written: Any) -> list[dict[str, Any]]:
+    """Baselines from admission, values from the last verification; None where nothing was measured."""
+    frozen = {one.metric: one for one in ticket.admitted.criteria} if ticket.admitted else {}
+    verification = next((a.verification for a in reversed(ticket.attempts) if a.verification), None)
+    judged = {one.metric: one for one in verification.criteria} if verification else {}
+    return [
+        {
+            "metric": one.metric, "condition": one.condition, "duration": one.duration,
+            "baseline": b.value if one.metric in frozen and (b := frozen[one.metric].baseline) else None,
+            "value": judged[one.metric].measured.value if one.metric in judged else None,
+            "met": judged[one.metric].met if one.metric in judged else None,
+        }
+        for one in written
+    ]  # fmt: skip
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    def word(event: e.Event | None) -> str | None:
+        return None if event is None else type(event).__name__
+
+    exit_status = attempt.help.exit_status if attempt.help else "submitted" if attempt.change else None
+    return {
+        "n": attempt.n, "agent": attempt.agent, "exit_status": exit_status,
+        "change": attempt.change.commit if attempt.change else None, "checks": word(attempt.checks),
+        "canary": word(attempt.canary), "deploy": word(attempt.deploy), "verification": word(attempt.verification),
+    }  # fmt: skip
+
+
+def _signals(record: Record, ticket: Ticket) -> list[dict[str, Any]]:
+    cause = ticket.filed.fingerprint
+    if cause is None:
+        return []
+    firings = [row for row in record.ledger.read_stream(cause_stream(cause)) if row.data["ticket_id"] == ticket.id]
+    count = sum(row.type in (e.CauseOpened.__name__, e.SignalAttached.__name__) for row in firings)
+    return [
+        {"fingerprint": cause, "kind": ticket.filed.source, "first_seen": ticket.filed_at.isoformat(), "count": count}
+    ]

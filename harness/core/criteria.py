@@ -1,0 +1,298 @@
+"""What has to hold, and for how long: a small grammar that reads as it is written. Pure, touches nothing.
+
+Conditions: ``< 500ms``, ``== 0``, ``between 1 and 3``, ``no regression``, ``no regression > 5%``,
+``at least 10% better``, ``within 5% of baseline``. Durations: ``1h``, ``1h sustained``, ``for 10m``.
+Values are in the base unit of the metric's dimension (a share is 0..1), as ``units`` defines it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from harness.core import units
+from harness.core.errors import Invalid
+from harness.core.units import Quantity
+
+Direction = Literal["lower", "higher", "either"]
+"""Which way is better for a metric; ``either``: a change in any direction is as bad."""
+
+DEFAULT_MARGIN = 0.05
+"""``no regression`` without a figure: worse than the baseline by more than this part of it."""
+
+_OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
+_COMPARE = re.compile(r"(<=|>=|==|<|>)\s*(\S.*)")
+_BETWEEN = re.compile(r"between\s+(\S.*?)\s+and\s+(\S.*)")
+_NO_REGRESSION = re.compile(r"no regression(?:\s*>\s*(\S.*))?")
+_BETTER = re.compile(r"at least\s+(\S.*?)\s+better")
+_WITHIN = re.compile(r"within\s+(\S.*?)\s+of baseline")
+_FORMS = (
+    "`< 500ms` (also <= > >= ==), `between 1 and 3`, `no regression`, `no regression > 5%`, "
+    "`at least 10% better`, `within 5% of baseline`"
+)
+
+
+class Condition(ABC):
+    """A condition on one metric; ``text`` parses back to an equal condition."""
+
+    needs_baseline = False
+
+    @staticmethod
+    def parse(text: str) -> Condition:
+        """The condition that ``text`` says; raises Invalid with what can be written."""
+        text = " ".join(text.split())
+        if match := _COMPARE.fullmatch(text):
+            return Compare(match[1], Quantity.parse(match[2]))
+        if match := _BETWEEN.fullmatch(text):
+            return Between(Quantity.parse(match[1]), Quantity.parse(match[2]))
+        if match := _NO_REGRESSION.fullmatch(text):
+            return NoRegression(None if match[1] is None else Quantity.parse(match[1]))
+        if match := _BETTER.fullmatch(text):
+            return Better(Quantity.parse(match[1]))
+        if match := _WITHIN.fullmatch(text):
+            return Within(Quantity.parse(match[1]))
+        raise Invalid(f"condition {text!r} is not understood; write one of {_FORMS}")
+
+    def holds(self, value: float | None, baseline: float | None = None, direction: Direction = "either") -> bool | None:
+        """Whether ``value`` satisfies it; None, which is never met, when it or a baseline it needs is unmeasured."""
+        if not _measured(value) or (self.needs_baseline and not _measured(baseline)):
+            return None
+        assert value is not None
+        return self._holds(value, baseline if baseline is not None else math.nan, direction)
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """As it is written."""
+
+    @abstractmethod
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        """Raise Invalid unless it can be asked of a metric with this unit and direction."""
+
+    @abstractmethod
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool | None: ...
+
+
+@dataclass(frozen=True)
+class Compare(Condition):
+    """``< 500ms``"""
+
+    op: str
+    limit: Quantity
+
+    @property
+    def text(self) -> str:
+        return f"{self.op} {self.limit.text}"
+
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        self.limit.check_fits(unit)
+
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool:
+        return bool(_OPERATORS[self.op](value, self.limit.base))
+
+
+@dataclass(frozen=True)
+class Between(Condition):
+    """``between 1 and 3``, both ends included"""
+
+    low: Quantity
+    high: Quantity
+
+    def __post_init__(self) -> None:
+        if self.low.dimension != self.high.dimension:
+            raise Invalid(f"{self.text!r}: the ends differ in unit; write the unit at both")
+        if self.low.base > self.high.base:
+            raise Invalid(f"{self.text!r} is empty; write the smaller end first")
+
+    @property
+    def text(self) -> str:
+        return f"between {self.low.text} and {self.high.text}"
+
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        self.low.check_fits(unit)
+        self.high.check_fits(unit)
+
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool:
+        return self.low.base <= value <= self.high.base
+
+
+@dataclass(frozen=True)
+class NoRegression(Condition):
+    """``no regression > 5%``: not worse than the baseline by more than this part of it"""
+
+    margin: Quantity | None
+    needs_baseline = True
+
+    def __post_init__(self) -> None:
+        if self.margin is not None:
+            _check_margin(self.margin, self.text)
+
+    @property
+    def text(self) -> str:
+        return "no regression" if self.margin is None else f"no regression > {self.margin.text}"
+
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        """Fits every metric."""
+
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool:
+        room = abs(baseline) * (DEFAULT_MARGIN if self.margin is None else self.margin.base)
+        too_high = direction != "higher" and value > baseline + room
+        too_low = direction != "lower" and value < baseline - room
+        return not (too_high or too_low)
+
+
+@dataclass(frozen=True)
+class Better(Condition):
+    """``at least 10% better``: than the baseline, by this part of it"""
+
+    by: Quantity
+    needs_baseline = True
+
+    def __post_init__(self) -> None:
+        _check_margin(self.by, self.text)
+
+    @property
+    def text(self) -> str:
+        return f"at least {self.by.text} better"
+
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        if direction == "either":
+            raise Invalid(f"{self.text!r}: the metric has no better direction; ask `within 5% of baseline` of it")
+        if direction == "lower" and self.by.base > 1:
+            raise Invalid(f"{self.text!r} can never hold where lower is better; allowed up to 100%")
+
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool | None:
+        if direction == "either":
+            return None
+        room = abs(baseline) * self.by.base
+        if direction == "lower":
+            return value < baseline and value <= baseline - room
+        return value > baseline and value >= baseline + room
+
+
+@dataclass(frozen=True)
+class Within(Condition):
+    """``within 5% of baseline``"""
+
+    margin: Quantity
+    needs_baseline = True
+
+    def __post_init__(self) -> None:
+        _check_margin(self.margin, self.text)
+
+    @property
+    def text(self) -> str:
+        return f"within {self.margin.text} of baseline"
+
+    def check_fits(self, unit: str, direction: Direction) -> None:
+        """Fits every metric."""
+
+    def _holds(self, value: float, baseline: float, direction: Direction) -> bool:
+        return abs(value - baseline) <= abs(baseline) * self.margin.base
+
+
+@dataclass(frozen=True)
+class Duration:
+    """``1h``, ``1h sustained`` and ``for 10m`` ask the same; the form is kept so that it reads as it was written."""
+
+    length: Quantity
+    form: Literal["plain", "sustained", "for"] = "plain"
+
+    def __post_init__(self) -> None:
+        units.seconds(self.length.text)
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Raises Invalid with what can be written."""
+        words = text.split()
+        if words[:1] == ["for"]:
+            return cls(Quantity.parse(" ".join(words[1:])), "for")
+        if words[-1:] == ["sustained"]:
+            return cls(Quantity.parse(" ".join(words[:-1])), "sustained")
+        return cls(Quantity.parse(" ".join(words)))
+
+    @property
+    def seconds(self) -> float:
+        return self.length.base
+
+    @property
+    def text(self) -> str:
+        return {"plain": "{}", "sustained": "{} sustained", "for": "for {}"}[self.form].format(self.length.text)
+
+
+@dataclass(frozen=True)
+class CriterionSpec:
+    """A criterion as understood. ``duration`` None: one evaluation window of the metric."""
+
+    metric: str
+    condition: Condition
+    duration: Duration | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.metric):
+            raise Invalid(f"metric {self.metric!r} is not a name; write it like `latency_p99`")
+
+    @classmethod
+    def parse(cls, *, metric: str, condition: str, duration: str | None = None) -> CriterionSpec:
+        """From the three fields of a ticket file; raises Invalid naming the field."""
+        try:
+            understood = Condition.parse(condition)
+        except Invalid as error:
+            raise Invalid(f"condition: {error}") from None
+        try:
+            length = None if duration is None else Duration.parse(duration)
+        except Invalid as error:
+            raise Invalid(f"duration: {error}") from None
+        return cls(metric, understood, length)
+
+    @classmethod
+    def parse_text(cls, text: str) -> CriterionSpec:
+        """From one line: ``cold_start_p99 < 500ms for 1h``."""
+        metric, _, rest = text.strip().partition(" ")
+        match = re.fullmatch(r"(.*?)\s+(for\s+\S.*|[0-9.]+\s*[a-z]+\s+sustained)", rest)
+        if match:
+            return cls.parse(metric=metric, condition=match[1], duration=match[2])
+        return cls.parse(metric=metric, condition=rest)
+
+    @property
+    def text(self) -> str:
+        """The line; a plain duration is written as ``for 1h``."""
+        if self.duration is None:
+            return f"{self.metric} {self.condition.text}"
+        length = self.duration.text if self.duration.form != "plain" else f"for {self.duration.text}"
+        return f"{self.metric} {self.condition.text} {length}"
+
+
+def sustained(evaluations: Iterable[tuple[float, bool | None]], duration_s: float, max_gap_s: float) -> bool | None:
+    """Whether a condition held over the ``duration_s`` that end with the last of ``(at_s, held)``.
+
+    False as soon as one evaluation in it did not hold; None, which is never met, while the evaluations do not reach
+    back far enough, lie more than ``max_gap_s`` apart, or one of them is unmeasured.
+    """
+    ordered = sorted(evaluations, key=lambda evaluation: evaluation[0])
+    if not ordered:
+        return None
+    start = ordered[-1][0] - duration_s
+    inside = [(at, held) for at, held in ordered if at >= start]
+    if any(held is False for _, held in inside):
+        return False
+    reaching = [at for at, _ in ordered if at < start][-1:] + [at for at, _ in inside]
+    gaps = any(after - before > max_gap_s for before, after in pairwise(reaching))
+    if reaching[0] > start or gaps or any(held is None for _, held in inside):
+        return None
+    return True
+
+
+def _check_margin(margin: Quantity, text: str) -> None:
+    if margin.dimension != "share" or margin.number < 0:
+        raise Invalid(f"{text!r}: {margin.text!r} is not a percentage from 0; write it like `5%`")
+
+
+def _measured(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

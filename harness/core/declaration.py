@@ -1,0 +1,108 @@
+"""Declared data: frozen pydantic models whose faults are told as ``path: reason``. Pure, touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from harness.core import units
+from harness.core.criteria import CriterionSpec
+from harness.core.errors import Invalid
+
+T = TypeVar("T")
+
+
+class Declaration(BaseModel):
+    """A part of a declaration: unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in (str(key) for key in given if key not in known):
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key; {choices}", {"key": key, "choices": units.choices(key, known)}
+                )
+        return given
+
+    @classmethod
+    def parse(cls, document: Any, where: str) -> Self:
+        """The model of ``document`` (parsed YAML or JSON); raises Invalid, a line ``where: path: reason`` a fault."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            found = [fault for fault in error.errors(include_url=False) if not _follows(fault)]
+            faults = [f"{where}: {_path(fault)}: {_reason(fault)}" for fault in found]
+            raise Invalid("\n".join(faults)) from None
+
+
+def _follows(fault: Any) -> bool:
+    """Pydantic calls a list too short when its items are faulty; those are told anyway."""
+    return bool(fault["type"] == "too_short" and len(fault["input"]) >= fault["ctx"]["min_length"])
+
+
+def _path(fault: Any) -> str:
+    parts = [*fault["loc"], *([fault["ctx"]["key"]] if fault["type"] == "unknown_key" else [])]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return path.lstrip(".") or "document"
+
+
+def _reason(fault: Any) -> str:
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    if fault["type"] == "missing":
+        return "is missing"
+    message = str(fault["msg"])
+    if fault["type"] == "unknown_key" or isinstance(fault["input"], dict | list):
+        return message
+    return f"{message[0].lower()}{message[1:]}, not {fault['input']!r}"
+
+
+def _from_text(read: Callable[[str], T]) -> BeforeValidator:
+    def validated(given: Any) -> T:
+        if not isinstance(given, str):
+            raise ValueError(f"{given!r} is not text")
+        try:
+            return read(given)
+        except Invalid as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(validated)
+
+
+def _text_schema(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+_NUMBER = r"^[+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or not path:
+        raise Invalid(f"{path!r} leads out of the repository; write it relative to its root")
+    return path
+
+
+Seconds = Annotated[float, _from_text(units.seconds), _text_schema(_NUMBER + "(ns|us|ms|s|m|h|d)$", "60s")]
+Bytes = Annotated[int, _from_text(units.size_bytes), _text_schema(_NUMBER + "(B|[kMG]B|[KMG]iB)$", "1GiB")]
+Share = Annotated[float, _from_text(units.share), _text_schema(_NUMBER + "%$", "99.9%")]
+RepositoryPath = Annotated[str, _from_text(_inside), WithJsonSchema({"type": "string", "minLength": 1})]
+CriterionText = Annotated[
+    InstanceOf[CriterionSpec],
+    _from_text(CriterionSpec.parse_text),
+    _text_schema(r"^[A-Za-z_][A-Za-z0-9_]* .+$", "available > 20%"),
+]

@@ -1,0 +1,539 @@
+"""Every event, in the past tense, in one file. Values only; touches nothing.
+
+Free text of people and of the world is never in an event: it is a blob, and the event holds its ``BlobRef``
+(``sha256:…``). Times are UTC; shares are 0..1; an unknown number is None, never 0. Field names carry units.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+BlobRef = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Slot = Literal["stable", "canary", "baseline"]
+
+
+class Value(BaseModel):
+    """A part of an event: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Wait(Value):
+    """A span in which the harness waited for evidence and could not have gone on: what was open, and until when."""
+
+    kind: Literal["query_window", "check", "model", "drain", "start"]
+    what: str
+    opened_at: datetime
+    closed_at: datetime
+
+
+class Measurement(Value):
+    """A metric over a window: the value with the query, the span and the number of samples it rests on."""
+
+    metric: str
+    query: str
+    window_from: datetime
+    window_to: datetime
+    value: float | None
+    samples: int | None
+
+
+class FrozenCriterion(Value):
+    """An acceptance criterion as it was admitted: with its baseline measured, and fixed from then on."""
+
+    metric: str
+    condition: str
+    duration: str
+    baseline: Measurement | None
+
+
+class JudgedCriterion(Value):
+    """A criterion with the measurement after the change; ``met`` is None when it could not be measured."""
+
+    metric: str
+    condition: str
+    duration: str
+    measured: Measurement
+    met: bool | None
+
+
+class CheckOutcome(Value):
+    """One declared check, run in the sandbox on the tree under test."""
+
+    name: str
+    exit_code: int | None
+    passed: bool
+    seconds: float
+    tests_passed: int | None
+    output: BlobRef
+
+
+class ArmCount(Value):
+    """Cumulative counts of one metric since the canary began, per arm: bad events of all requests."""
+
+    metric: str
+    canary_bad: int
+    canary_total: int
+    baseline_bad: int
+    baseline_total: int
+
+
+class MetricVerdict(Value):
+    """What the judge says of one metric, and what it could have seen."""
+
+    metric: str
+    role: Literal["superiority", "guard", "limit"]
+    verdict: Literal["PASS", "HIGH", "LOW", "NODATA"]
+    reason: str
+    p_value: float | None
+    effect: float | None
+    smallest_harm: float | None
+    decided_at_look: int | None
+
+
+class Event(Value):
+    """Something that happened. ``schema_version`` rises when the shape of the data changes."""
+
+    schema_version: ClassVar[int] = 1
+
+
+# --- the life of a ticket (stream ``ticket-<id>``) -----------------------------------------------------------------
+
+
+class TicketFiled(Event):
+    """A ticket entered the queue. ``spec`` is the ticket file; ``fingerprint`` names the cause of a signal."""
+
+    ticket_id: str
+    type: Literal["incident", "improvement", "maintenance", "investigation", "reflection"]
+    service: str
+    priority: Literal["P0", "P1", "P2", "P3"]
+    source: Literal["human", "slo", "invariant", "anomaly", "reflection", "agent"]
+    spec: BlobRef
+    fingerprint: str | None = None
+    signal: str | None = None
+    """Kind and name of the signal, ``slo:latency``; None for tickets without one."""
+    signal_began_at: datetime | None = None
+    """The earliest moment at which the signal's cause can have begun; baselines end before it."""
+    recurrence_of: str | None = None
+
+
+class TicketAdmitted(Event):
+    """Admission let the ticket in; criteria and their baselines are frozen, budgets are set."""
+
+    policy: str
+    criteria: tuple[FrozenCriterion, ...]
+    sick: tuple[Measurement, ...]
+    """Every declared metric as it is at admission, for people to compare with."""
+    attempts_allowed: int
+
+
+class TicketRejected(Event):
+    """Admission refused the ticket, with every failing rule and how to pass it."""
+
+    reasons: tuple[str, ...]
+
+
+class TicketMerged(Event):
+    """The ticket is a duplicate of another."""
+
+    into: str
+
+
+class WindowAwaited(Event):
+    """A constraint forbids the change now; the ticket waits."""
+
+    constraint: str
+    until: datetime
+
+
+class WindowOpened(Event):
+    """The constraint no longer stands in the way (or the children are done)."""
+
+
+class AttemptStarted(Event):
+    """An agent began to work, from this commit of main."""
+
+    attempt: int
+    agent: str
+    runbook: str | None
+    base: str
+
+
+class ActionTaken(Event):
+    """The agent chose a tool; ``call`` is the blob of its arguments and of why."""
+
+    attempt: int
+    step: int
+    tool: str
+    call: BlobRef
+    waits: tuple[Wait, ...] = ()
+
+
+class ObservationRecorded(Event):
+    """What the tool answered. ``ref`` is the commit at which the work stood after the step, when it changed."""
+
+    attempt: int
+    step: int
+    tool: str
+    ok: bool
+    body: BlobRef
+    commit: str | None = None
+    waits: tuple[Wait, ...] = ()
+
+
+class ChangeProposed(Event):
+    """The agent submitted a change: a commit on the ticket's branch, with its diff, reasons and predicted effect."""
+
+    attempt: int
+    kind: Literal["code", "config", "operation"]
+    commit: str
+    base: str
+    branch: str
+    diff: BlobRef
+    summary: BlobRef
+
+
+class NothingToChange(Event):
+    """The agent found the criteria to hold already; they are verified without a change."""
+
+    attempt: int
+    why: BlobRef
+
+
+class TicketSplit(Event):
+    """The ticket waits for child tickets that can be verified by themselves."""
+
+    children: tuple[str, ...]
+
+
+class HelpRequested(Event):
+    """A human is called: the agent asks, a limit ended its session, or a stage broke (``exit_status``)."""
+
+    attempt: int
+    exit_status: Literal["asked", "limits", "attempts_used_up", "broken"]
+    question: BlobRef
+
+
+class ApprovalRequested(Event):
+    """A gated step waits for a person's word on this hash."""
+
+    what: str
+    hash: str
+    why: BlobRef
+
+
+class ApprovalGranted(Event):
+    """A person approved exactly this hash."""
+
+    hash: str
+    by: str
+
+
+class ApprovalDenied(Event):
+    """A person denied it: back to work with the reason, or the end of the ticket."""
+
+    hash: str
+    by: str
+    why: BlobRef
+    final: bool
+
+
+class DeliveryQueued(Event):
+    """Another delivery holds the service's lock; this one waits its turn."""
+
+    holder: str
+
+
+class LockAcquired(Event):
+    """The service's lock is held; ``token`` fences every effect of this delivery."""
+
+    service: str
+    token: int
+
+
+class LockReleased(Event):
+    """The delivery gave the service's lock back."""
+
+    service: str
+    token: int
+
+
+class ChecksPassed(Event):
+    """Every declared check passed on this tree."""
+
+    attempt: int
+    commit: str
+    tree: str
+    outcomes: tuple[CheckOutcome, ...]
+    waits: tuple[Wait, ...]
+
+
+class ChecksFailed(Event):
+    """A declared check failed (or the change does not merge): back to work with the evidence."""
+
+    attempt: int
+    commit: str
+    tree: str | None
+    outcomes: tuple[CheckOutcome, ...]
+    reason: str
+    waits: tuple[Wait, ...]
+
+
+class CanaryStarted(Event):
+    """Canary and a fresh baseline stand, without traffic; ``counters`` are the raw counts they start from."""
+
+    attempt: int
+    canary: str
+    baseline: str
+    node: str
+    planned_per_arm: int
+    counters: tuple[ArmCount, ...]
+    waits: tuple[Wait, ...]
+
+
+class CanaryStepped(Event):
+    """The arms got this share of the traffic each; ``version`` is Envoy's, read back from it."""
+
+    attempt: int
+    step: int
+    share: float
+    version: str
+    at: datetime
+
+
+class CanaryLooked(Event):
+    """One look of the judge, on cumulative counts since the start."""
+
+    attempt: int
+    look: int
+    step: int
+    window_to: datetime
+    counts: tuple[ArmCount, ...]
+    decision: Literal["continue", "promote", "abort", "extend", "ask"]
+
+
+class CanaryPassed(Event):
+    """The judge promotes; the arms are without traffic and gone."""
+
+    attempt: int
+    verdicts: tuple[MetricVerdict, ...]
+    looks: int
+    alpha: float
+    per_arm: int
+    keys: int
+    version: str
+    waits: tuple[Wait, ...]
+
+
+class CanaryFailed(Event):
+    """The judge (or a start that failed) stopped the change; traffic is back on stable, verified from Envoy."""
+
+    attempt: int
+    verdicts: tuple[MetricVerdict, ...]
+    looks: int
+    alpha: float
+    per_arm: int
+    keys: int
+    version: str
+    reason: str
+    waits: tuple[Wait, ...]
+
+
+class MainMoved(Event):
+    """``main`` of the service's repository moved, under the lock."""
+
+    before: str
+    after: str
+
+
+class NodeSwapped(Event):
+    """One node serves another release; its gate was looked at before the next node."""
+
+    attempt: int
+    node: str
+    before: str
+    after: str
+    ok: bool
+    reason: str
+    waits: tuple[Wait, ...]
+
+
+class ReleaseDeployed(Event):
+    """Every node serves the release."""
+
+    attempt: int
+    commit: str
+    tree: str
+    nodes: tuple[str, ...]
+
+
+class DeployFailed(Event):
+    """A gate failed while deploying; what was swapped has been rolled back."""
+
+    attempt: int
+    reason: str
+
+
+class RolledBack(Event):
+    """The nodes serve ``commit`` again, whose tree is that before the change."""
+
+    attempt: int
+    commit: str
+    reason: str
+    waits: tuple[Wait, ...]
+
+
+class RollbackFailed(Event):
+    """The way back failed: a human is called, the service stays locked."""
+
+    attempt: int
+    reason: str
+
+
+class CriteriaMet(Event):
+    """Every criterion held over its duration on live traffic after the change."""
+
+    attempt: int
+    criteria: tuple[JudgedCriterion, ...]
+    shown: tuple[Measurement, ...]
+    samples: int
+    window_s: float
+    waits: tuple[Wait, ...]
+
+
+class CriteriaNotMet(Event):
+    """At least one criterion did not hold, or could not be measured."""
+
+    attempt: int
+    criteria: tuple[JudgedCriterion, ...]
+    shown: tuple[Measurement, ...]
+    samples: int
+    window_s: float
+    reason: str
+    waits: tuple[Wait, ...]
+
+
+class AnswerGiven(Event):
+    """A human answered; the ticket goes back to work."""
+
+    by: str
+    answer: BlobRef
+
+
+class TakenOver(Event):
+    """A human's commit goes on through the stages."""
+
+    by: str
+    commit: str
+
+
+class TicketPaused(Event):
+    """A human stopped the ticket where it was."""
+
+    by: str
+
+
+class TicketResumed(Event):
+    """A human let it go on from where it was."""
+
+    by: str
+
+
+class TicketCancelled(Event):
+    """A human ended the ticket at a safe point."""
+
+    by: str
+    why: BlobRef
+
+
+class ChangeReverted(Event):
+    """A later ticket took this ticket's change back."""
+
+    by_ticket: str
+
+
+# --- what is seen and held outside of tickets ----------------------------------------------------------------------
+
+
+class SignalStarted(Event):
+    """An SLO began to burn or an invariant to break (stream ``signal-<fingerprint>``)."""
+
+    kind: Literal["slo", "invariant", "anomaly"]
+    name: str
+    service: str
+    fingerprint: str
+    evidence: BlobRef
+    waits: tuple[Wait, ...]
+
+
+class SignalEnded(Event):
+    """The signal's state is ``ok`` again."""
+
+    fingerprint: str
+
+
+class CauseOpened(Event):
+    """A ticket lives for this cause (stream ``cause-<fingerprint>``): further firings attach to it."""
+
+    fingerprint: str
+    ticket_id: str
+
+
+class SignalAttached(Event):
+    """The cause fired again while its ticket lives (stream ``cause-<fingerprint>``): evidence, no second ticket."""
+
+    fingerprint: str
+    ticket_id: str
+    evidence: BlobRef
+
+
+class CauseClosed(Event):
+    """The cause's ticket ended; the next firing opens a new one, linked as recurrence."""
+
+    fingerprint: str
+    ticket_id: str
+
+
+class ReleaseObserved(Event):
+    """A node was seen to serve another release than before (stream ``service-<name>``), and by whose hand."""
+
+    node: str
+    before: str | None
+    after: str
+    actor: str
+    since: datetime
+
+
+class WatchBeat(Event):
+    """The watch's heartbeat, once a minute and at its end: how often each state was seen since the last one."""
+
+    ticks: int
+    states: dict[str, dict[str, int]]
+    """Name of the SLO or invariant → state → ticks."""
+    requests: int | None
+    since: datetime
+
+
+class LockTaken(Event):
+    """The lock of a service was taken (stream ``lock-<service>``); this event's position is the fencing token."""
+
+    ticket_id: str
+    attempt: int
+
+
+class LockFreed(Event):
+    """The lock of a service was given back."""
+
+    ticket_id: str
+    attempt: int
+
+
+def _leaves(cls: type[Event]) -> list[type[Event]]:
+    return [leaf for sub in cls.__subclasses__() for leaf in (_leaves(sub) or [sub])]
+
+
+EVENTS: dict[str, type[Event]] = {cls.__name__: cls for cls in _leaves(Event)}
+"""Every event type by its name, which is how the ledger stores it."""

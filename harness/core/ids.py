@@ -1,0 +1,48 @@
+"""Names of streams and of effects: how the same intent always gets the same id. Touches nothing."""
+
+from __future__ import annotations
+
+import uuid
+from hashlib import sha256
+from typing import Final
+
+NAMESPACE: Final = uuid.UUID("5f1d3c52-6f0e-5b8e-9d53-0c6e6f0e7a11")
+"""The namespace of every idempotency key of this harness (uuid5, RFC 9562)."""
+
+
+def event_id(key: str) -> str:
+    """The id of the event that records the effect with this idempotency key."""
+    return str(uuid.uuid5(NAMESPACE, key))
+
+
+def fingerprint(kind: str, service: str, name: str) -> str:
+    """The name of a cause: 16 hex digits of kind, service and the thing's name."""
+    return sha256(f"{kind}\n{service}\n{name}".encode()).hexdigest()[:16]
+
+
+def ticket_stream(ticket_id: str) -> str:
+    """Stream of a ticket."""
+    return f"ticket-{ticket_id}"
+
+
+def cause_stream(cause: str) -> str:
+    """Stream that makes one ticket per cause: its expected version is the lock."""
+    return f"cause-{cause}"
+
+
+def signal_stream(cause: str) -> str:
+    """Stream of a signal's starts and ends."""
+    return f"signal-{cause}"
+
+
+def service_stream(service: str) -> str:
+    """Stream of what was seen of a service."""
+    return f"service-{service}"
+
+
+def lock_stream(service: str) -> str:
+    """Stream of a service's delivery lock."""
+    return f"lock-{service}"
+
+
+WATCH_STREAM: Final = "watch"

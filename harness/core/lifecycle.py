@@ -1,0 +1,171 @@
+"""The life of a ticket: one table (state, event) → state. Decides; touches nothing.
+
+The diagram in ``docs/lifecycle.md`` is generated from ``TABLE``; the workflow asks ``STAGE`` what comes next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from harness.core import events as e
+from harness.core.errors import Forbidden
+
+
+class State(StrEnum):
+    """Where a ticket is."""
+
+    FILED = "filed"
+    ADMITTED = "admitted"
+    WAITING = "waiting"
+    WORKING = "working"
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    TESTING = "testing"
+    CANARYING = "canarying"
+    DEPLOYING = "deploying"
+    VERIFYING = "verifying"
+    ESCALATED = "escalated"
+    PAUSED = "paused"
+    RESOLVED = "resolved"
+    REJECTED = "rejected"
+    MERGED = "merged"
+    CANCELLED = "cancelled"
+    REVERTED = "reverted"
+
+
+S = State
+ENDS: Final = frozenset({S.RESOLVED, S.REJECTED, S.MERGED, S.CANCELLED, S.REVERTED})
+"""States that a ticket leaves no more, but for ``resolved`` → ``reverted``."""
+LIVE: Final = frozenset(S) - ENDS
+GATED: Final = frozenset({S.WORKING, S.TESTING, S.CANARYING, S.DEPLOYING})
+"""Steps that policy may hold for an approval."""
+
+BACK: Final = "where it was"
+"""Target of the events that return to the state remembered when the ticket was paused or held for approval."""
+
+TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
+    (S.FILED, e.TicketAdmitted): S.ADMITTED,
+    (S.FILED, e.TicketRejected): S.REJECTED,
+    (S.FILED, e.TicketMerged): S.MERGED,
+    (S.ADMITTED, e.WindowAwaited): S.WAITING,
+    (S.ADMITTED, e.AttemptStarted): S.WORKING,
+    (S.WAITING, e.WindowOpened): S.WORKING,
+    (S.WORKING, e.AttemptStarted): S.WORKING,
+    (S.WORKING, e.ChangeProposed): S.TESTING,
+    (S.WORKING, e.NothingToChange): S.VERIFYING,
+    (S.WORKING, e.TicketSplit): S.WAITING,
+    (S.TESTING, e.DeliveryQueued): S.QUEUED,
+    (S.QUEUED, e.LockAcquired): S.TESTING,
+    (S.TESTING, e.ChecksPassed): S.CANARYING,
+    (S.TESTING, e.ChecksFailed): S.WORKING,
+    (S.CANARYING, e.CanaryPassed): S.DEPLOYING,
+    (S.CANARYING, e.CanaryFailed): S.WORKING,
+    (S.DEPLOYING, e.ReleaseDeployed): S.VERIFYING,
+    (S.DEPLOYING, e.DeployFailed): S.WORKING,
+    (S.DEPLOYING, e.RollbackFailed): S.ESCALATED,
+    (S.VERIFYING, e.CriteriaMet): S.RESOLVED,
+    (S.VERIFYING, e.CriteriaNotMet): S.WORKING,
+    (S.VERIFYING, e.RollbackFailed): S.ESCALATED,
+    (S.CANARYING, e.RollbackFailed): S.ESCALATED,
+    (S.ESCALATED, e.AnswerGiven): S.WORKING,
+    (S.ESCALATED, e.TakenOver): S.TESTING,
+    (S.AWAITING_APPROVAL, e.ApprovalGranted): BACK,
+    (S.AWAITING_APPROVAL, e.ApprovalDenied): S.WORKING,
+    (S.PAUSED, e.TicketResumed): BACK,
+    (S.RESOLVED, e.ChangeReverted): S.REVERTED,
+    **{(state, e.HelpRequested): S.ESCALATED for state in LIVE - {S.ESCALATED, S.PAUSED}},
+    **{(state, e.ApprovalRequested): S.AWAITING_APPROVAL for state in GATED},
+    **{(state, e.TicketPaused): S.PAUSED for state in LIVE - {S.PAUSED}},
+    **{(state, e.TicketCancelled): S.CANCELLED for state in LIVE},
+}
+
+NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
+    e.TicketFiled: frozenset({S.FILED}),
+    e.ActionTaken: frozenset({S.WORKING}),
+    # the observation of the call that ended a session follows the event that ended it
+    e.ObservationRecorded: frozenset({S.WORKING, S.TESTING, S.VERIFYING, S.ESCALATED}),
+    e.LockAcquired: frozenset({S.TESTING}),
+    e.LockReleased: frozenset({S.WORKING, S.VERIFYING, S.RESOLVED, S.CANCELLED}),
+    e.CanaryStarted: frozenset({S.CANARYING}),
+    e.CanaryStepped: frozenset({S.CANARYING}),
+    e.CanaryLooked: frozenset({S.CANARYING}),
+    e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING}),
+    e.NodeSwapped: frozenset({S.DEPLOYING}),
+    e.RolledBack: frozenset({S.DEPLOYING, S.VERIFYING}),
+}
+"""Events that tell what happened within a state and don't leave it, with the states they may occur in."""
+
+STAGE: Final[dict[State, str]] = {
+    S.FILED: "admit",
+    S.ADMITTED: "work",
+    S.WORKING: "work",
+    S.TESTING: "test",
+    S.QUEUED: "test",
+    S.CANARYING: "canary",
+    S.DEPLOYING: "deploy",
+    S.VERIFYING: "verify",
+}
+"""The stage that acts on a ticket in this state. A state without one waits for a person, a window, or is an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The state of a ticket and what its next step depends on."""
+
+    state: State = State.FILED
+    held: tuple[State, ...] = ()
+    """Where a paused or held ticket goes back to, last first out: a pause must not skip an approval."""
+    attempt: int = 0
+    token: int | None = None
+    """The fencing token of the service's lock while this ticket holds it."""
+
+
+def evolve(life: Life, event: e.Event) -> Life:
+    """The life after the event.
+
+    Raises:
+        Forbidden: the event cannot happen in this state (names both, and what could happen).
+    """
+    kind = type(event)
+    if (target := TABLE.get((life.state, kind))) is None:
+        if life.state not in NOTES.get(kind, frozenset()):
+            raise Forbidden(
+                f"{kind.__name__} cannot happen to a ticket that is {life.state}; possible: {', '.join(possible(life.state))}"
+            )
+        target = life.state
+    held = life.held
+    if kind in (e.ApprovalRequested, e.TicketPaused):
+        held = (*held, life.state)
+    elif life.state in (S.AWAITING_APPROVAL, S.PAUSED):
+        held = held[:-1]
+    return replace(
+        life,
+        state=_target(life, event, target),
+        held=held,
+        attempt=event.attempt if isinstance(event, e.AttemptStarted) else life.attempt,
+        token=_token(life, event),
+    )
+
+
+def _target(life: Life, event: e.Event, target: State | str) -> State:
+    if isinstance(event, e.ApprovalDenied) and event.final:
+        return S.REJECTED
+    return life.held[-1] if target is BACK else State(target)
+
+
+def _token(life: Life, event: e.Event) -> int | None:
+    match event:
+        case e.LockAcquired(token=token):
+            return token
+        case e.LockReleased():
+            return None
+    return life.token
+
+
+def possible(state: State) -> list[str]:
+    """Names of the events that can happen in this state, sorted."""
+    moves = {kind.__name__ for at, kind in TABLE if at is state}
+    notes = {kind.__name__ for kind, states in NOTES.items() if state in states}
+    return sorted(moves | notes)

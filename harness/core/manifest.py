@@ -1,0 +1,196 @@
+"""What a service declares about itself in ``service.yaml``. Pure, touches nothing.
+
+A metric's values are in the base unit of its dimension (a share is 0..1, a latency in seconds); ``unit`` is for people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from harness.core.criteria import Direction
+from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds
+from harness.core.units import UNITS, choices
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_SELECTOR = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})?")
+
+
+class Build(Declaration):
+    """The locked environment of a release, and where its packages lie."""
+
+    lock: RepositoryPath
+    python_path: RepositoryPath = "."
+
+
+class Run(Declaration):
+    """How a release is started and stopped; ``{socket}`` is the Unix socket that it has to listen on."""
+
+    command: Command
+    health: str = Field(pattern="^/")
+    drain: str = Field(pattern="^/")
+    stop_grace_s: Seconds = Field(alias="stop_grace")
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> Self:
+        _check_placeholders(self.command, {"socket"})
+        return self
+
+
+class Check(Declaration):
+    """A command that a change has to pass, run in the sandbox; ``{tree}`` is the tree under test."""
+
+    name: Name
+    command: Command
+    lock: RepositoryPath
+    timeout_s: Seconds = Field(alias="timeout")
+    memory_bytes: Bytes = Field(alias="memory")
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> Self:
+        _check_placeholders(self.command, {"tree"})
+        return self
+
+
+class Measure(Declaration):
+    """One figure of a probe: bad is at least ``ratio`` times good, or they are not told apart."""
+
+    ratio: float = Field(gt=1)
+
+
+class Probe(Declaration):
+    """A measurement of a tree, lower is better; ``{head}`` holds the probe itself, ``{tree}`` is what it measures."""
+
+    name: Name
+    command: Command
+    timeout_s: Seconds = Field(alias="timeout")
+    measures: dict[str, Measure] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> Self:
+        _check_placeholders(self.command, {"head", "tree"})
+        return self
+
+    def ratios(self) -> dict[str, float]:
+        """Measure → the ratio of bad to good from which they are told apart."""
+        return {name: measure.ratio for name, measure in self.measures.items()}
+
+
+class Capacity(Declaration):
+    requests_per_s_per_node: float = Field(gt=0)
+
+
+class Metric(Declaration):
+    """A measurement of the live service. Which of the queries it has depends on its kind:
+
+    ``ratio``: counter selectors ``bad`` and ``total``; ``latency``: a histogram's bucket selector and a ``quantile``;
+    ``gauge`` and ``counter``: a PromQL ``query``. Texts may hold ``{service}``, ``{release}``, ``{arm}``, ``{window}``.
+    """
+
+    kind: Literal["ratio", "latency", "gauge", "counter"]
+    unit: str
+    direction: Direction
+    good: str
+    bad: str | None = None
+    total: str | None = None
+    histogram: str | None = None
+    quantile: float | None = Field(default=None, gt=0, lt=1)
+    query: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.unit not in UNITS:
+            raise ValueError(f"unknown unit {self.unit!r}; {choices(self.unit, UNITS)}")
+        wanted = {"ratio": {"bad", "total"}, "latency": {"histogram", "quantile"}}.get(self.kind, {"query"})
+        given = {name for name in ("bad", "total", "histogram", "quantile", "query") if getattr(self, name) is not None}
+        if given != wanted:
+            raise ValueError(f"kind {self.kind} has {', '.join(sorted(wanted))}; given: {', '.join(sorted(given))}")
+        if self.kind == "ratio" and self.unit != "%":
+            raise ValueError(f"a ratio is shown in %, not in {self.unit!r}")
+        for selector in (self.bad, self.total, self.histogram):
+            if selector is not None and not _SELECTOR.fullmatch(selector):
+                raise ValueError(f"{selector!r} is not a plain selector; write it like `http_requests_total`")
+        texts = [text for text in (self.bad, self.total, self.histogram, self.query) if text is not None]
+        _check_placeholders(texts, {"service", "release", "arm", "window"})
+        return self
+
+
+class Action(Declaration):
+    """An operation that the service offers; parameters are name → JSON type."""
+
+    name: Name
+    parameters: dict[str, Literal["string", "integer", "number", "boolean"]] = Field(default={})
+    effect: str
+    risk: Literal["read", "low", "medium", "high"]
+    reversible_by: str
+    preconditions: tuple[str, ...] = ()
+    blast_radius: str
+
+
+class Traffic(Declaration):
+    """The cluster of the data plane that serves it."""
+
+    cluster: str
+
+
+class PeakHours(Declaration):
+    """When people depend on it most; ``zone`` is an IANA time zone."""
+
+    hours: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")
+    days: str = Field(pattern=r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)(-(Mon|Tue|Wed|Thu|Fri|Sat|Sun))?$")
+    zone: str = Field(pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$")
+
+
+class Canary(Declaration):
+    """``guards``: ratio metrics that no change may make worse; ``keys``: a query for how many keys ask for service."""
+
+    guards: tuple[str, ...] = Field(min_length=1)
+    keys: str | None = None
+
+
+class Manifest(Declaration):
+    """``service.yaml``. ``repository`` lies under HARNESS_HOME."""
+
+    name: Name
+    repository: RepositoryPath
+    owners: tuple[str, ...] = Field(min_length=1)
+    build: Build
+    run: Run
+    checks: tuple[Check, ...] = Field(min_length=1)
+    probes: tuple[Probe, ...] = ()
+    protected_paths: tuple[RepositoryPath, ...] = ()
+    capacity: Capacity
+    metrics: dict[str, Metric] = Field(min_length=1)
+    actions: tuple[Action, ...] = ()
+    traffic: Traffic
+    peak_hours: PeakHours | None = None
+    canary: Canary
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        for kind, names in {
+            "checks": [check.name for check in self.checks],
+            "probes": [probe.name for probe in self.probes],
+            "actions": [action.name for action in self.actions],
+        }.items():
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind}: {', '.join(twice)} is declared twice")
+        ratios = [name for name, metric in self.metrics.items() if metric.kind == "ratio"]
+        for guard in self.canary.guards:
+            if guard not in ratios:
+                raise ValueError(f"canary.guards: {guard!r} is no metric of kind ratio; {choices(guard, ratios)}")
+        return self
+
+
+def _check_placeholders(texts: Iterable[str], allowed: set[str]) -> None:
+    for text in texts:
+        for name in _PLACEHOLDER.findall(text):
+            if name not in allowed:
+                raise ValueError(f"{text!r}: unknown placeholder {name!r}; {choices(name, sorted(allowed))}")

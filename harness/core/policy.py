@@ -1,0 +1,71 @@
+"""Policy as values: how a service is watched and how its changes are delivered. Data from ``policies/``; pure."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from harness.core.declaration import Declaration
+
+class Admission(Declaration):
+    """Baselines: measured over ``baseline_s`` seconds that end ``gap_s`` before the signal's cause can have begun."""
+
+    baseline_s: float = Field(gt=0)
+    gap_s: float = Field(ge=0)
+    attempts: int = Field(ge=1, le=10)
+
+
+class Session(Declaration):
+    """Limits of one agent session; hitting one is an exit status."""
+
+    steps: int = Field(ge=1)
+    repeats: int = Field(ge=2)
+    """The same call with the same answer so many times ends the session."""
+    wall_clock_s: float = Field(gt=0)
+
+
+class CanaryStep(Declaration):
+    """Each arm's share of the traffic, and the least time it is held."""
+
+    share: float = Field(gt=0, le=0.5)
+    hold_s: float = Field(gt=0)
+
+
+class Canary(Declaration):
+    """The plan of a canary; ``planned_per_arm`` is the sample at which it ends, from the power it claims."""
+
+    steps: tuple[CanaryStep, ...] = Field(min_length=1)
+    planned_per_arm: int = Field(ge=1)
+    first_look_per_arm: int = Field(ge=1)
+    looks: int = Field(ge=1)
+    extension_s: float = Field(ge=0)
+    alpha: float = Field(gt=0, lt=1)
+    design_effect: dict[str, float] = {}
+    keys_per_arm: int = Field(ge=1)
+    """The key is the unit of randomisation: fewer keys in an arm than this and the canary is insufficient."""
+
+
+class Deploy(Declaration):
+    """``gate_s``: how long invariants are watched on a swapped node before the next one is touched."""
+
+    gate_s: float = Field(ge=0)
+
+
+class Verify(Declaration):
+    """The window of live traffic after the last swap, and how often within it every criterion must hold."""
+
+    window_s: float = Field(gt=0)
+    min_samples: int = Field(ge=1)
+    ticks: int = Field(ge=1)
+    """Evaluations, one a second, the last at the window's end."""
+
+
+class Profile(Declaration):
+    """One way to watch and deliver: ``demo`` is scaled so that a fault is found, fixed and verified in a minute."""
+
+    profile: str
+    tick_s: float = Field(gt=0)
+    admission: Admission
+    session: Session
+    canary: Canary
+    deploy: Deploy
+    verify: Verify

@@ -1,0 +1,171 @@
+"""What is given to the ledger and what comes back: immutable values, and the form they must have. Touches nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from harness.core.canonical import canonical_bytes
+from harness.core.errors import Invalid
+
+GENESIS: Final = "0" * 64
+"""The hash before the first event."""
+
+EVENTS_PER_APPEND: Final = 1_000
+DATA_BYTES_PER_EVENT: Final = 256 * 1024
+LONGEST_NAME: Final = 200
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """Something that happened and is about to be recorded.
+
+    ``id`` is a UUID in lower case and the idempotency key: the same id is recorded once. ``data`` holds JSON values
+    only (see ``core.canonical``). ``occurred_at`` is aware; it is recorded in UTC to the microsecond.
+    """
+
+    id: str
+    type: str
+    data: dict[str, Any]
+    actor: str
+    occurred_at: datetime
+    schema_version: int = 1
+    causation_id: str | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWrite:
+    """Events for one stream, which must be at ``expected_version`` (0: must not exist yet; None: wherever it is).
+
+    Without events it only states what must hold for the rest of the append.
+    """
+
+    stream: str
+    expected_version: int | None
+    events: Sequence[NewEvent] = ()
+
+
+class Recorded(NamedTuple):
+    """An event in the ledger. A named tuple, because a replay makes millions: a sixth of a frozen dataclass's cost.
+
+    ``version`` counts 1, 2, … in its stream, ``position`` 1, 2, … over all streams in commit order. ``hash`` is the
+    SHA-256 (hex) of all the other columns, ``prev_hash`` that of the event at ``position - 1``.
+    """
+
+    id: str
+    type: str
+    schema_version: int
+    data: dict[str, Any]
+    actor: str
+    causation_id: str | None
+    correlation_id: str | None
+    occurred_at: datetime
+    stream: str
+    version: int
+    position: int
+    recorded_at: datetime
+    prev_hash: str
+    hash: str
+
+
+class Head(NamedTuple):
+    """The last event's position and hash; 0 and ``GENESIS`` while there is none."""
+
+    position: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether every event is as it was recorded: ``events`` of them hold, up to the one whose hash is ``head``.
+
+    When ``ok`` is false, ``reason`` says why and ``first_bad_position`` where; it is None for damage beside the events.
+    """
+
+    ok: bool
+    events: int
+    head: str
+    first_bad_position: int | None
+    reason: str | None
+
+
+class Draft(NamedTuple):
+    """An event of good form with its stream and its data as canonical JSON."""
+
+    stream: str
+    event: NewEvent
+    data: str
+
+
+def drafted(writes: Sequence[StreamWrite]) -> list[Draft]:
+    """The events of one append, in order. Raises ``Invalid`` naming the field that breaks a rule of form or a limit."""
+    _check_writes(writes)
+    drafts = [Draft(write.stream, event, _checked_data(event)) for write in writes for event in write.events]
+    ids = {draft.event.id for draft in drafts}
+    if len(ids) < len(drafts):
+        raise Invalid("events: the same id stands twice in one append; give each event an id of its own")
+    return drafts
+
+
+def checked_limit(limit: int) -> int:
+    """The number of events that a page may have. Raises ``Invalid`` below 1: such a page would never end."""
+    if limit < 1:
+        raise Invalid(f"limit: {limit} is not a number of events from 1 on")
+    return limit
+
+
+def _check_writes(writes: Sequence[StreamWrite]) -> None:
+    times = Counter(write.stream for write in writes)
+    for write in writes:
+        _check_name("stream", write.stream)
+        if times[write.stream] > 1:
+            raise Invalid(f"stream: {write.stream!r} stands twice in one append; put its events into one StreamWrite")
+        expected = write.expected_version
+        if expected is not None and (type(expected) is not int or expected < 0):
+            raise Invalid(f"expected_version: {expected!r} is neither a version (0, 1, …) nor None for any")
+    count = sum(len(write.events) for write in writes)
+    if count > EVENTS_PER_APPEND:
+        raise Invalid(f"events: {count} in one append, at most {EVENTS_PER_APPEND} are allowed; append in parts")
+
+
+def _checked_data(event: NewEvent) -> str:
+    if type(event.id) is not str or not _UUID.fullmatch(event.id):
+        raise Invalid(f"id: {event.id!r} is not a UUID in lower case; core.ids.event_id makes one from a key")
+    _check_name("type", event.type)
+    _check_name("actor", event.actor)
+    if event.causation_id is not None:
+        _check_name("causation_id", event.causation_id)
+    if event.correlation_id is not None:
+        _check_name("correlation_id", event.correlation_id)
+    if type(event.schema_version) is not int or not 1 <= event.schema_version <= 1_000_000:
+        raise Invalid(f"schema_version: {event.schema_version!r} of {event.type} is not a whole number from 1 on")
+    if not isinstance(event.occurred_at, datetime) or event.occurred_at.utcoffset() is None:
+        raise Invalid(f"occurred_at: {event.occurred_at!r} of {event.type} has no time zone; give an aware datetime")
+    try:
+        event.occurred_at.astimezone(UTC)
+    except OverflowError as error:
+        raise Invalid(
+            f"occurred_at: {event.occurred_at} of {event.type} is outside the years 1 to 9999 in UTC"
+        ) from error
+    if type(event.data) is not dict:
+        raise Invalid(f"data: {type(event.data).__name__} of {event.type} is not an object; give a dict")
+    written = canonical_bytes(event.data, name="data")
+    if len(written) > DATA_BYTES_PER_EVENT:
+        raise Invalid(
+            f"data: {len(written)} bytes in {event.type}, at most {DATA_BYTES_PER_EVENT} are allowed; "
+            "put large bodies into blobs and record their reference"
+        )
+    return written.decode()
+
+
+def _check_name(field: str, name: str) -> None:
+    """Printable, so that no name carries a NUL (PostgreSQL takes none), a line end, or half a character."""
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise Invalid(f"{field}: {name!r} is not 1 to {LONGEST_NAME} printable characters")

@@ -1,0 +1,79 @@
+"""A signal: something declared does not hold. What it is, and the ticket that it asks for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from harness.core.ids import fingerprint
+from harness.core.invariant import Invariant
+from harness.core.slo import Slo
+from harness.core.ticket import Context, Criterion, Objective, TicketSpec
+from harness.core.units import Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A burning SLO or a violated invariant, as it was seen in a sample taken at ``sampled_at``.
+
+    ``began_at``: the earliest moment at which its cause can have begun; ``evidence``: JSON that says why it fired.
+    """
+
+    kind: Literal["slo", "invariant"]
+    name: str
+    service: str
+    sampled_at: datetime
+    began_at: datetime
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of its cause: the same thing burning again is the same cause."""
+        return fingerprint(self.kind, self.service, self.name)
+
+
+def ticket_for(
+    signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
+) -> TicketSpec:
+    """The ticket of a signal: its own objective first, then every other objective, and the invariants.
+
+    ``sustained_s``: how long each criterion has to hold.
+    """
+    own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
+    objectives = [
+        Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
+        for slo in own_first
+        for metric in slo.metrics
+    ]
+    conditions = [
+        Criterion(
+            metric=invariant.metric, condition=invariant.condition.condition.text, duration=_sustained(sustained_s)
+        )
+        for invariant in invariants
+    ]
+    criteria = objectives + conditions if signal.kind == "slo" else conditions + objectives
+    burning = next((slo for slo in slos if signal.kind == "slo" and slo.name == signal.name), None)
+    return TicketSpec(
+        type=burning.on_burn.type if burning else "incident",
+        service=signal.service,
+        objective=Objective(description=_objective(signal, burning)),
+        acceptance_criteria=tuple(criteria),
+        priority=burning.on_burn.priority if burning else "P1",
+        context=Context(notes=str(signal.evidence.get("reason", ""))),
+    )
+
+
+def _objective(signal: Signal, slo: Slo | None) -> str:
+    if slo is None:
+        return f"Restore the invariant {signal.name} of {signal.service}"
+    return f"Bring the {signal.name} SLO of {signal.service} back to its objective of {_percent(slo.target)}"
+
+
+def _percent(share: float) -> str:
+    return Quantity(round(share * 100, 10), "%").text
+
+
+def _sustained(seconds: float) -> str:
+    return f"{Quantity(seconds, 's').text} sustained"

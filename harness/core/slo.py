@@ -1,0 +1,232 @@
+"""Service level objectives as declared in ``slos/*.yaml``, and their burn rate tiers. Pure, touches nothing.
+
+Tiers follow the multiwindow, multi-burn-rate alerts of the SRE workbook (chapter 5): a tier fires when the burn rate
+exceeds its factor over both its long and its short window; factor = budget share x period / long window.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.core import units
+from harness.core.declaration import Declaration, Seconds, Share
+from harness.core.errors import Invalid
+from harness.core.manifest import Manifest
+
+SCALED_TABLE = "30d"
+"""The windows of a period that has no table of its own; its factors scale with the period."""
+
+
+def _one_or_more(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...])]
+
+
+class WindowTier(Declaration):
+    """Two windows; ``budget``: the share of the error budget that the long one may use up before it fires."""
+
+    severity: Literal["page", "ticket"]
+    budget_share: Share | None = Field(default=None, alias="budget")
+    long_s: Seconds = Field(alias="long")
+    short_s: Seconds = Field(alias="short")
+
+    @model_validator(mode="after")
+    def _short_is_shorter(self) -> Self:
+        if self.short_s >= self.long_s:
+            raise ValueError(f"short ({self.short_s:g}s) has to be shorter than long ({self.long_s:g}s)")
+        return self
+
+
+class Windows(Declaration):
+    """A table of windows, ``slos/windows/NAME.yaml``; the first tier is the fastest."""
+
+    period_s: Seconds = Field(alias="period")
+    tiers: tuple[WindowTier, ...] = Field(min_length=1)
+
+
+class Ratio(Declaration):
+    """Counter selectors: ``total`` and either ``bad`` (a list is summed) or ``good``."""
+
+    bad: Texts | None = None
+    good: str | None = None
+    total: str
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.bad is None) == (self.good is None):
+            raise ValueError("give either bad or good, beside total")
+        return self
+
+
+class Indicator(Declaration):
+    """What is counted: a ``ratio`` of its own, or ratio metrics of the manifest (the bad ones of a list are summed)."""
+
+    ratio: Ratio | None = None
+    metric: Texts | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.ratio is None) == (self.metric is None):
+            raise ValueError("give either ratio or metric")
+        return self
+
+
+class OnBurn(Declaration):
+    """The ticket that a burning objective files."""
+
+    type: Literal["incident", "improvement", "maintenance", "investigation"] = "incident"
+    priority: Literal["P0", "P1", "P2", "P3"] = "P2"
+
+
+class SloSpec(Declaration):
+    """An objective as written. ``window`` names a table of windows, or is a period such as ``14d``."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    service: str | None = None
+    target: Share
+    window: str
+    burn_rate_alert: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)?x$")
+    indicator: Indicator | None = None
+    min_events: int = Field(default=200, ge=1)
+    on_burn: OnBurn = OnBurn()
+
+    @model_validator(mode="after")
+    def _leaves_a_budget(self) -> Self:
+        if not 0 < self.target < 1:
+            raise ValueError(f"target: {self.target:%} leaves no error budget; allowed above 0% and below 100%")
+        return self
+
+
+class SloFile(Declaration):
+    slos: tuple[SloSpec, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Fires when the burn rate exceeds ``factor`` over both windows."""
+
+    severity: Literal["page", "ticket"]
+    long_s: float
+    short_s: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Selectors:
+    """Counter selectors of an indicator: bad events are the sum of ``bad``, or ``total`` minus ``good``."""
+
+    total: str
+    bad: tuple[str, ...] = ()
+    good: str | None = None
+
+
+@dataclass(frozen=True)
+class Slo:
+    """An objective with its tiers. ``target`` and ``error_budget`` are shares 0..1; ``service`` None: the only one."""
+
+    name: str
+    service: str | None
+    target: float
+    window: str
+    period_s: float
+    tiers: tuple[Tier, ...]
+    indicator: Indicator
+    min_events: int
+    on_burn: OnBurn
+
+    @property
+    def error_budget(self) -> float:
+        """The share of bad events that the objective allows."""
+        return round(1 - self.target, 12)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the manifest that it is about; none for a ratio of its own."""
+        return self.indicator.metric or ()
+
+    @property
+    def windows_s(self) -> tuple[float, ...]:
+        """Every window that has to be read, shortest first."""
+        return tuple(sorted({window for tier in self.tiers for window in (tier.long_s, tier.short_s)}))
+
+    def selectors(self, manifest: Manifest, arm: str) -> Selectors:
+        """What to count, for the arms that ``arm``, a regular expression, matches. Raises Invalid for other metrics."""
+        if self.indicator.ratio is not None:
+            ratio = self.indicator.ratio
+            return Selectors(ratio.total, ratio.bad or (), ratio.good)
+        ratios = {name: metric for name, metric in manifest.metrics.items() if metric.kind == "ratio"}
+        for name in self.metrics:
+            if name not in ratios:
+                raise Invalid(f"slo {self.name}: metric {name!r} is no ratio; {units.choices(name, ratios)}")
+        totals = sorted({str(ratios[name].total) for name in self.metrics})
+        if len(totals) > 1:
+            raise Invalid(f"slo {self.name}: its metrics have different totals: {', '.join(totals)}")
+        bad = tuple(str(ratios[name].bad).replace("{arm}", arm) for name in self.metrics)
+        return Selectors(totals[0].replace("{arm}", arm), bad)
+
+
+def parse_slos(document: Any, where: str, windows: Mapping[str, Windows]) -> tuple[Slo, ...]:
+    """The objectives of a parsed file; ``windows``: table name → table. Raises Invalid, a line a fault.
+
+    A tier that no share of bad events can make fire is a fault.
+    """
+    slos, faults = [], []
+    for number, spec in enumerate(SloFile.parse(document, where).slos):
+        try:
+            slos.append(_resolved(spec, windows))
+        except Invalid as error:
+            faults.append(f"{where}: slos[{number}].{error}")
+    twice = sorted({slo.name for slo in slos if [each.name for each in slos].count(slo.name) > 1})
+    faults += [f"{where}: slos: {name!r} is declared twice; give each a name of its own" for name in twice]
+    if faults:
+        raise Invalid("\n".join(faults))
+    return tuple(slos)
+
+
+def _resolved(spec: SloSpec, windows: Mapping[str, Windows]) -> Slo:
+    table = windows.get(spec.window)
+    period_s = table.period_s if table else _period_s(spec.window, windows)
+    tiers = _tiers(spec, table or windows[SCALED_TABLE], period_s)
+    for tier in tiers:
+        budget = round(1 - spec.target, 12)
+        if tier.factor * budget >= 1:
+            raise Invalid(
+                f"burn_rate_alert: the tier {tier.long_s:g}s/{tier.short_s:g}s can never fire: factor {tier.factor:g} "
+                f"x error budget {budget:g} = {tier.factor * budget:g}; allowed factors are below {1 / budget:g}"
+            )
+    return Slo(
+        name=spec.name,
+        service=spec.service,
+        target=spec.target,
+        window=spec.window,
+        period_s=period_s,
+        tiers=tiers,
+        indicator=spec.indicator or Indicator(metric=(spec.name,)),
+        min_events=spec.min_events,
+        on_burn=spec.on_burn,
+    )
+
+
+def _period_s(window: str, windows: Mapping[str, Windows]) -> float:
+    if not re.fullmatch(r"[0-9]+[hd]", window) or SCALED_TABLE not in windows:
+        raise Invalid(f"window: no table {window!r}; {units.choices(window, sorted(windows))}")
+    return units.seconds(window)
+
+
+def _tiers(spec: SloSpec, table: Windows, period_s: float) -> tuple[Tier, ...]:
+    if spec.burn_rate_alert is not None:
+        first, factor = table.tiers[0], float(spec.burn_rate_alert.removesuffix("x"))
+        return (Tier(first.severity, first.long_s, first.short_s, factor),)
+    tiers = []
+    for tier in table.tiers:
+        if tier.budget_share is None:
+            raise Invalid(f"burn_rate_alert: is missing; table {spec.window!r} has no factors, so write one like 10x")
+        tiers.append(Tier(tier.severity, tier.long_s, tier.short_s, tier.budget_share * period_s / tier.long_s))
+    return tuple(tiers)

@@ -1,0 +1,101 @@
+"""One ticket's stream, read and written: decides nothing, and touches only the ledger and its blobs.
+
+Every effect has a key (``<attempt>/<stage>/<ordinal>``); its event gets the id of that key. A retried stage asks
+``recorded`` before it acts, so that nothing that was recorded is done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from harness.core import events as e
+from harness.core.errors import Broken, Invalid
+from harness.core.ids import event_id, ticket_stream
+from harness.core.lifecycle import State
+from harness.core.record import NewEvent, Recorded, StreamWrite
+from harness.core.ticket import Ticket, TicketSpec, apply, fold
+from harness.ports import Blobs, Clock, Ledger
+
+E = TypeVar("E", bound=e.Event)
+
+HARNESS = "harness"
+
+
+def decode(recorded: Recorded) -> e.Event:
+    """The event of a ledger row; raises Broken for a type or shape that this version does not know."""
+    kind = e.EVENTS.get(recorded.type)
+    if kind is None or recorded.schema_version != kind.schema_version:
+        raise Broken(
+            f"position {recorded.position}: {recorded.type} of schema version {recorded.schema_version} is not known here; "
+            "this ledger was written by a newer harness"
+        )
+    return kind.model_validate(recorded.data)
+
+
+def encode(key: str, event: e.Event, *, clock: Clock, actor: str, correlation: str, cause: str | None) -> NewEvent:
+    """The ledger's form of an event whose effect has this key."""
+    return NewEvent(
+        id=event_id(key),
+        type=type(event).__name__,
+        schema_version=event.schema_version,
+        data=event.model_dump(mode="json"),
+        actor=actor,
+        causation_id=cause,
+        correlation_id=correlation,
+        occurred_at=clock.now(),
+    )
+
+
+class Journal:
+    """The record of one ticket."""
+
+    def __init__(self, ticket_id: str, *, ledger: Ledger, blobs: Blobs, clock: Clock) -> None:
+        self.ticket_id = ticket_id
+        self.ledger = ledger
+        self.blobs = blobs
+        self.clock = clock
+        rows = ledger.read_stream(ticket_stream(ticket_id))
+        ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
+        if ticket is None:
+            raise Invalid(f"ticket {ticket_id}: no such ticket; `harness ticket list` shows all")
+        self.ticket: Ticket = ticket
+        self._last = rows[-1].id
+
+    @property
+    def state(self) -> State:
+        """Where the ticket is."""
+        return self.ticket.state
+
+    def spec(self) -> TicketSpec:
+        """The ticket file."""
+        return TicketSpec.read(self.blobs.get_json(self.ticket.filed.spec), self.ticket_id)
+
+    def key(self, key: str) -> str:
+        """The effect's key, unique in the world: this ticket's name before it."""
+        return f"{self.ticket_id}/{key}"
+
+    def recorded(self, key: str, kind: type[E]) -> E | None:
+        """The event that was recorded under this key, if it was."""
+        event = self.ticket.recorded.get(event_id(self.key(key)))
+        if event is None or isinstance(event, kind):
+            return event
+        raise Broken(f"{self.key(key)}: recorded as {type(event).__name__}, asked for as {kind.__name__}")
+
+    def record(self, key: str, event: E, *, actor: str = HARNESS, beside: Sequence[StreamWrite] = ()) -> E:
+        """Append the event (and writes to other streams in the same transaction); the life of a ticket must allow it."""
+        new = encode(
+            self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last
+        )
+        after = apply(self.ticket, new.id, new.occurred_at, event)
+        self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
+        self.ticket, self._last = after, new.id
+        return event
+
+    def once(self, key: str, kind: type[E], make: Callable[[], E], *, actor: str = HARNESS) -> E:
+        """The event recorded under this key; made and recorded when it is not there yet."""
+        return self.recorded(key, kind) or self.record(key, make(), actor=actor)
+
+    def put(self, value: Any) -> str:
+        """Store a body; gives its reference."""
+        return self.blobs.put_json(value)

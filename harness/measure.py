@@ -1,0 +1,96 @@
+"""Metrics of a manifest, measured over a window: composes the queries, computes the values. Reads through ``Metrics``.
+
+Shares are differences of raw counters, as integers: ``increase()`` extrapolates and is never used for a judgement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+
+from harness.core.errors import Invalid
+from harness.core.events import Measurement
+from harness.core.manifest import Manifest, Metric
+from harness.core.units import choices
+from harness.ports import Metrics
+
+EVERY_ARM = "canary|stable|baseline|none"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def before(cls, end: datetime, seconds: float) -> Window:
+        """The window of so many seconds that ends at ``end``."""
+        return cls(end - timedelta(seconds=seconds), end)
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.end - self.start).total_seconds()
+
+
+def declared(manifest: Manifest, name: str) -> Metric:
+    """The metric of that name; raises Invalid with the nearest names."""
+    metric = manifest.metrics.get(name)
+    if metric is None:
+        raise Invalid(f"metric `{name}` is not declared by {manifest.name}; {choices(name, manifest.metrics)}")
+    return metric
+
+
+def counter_selectors(metric: Metric, arm: str) -> dict[str, str]:
+    """The two counters of a ratio, for one arm (a regular expression over arms)."""
+    assert metric.kind == "ratio"
+    return {"bad": str(metric.bad).replace("{arm}", arm), "total": str(metric.total).replace("{arm}", arm)}
+
+
+async def measure(
+    metrics: Metrics, manifest: Manifest, name: str, window: Window, *, arm: str = EVERY_ARM
+) -> Measurement:
+    """The metric over the window: a share for ratios, seconds for latencies, else the query's value.
+
+    ``value`` is None without data, ``samples`` None where a metric has no count of its own.
+    """
+    metric = declared(manifest, name)
+    if metric.kind == "ratio":
+        return await _share(metrics, name, metric, window, arm)
+    query = _query(metric, window.seconds, arm)
+    value = await metrics.value(query, window.end)
+    if value is not None and not isfinite(value):  # x/0 is no measurement
+        value = None
+    return Measurement(
+        metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=None
+    )
+
+
+async def _share(metrics: Metrics, name: str, metric: Metric, window: Window, arm: str) -> Measurement:
+    selectors = counter_selectors(metric, arm)
+    last = await metrics.counters(selectors, window.end)
+    first = await metrics.counters(selectors, window.start)
+    value: float | None = None
+    samples: int | None = None
+    numbers = [last["bad"].value, first["bad"].value, last["total"].value, first["total"].value]
+    if not any(number is None for number in numbers):
+        bad, samples = numbers[0] - numbers[1], numbers[2] - numbers[3]  # type: ignore[operator]
+        if bad < 0 or samples < 0:  # a counter was reset within the window: nothing can be said of it
+            samples = None
+        elif samples:
+            value = bad / samples
+    query = f"Δ({selectors['bad']}) / Δ({selectors['total']})"
+    return Measurement(
+        metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=samples
+    )
+
+
+def _query(metric: Metric, seconds: float, arm: str) -> str:
+    span = f"{max(1, round(seconds))}s"
+    if metric.kind == "latency":
+        buckets = str(metric.histogram).replace("{arm}", arm)
+        return f"histogram_quantile({metric.quantile}, sum by (le) (rate({buckets}[{span}])))"
+    return str(metric.query).replace("{arm}", arm).replace("{window}", span)

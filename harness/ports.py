@@ -1,0 +1,193 @@
+"""What the rules need from the world: Protocols, one page. No adapter is named here; ``bootstrap`` joins the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
+from harness.core.events import Wait
+from harness.core.manifest import Manifest
+from harness.core.record import Head, Recorded, StreamWrite
+
+
+class Clock(Protocol):
+    """The time, and waiting for it."""
+
+    def now(self) -> datetime:
+        """The present, in UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
+        ...
+
+
+class Ledger(Protocol):
+    """The event store: appends with expected versions, reads in order (``ledger.md``)."""
+
+    def append(self, writes: Sequence[StreamWrite]) -> list[Recorded]:
+        """Append in one transaction; raises VersionConflict. The same events again give the first result."""
+        ...
+
+    def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]:
+        """The events of a stream, in order."""
+        ...
+
+    def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
+        """The next events of all streams, in commit order."""
+        ...
+
+    def streams(self, prefix: str = "") -> list[str]:
+        """The names of all streams that begin so."""
+        ...
+
+    def head(self) -> Head:
+        """Position and hash of the last event."""
+        ...
+
+
+class Blobs(Protocol):
+    """Content-addressed bodies."""
+
+    def put_json(self, value: Any) -> str:
+        """Store a JSON value; gives its ``sha256:…`` reference."""
+        ...
+
+    def get_json(self, ref: str) -> Any:
+        """The JSON value; raises Broken when it is missing or altered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CounterReading:
+    """The last raw value of a counter, summed over its series; ``at`` is the time of the sample, not of the query."""
+
+    value: int | None
+    at: datetime | None
+
+
+class Metrics(Protocol):
+    """Measurements. Unreachable is Retryable, a bad query Invalid, no data None: three different things."""
+
+    async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
+        """Raw counter values by name, as exact integers."""
+        ...
+
+    async def value(self, query: str, at: datetime | None = None) -> float | None:
+        """The single value of an instant query; None when there is none, or it is not a number."""
+        ...
+
+
+class Router(Protocol):
+    """The shares of the traffic. A write is fenced by its token and counts once it is applied."""
+
+    async def set_weights(self, weights: Mapping[str, float], token: int, note: str) -> str:
+        """Give each arm its share (0..1; ``stable`` gets the rest); returns the version read back from the proxy."""
+        ...
+
+
+class Nodes(Protocol):
+    """The fleet."""
+
+    def names(self) -> tuple[str, ...]:
+        """The nodes, in the order of failure domains."""
+        ...
+
+    async def order(self, node: str, order: NodeOrder) -> NodeAnswer:
+        """Have a node do one thing; the same key again gives the first answer."""
+        ...
+
+    async def report(self, node: str) -> NodeReport:
+        """The node's account of itself; Retryable when it does not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """A commit, for people and agents."""
+
+    commit: str
+    subject: str
+    author: str
+    at: datetime
+    files: tuple[str, ...]
+
+
+class Repository(Protocol):
+    """The service's own git repository."""
+
+    def main(self) -> str:
+        """The commit that ``main`` is at."""
+        ...
+
+    def tree(self, commit: str) -> str:
+        """The tree of a commit."""
+        ...
+
+    def log(self, since: str, until: str) -> list[CommitInfo]:
+        """The commits after ``since`` up to ``until``, oldest first."""
+        ...
+
+    def diff(self, base: str, commit: str) -> str:
+        """The unified diff between two commits."""
+        ...
+
+    def revert(self, commit: str, onto: str, branch: str, key: str, message: str) -> str:
+        """A commit on ``branch`` that takes ``commit`` back; the same key again gives the same commit.
+
+        Raises Refused with what stands in the way when it does not apply.
+        """
+        ...
+
+    def merge(self, branch_commit: str, main: str, key: str) -> str:
+        """The commit that joins a change with main (the change itself when main has not moved)."""
+        ...
+
+    def roll_back(self, before: str, after: str, key: str, message: str) -> str:
+        """A commit on top of ``after`` with the tree of ``before``; the same key again gives the same commit."""
+        ...
+
+    def move_main(self, before: str, after: str) -> None:
+        """Move ``main``; raises Forbidden when it is no longer at ``before`` (nothing is lost)."""
+        ...
+
+    def manifest(self, commit: str) -> Manifest:
+        """The service manifest as of a commit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """A declared check that ran: ``tests_passed`` counts the ids that the harness's own reporter saw pass."""
+
+    name: str
+    exit_code: int | None
+    passed: bool
+    reason: str
+    tests_passed: int | None
+    output: str
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRun:
+    """A declared probe that ran on a tree; ``measures`` None means that the tree could not be measured."""
+
+    measures: dict[str, list[float]] | None
+    reason: str
+    wait: Wait
+
+
+class Checks(Protocol):
+    """Checks and probes of a service, in the sandbox."""
+
+    async def check(self, name: str, commit: str, base: str) -> CheckRun:
+        """Run a check on a commit, with the protected paths of ``base``."""
+        ...
+
+    async def probe(self, name: str, commit: str, head: str) -> ProbeRun:
+        """Run ``head``'s probe on a commit's tree."""
+        ...

@@ -1,0 +1,68 @@
+"""Moving the fleet: one node after the other to a release, and all of them back. Touches nodes, main and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.core import events as e
+from harness.core.deployment import NodeAnswer, NodeOrder
+from harness.core.errors import HarnessError
+from harness.journal import Journal
+from harness.ports import Nodes, Repository
+
+
+async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: str) -> NodeAnswer:
+    """Have one node serve ``commit``, drained; a release that does not start leaves the old one serving."""
+    token = journal.ticket.life.token
+    assert token is not None, "the delivery lock is held while nodes are swapped"
+    return await nodes.order(node, NodeOrder(verb="swap", key=journal.key(key), token=token, commit=commit))
+
+
+async def roll_back(
+    journal: Journal, nodes: Nodes, repository: Repository, touched: Sequence[str], reason: str
+) -> e.RolledBack | e.RollbackFailed:
+    """Take the change back on main by a revert commit, and have the touched nodes serve that, last touched first.
+
+    ``main`` always equals what runs: the revert commit has the tree of before the change.
+    """
+    attempt = journal.ticket.attempt
+    n = attempt.n
+    if done := journal.recorded(f"{n}/rollback", e.Event):
+        assert isinstance(done, e.RolledBack | e.RollbackFailed)
+        return done
+    try:
+        commit = _take_back_on_main(journal, repository)
+        answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in reversed(touched)]
+    except HarnessError as error:
+        return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=str(error)))
+    if failed := [answer for answer in answers if not answer.ok]:
+        reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
+        return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=reasons))
+    waits = tuple(wait for answer in answers for wait in swap_waits(answer))
+    return journal.record(f"{n}/rollback", e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
+
+
+def _take_back_on_main(journal: Journal, repository: Repository) -> str:
+    attempt = journal.ticket.attempt
+    moved = attempt.main_moved
+    if moved is None:  # main never moved: the nodes go back to where it is
+        return repository.main()
+    key = f"{attempt.n}/rollback/main"
+    message = f"Roll back {moved.after[:12]}\n\nTicket: {journal.ticket_id}\nAttempt: {attempt.n}\n"
+    commit = repository.roll_back(moved.before, moved.after, journal.key(key), message)
+    if repository.main() != commit:
+        repository.move_main(moved.after, commit)
+    journal.once(key, e.MainMoved, lambda: e.MainMoved(before=moved.after, after=commit))
+    return commit
+
+
+def swap_waits(answer: NodeAnswer) -> tuple[e.Wait, ...]:
+    """What a swap waited for: the start of the new release, and the drain of the old one."""
+    waits = []
+    if answer.ready_at:
+        what = f"release on {answer.node}"
+        waits.append(e.Wait(kind="start", what=what, opened_at=answer.started_at, closed_at=answer.ready_at))
+    if answer.drain_from and answer.drain_to:
+        what = f"old release on {answer.node}"
+        waits.append(e.Wait(kind="drain", what=what, opened_at=answer.drain_from, closed_at=answer.drain_to))
+    return tuple(waits)

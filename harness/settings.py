@@ -1,0 +1,115 @@
+"""Every setting of the harness, typed, with the name of its environment variable. Judges no more than form."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from harness.adapters.stack.addresses import Addresses
+from harness.adapters.stack.home import Home
+from harness.adapters.stack.readiness import announce
+from harness.core.errors import Invalid
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError("host:port")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError("a URL that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def _ledger_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("sqlite:///PATH or postgresql+psycopg://…")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+        raise ValueError("letters, digits and _.- after a letter or digit")
+    return value
+
+
+class Settings(BaseSettings):
+    """What the environment says. Made by ``Settings.load``, which turns a bad value into Invalid.
+
+    An empty variable counts as not set. ``given_temporal_address`` and ``given_prometheus_url`` name parts
+    that somebody else runs, None when the stack runs its own; ``temporal_address`` and ``prometheus_url`` say where
+    they are in either case.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+    harness_home: Path = Field(Path("var"), validation_alias="HARNESS_HOME")
+    harness_agent: Literal["runbook"] = Field("runbook", validation_alias="HARNESS_AGENT")
+    temporal_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
+        "default", validation_alias="TEMPORAL_NAMESPACE"
+    )
+    given_ledger_url: Annotated[str, AfterValidator(_ledger_url)] | None = Field(
+        None, validation_alias="HARNESS_LEDGER_URL", repr=False
+    )
+    given_temporal_address: Annotated[str, AfterValidator(_address)] | None = Field(
+        None, validation_alias="TEMPORAL_ADDRESS"
+    )
+    given_prometheus_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, validation_alias="PROMETHEUS_URL"
+    )
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Raises Invalid with a line ``VARIABLE: value, what is allowed`` for every bad variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise Invalid("\n".join(_reason(entry) for entry in error.errors())) from None
+
+    @property
+    def home(self) -> Home:
+        """The layout of HARNESS_HOME, absolute and without symbolic links."""
+        return Home(self.harness_home.expanduser().resolve())
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the parts of this home's stack are. Raises Retryable when none was ever started here."""
+        return Addresses.read(self.home)
+
+    @property
+    def ledger_url(self) -> str:
+        """May hold a password: never log it."""
+        return self.given_ledger_url or f"sqlite:///{self.home.ledger}"
+
+    @property
+    def temporal_address(self) -> str:
+        """host:port. Raises Retryable when neither the environment nor a stack of this home names one."""
+        return self.given_temporal_address or self.addresses.temporal
+
+    @property
+    def prometheus_url(self) -> str:
+        """Without a slash at its end. Raises Retryable when neither the environment nor a stack names one."""
+        return self.given_prometheus_url or self.addresses.prometheus
+
+    def announce_ready(self, component: str) -> None:
+        """Called by a component of the stack once it serves: its supervisor waits for this."""
+        announce(self.home, component)
+
+
+_MAY_HOLD_A_SECRET = "HARNESS_LEDGER_URL"
+
+
+def _reason(error: ErrorDetails) -> str:
+    variable = str(error["loc"][0])
+    value = "the value given" if variable == _MAY_HOLD_A_SECRET else repr(error["input"])
+    context = error.get("ctx", {})
+    allowed = context.get("expected") or context.get("error") or error["msg"]
+    return f"{variable}: {value} is not allowed; allowed: {allowed}"

@@ -1,0 +1,313 @@
+"""CANARY: a fresh baseline and the change take a share of the keys each; a sequential judge decides.
+
+Touches nodes (two releases), the router (shares) and the ledger (every look). A retry goes on at the last look that was
+recorded; the verdict depends on the recorded looks alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from harness.core import canary as judge
+from harness.core import events as e
+from harness.core.deployment import NodeAnswer, NodeOrder
+from harness.core.manifest import Manifest
+from harness.core.policy import Canary
+from harness.core.slo import Slo
+from harness.core.ticket import Attempt
+from harness.journal import Journal
+from harness.measure import counter_selectors, declared
+from harness.ports import Metrics, Nodes, Router
+
+ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
+POLL_S = 0.1
+OFF = {"canary": 0.0, "baseline": 0.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a canary needs besides the ticket's journal."""
+
+    manifest: Manifest
+    slos: tuple[Slo, ...]
+    policy: Canary
+    metrics: Metrics
+    nodes: Nodes
+    router: Router
+
+
+async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFailed:
+    """Stand up both arms, give them traffic step by step, look until the judge decides, take everything down."""
+    n = journal.ticket.attempt.n
+    if done := journal.recorded(f"{n}/canary", e.Event):
+        assert isinstance(done, e.CanaryPassed | e.CanaryFailed)
+        return done
+    plan = plan_of(journal, stage)
+    started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
+    if isinstance(started, str):
+        return await _finish(journal, stage, plan, None, reason=started)
+    verdict = await _look_until_decided(journal, stage, plan, started)
+    return await _finish(journal, stage, plan, verdict, reason=verdict.reason)
+
+
+def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
+    """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse.
+
+    A ticket whose own metric is no share of requests has guards only. Absolute limits are the objectives of the other
+    SLOs: the one that this ticket's signal violates already is no gate.
+    """
+    assert journal.ticket.admitted is not None
+    own = journal.ticket.admitted.criteria[0].metric
+    effects, policy = stage.policy.design_effect, stage.policy
+    wins = declared(stage.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
+    compared = [name for name in stage.manifest.canary.guards if not (wins and name == own)]
+    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric != own}
+    return judge.DeliveryPlan(
+        guards=tuple(judge.Guard(name, design_effect=effects.get(name, 1.0)) for name in compared),
+        limits=tuple(
+            judge.Limit(name, at_most=at_most, design_effect=effects.get(name, 1.0)) for name, at_most in limits.items()
+        ),
+        superiority=judge.Superiority(own, design_effect=effects.get(own, 1.0), alpha=policy.alpha) if wins else None,
+        planned_per_arm=policy.planned_per_arm,
+        min_per_arm=policy.first_look_per_arm,
+        planned_looks=policy.looks,
+        extra_looks=1,
+        alpha=policy.alpha,
+    )
+
+
+async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.CanaryStarted | str:
+    """Place both arms on one node, with empty state; the reason when one of them does not start."""
+    n, token = journal.ticket.attempt.n, _token(journal)
+    checks = journal.ticket.attempt.checks
+    assert isinstance(checks, e.ChecksPassed) and journal.ticket.attempt.change is not None
+    commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": journal.ticket.attempt.change.base}
+    node = stage.nodes.names()[0]
+    answers = await asyncio.gather(
+        *(
+            stage.nodes.order(
+                node,
+                NodeOrder(
+                    verb="place", key=journal.key(f"{n}/canary/place-{arm}"), token=token, slot=arm, commit=commits[arm]
+                ),
+            )
+            for arm in ARMS
+        )
+    )
+    for arm, answer in zip(ARMS, answers, strict=True):
+        if not answer.ok:
+            return f"{arm} ({commits[arm][:12]}) did not start on {node}: {answer.reason}"
+    counts, _ = await _counts(stage, sorted(plan.metrics), None)
+    return journal.record(
+        f"{n}/canary/start",
+        e.CanaryStarted(
+            attempt=n, canary=commits["canary"], baseline=commits["baseline"], node=node,
+            planned_per_arm=plan.planned_per_arm, counters=counts or (), waits=tuple(map(_start_wait, answers)),
+        ),
+    )  # fmt: skip
+
+
+async def _look_until_decided(
+    journal: Journal, stage: Stage, plan: judge.DeliveryPlan, started: e.CanaryStarted
+) -> judge.StageVerdict:
+    clock = journal.clock
+    while True:
+        attempt = journal.ticket.attempt
+        verdict = _verdict(plan, attempt.looks)
+        if verdict.decision in ("promote", "abort", "ask"):
+            return verdict
+        step = await _step(journal, stage)
+        counts, sampled_at = await _counts(stage, sorted(plan.metrics), started)
+        due = _sample_of_look(plan, len(attempt.looks) + 1)
+        have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
+        late = clock.now() > attempt.canary_steps[0].at + timedelta(seconds=_longest_s(stage.policy))
+        if counts is not None and sampled_at is not None and (have >= due or late):
+            _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
+            continue
+        if late:
+            return _insufficient(verdict, have, plan)
+        await clock.sleep(POLL_S)
+
+
+def _record_look(
+    journal: Journal,
+    plan: judge.DeliveryPlan,
+    step: int,
+    sampled_at: datetime,
+    counts: tuple[e.ArmCount, ...],
+    *,
+    out_of_time: bool,
+) -> None:
+    attempt = journal.ticket.attempt
+    look = e.CanaryLooked(
+        attempt=attempt.n, look=len(attempt.looks) + 1, step=step, window_to=sampled_at, counts=counts,
+        decision="ask" if out_of_time else "continue",
+    )  # fmt: skip
+    decision = "ask" if out_of_time else _verdict(plan, (*attempt.looks, look)).decision
+    journal.record(f"{attempt.n}/canary/look-{look.look}", look.model_copy(update={"decision": decision}))
+
+
+async def _step(journal: Journal, stage: Stage) -> int:
+    """The step under way (1..n), moved on when its time is over; its shares are applied before it counts."""
+    attempt = journal.ticket.attempt
+    taken, steps = attempt.canary_steps, stage.policy.steps
+    if taken and (len(taken) == len(steps) or _held(journal, taken[-1]) < steps[len(taken) - 1].hold_s):
+        return len(taken)
+    number = len(taken) + 1
+    share = steps[number - 1].share
+    version = await stage.router.set_weights(
+        {"canary": share, "baseline": share}, _token(journal), journal.key(f"{attempt.n}/canary-{number}")
+    )
+    journal.record(
+        f"{attempt.n}/canary/step-{number}",
+        e.CanaryStepped(attempt=attempt.n, step=number, share=share, version=version, at=journal.clock.now()),
+    )
+    return number
+
+
+def _held(journal: Journal, step: e.CanaryStepped) -> float:
+    return (journal.clock.now() - step.at).total_seconds()
+
+
+def _sample_of_look(plan: judge.DeliveryPlan, look: int) -> int:
+    """Requests in the smaller arm at which a look is due: evenly from the first allowed sample to the planned one."""
+    if look >= plan.planned_looks:
+        return plan.planned_per_arm
+    span = plan.planned_per_arm - plan.min_per_arm
+    return plan.min_per_arm + ceil(span * (look - 1) / max(1, plan.planned_looks - 1))
+
+
+def _longest_s(policy: Canary) -> float:
+    return sum(step.hold_s for step in policy.steps) + policy.extension_s
+
+
+def _verdict(plan: judge.DeliveryPlan, looks: Sequence[e.CanaryLooked]) -> judge.StageVerdict:
+    return judge.judge_delivery(plan, [{count.metric: _pair(count) for count in look.counts} for look in looks])
+
+
+def _pair(count: e.ArmCount) -> judge.Pair:
+    return judge.Pair(
+        control=judge.Counts(count.baseline_bad, count.baseline_total),
+        experiment=judge.Counts(count.canary_bad, count.canary_total),
+    )
+
+
+def _insufficient(verdict: judge.StageVerdict, have: int, plan: judge.DeliveryPlan) -> judge.StageVerdict:
+    reason = f"insufficient: {have} of {plan.planned_per_arm} requests in the smaller arm when the time was over"
+    return judge.StageVerdict("ask", reason, verdict.metrics, None)
+
+
+async def _counts(
+    stage: Stage, names: Sequence[str], since: e.CanaryStarted | None
+) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
+    """Counts per metric since the start, and the time of the sample; None when one of them has no data."""
+    selectors = {
+        f"{name} {arm} {part}": selector
+        for name in names
+        for arm in ARMS
+        for part, selector in counter_selectors(declared(stage.manifest, name), arm).items()
+    }
+    readings = await stage.metrics.counters(selectors)
+    values = {key: reading.value for key, reading in readings.items() if reading.value is not None}
+    times = [reading.at for reading in readings.values() if reading.at is not None]
+    if len(values) < len(selectors) or not times:
+        return None, None
+    zero = {count.metric: count for count in since.counters} if since else {}
+    counts = []
+    for name in names:
+        now = {f"{arm}_{part}": values[f"{name} {arm} {part}"] for arm in ARMS for part in ("bad", "total")}
+        before = zero[name].model_dump() if name in zero else dict.fromkeys(now, 0)
+        counts.append(e.ArmCount(metric=name, **{key: value - before[key] for key, value in now.items()}))
+    if any(value < 0 for count in counts for key, value in count.model_dump().items() if key != "metric"):
+        return None, None  # a counter was reset: what it counted before is not known
+    return tuple(counts), min(times)
+
+
+async def _finish(
+    journal: Journal, stage: Stage, plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, *, reason: str
+) -> e.CanaryPassed | e.CanaryFailed:
+    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict."""
+    attempt = journal.ticket.attempt
+    n, token = attempt.n, _token(journal)
+    keys = await _keys(stage, attempt.canary_steps)
+    version = await stage.router.set_weights(OFF, token, journal.key(f"{n}/canary-off"))
+    node = stage.nodes.names()[0]
+    gone = await asyncio.gather(
+        *(
+            stage.nodes.order(
+                node, NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm)
+            )
+            for arm in ARMS
+        )
+    )
+    promoted = verdict is not None and verdict.decision == "promote"
+    if promoted and keys < stage.policy.keys_per_arm:
+        promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
+    common = {
+        "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
+        "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks), "waits": _waits(attempt, gone),
+    }  # fmt: skip
+    if promoted:
+        return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
+    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate({**common, "reason": reason}))
+
+
+async def _keys(stage: Stage, steps: Sequence[e.CanaryStepped]) -> int:
+    """Keys assigned to each arm at the last step: the hash gives an arm its share of all keys that are asked for."""
+    query = stage.manifest.canary.keys
+    population = await stage.metrics.value(query) if query else None
+    return round((population or 0) * steps[-1].share) if steps else 0
+
+
+def _per_arm(looks: Sequence[e.CanaryLooked]) -> int:
+    return min((min(c.canary_total, c.baseline_total) for c in looks[-1].counts), default=0) if looks else 0
+
+
+def _verdicts(
+    plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, looks: Sequence[e.CanaryLooked]
+) -> tuple[e.MetricVerdict, ...]:
+    if verdict is None:
+        return ()
+    guards = {guard.metric: guard for guard in plan.guards}
+    rates = {c.metric: c.baseline_bad / c.baseline_total for c in looks[-1].counts if c.baseline_total} if looks else {}
+    return tuple(
+        e.MetricVerdict(
+            metric=each.metric, role=each.role, verdict=each.judged.verdict, reason=each.judged.reason,
+            p_value=each.judged.p_value, effect=each.judged.effect, decided_at_look=each.judged.decided_at_look,
+            smallest_harm=(
+                plan.smallest_harm(guards[each.metric], rates[each.metric])
+                if each.role == "guard" and each.metric in rates
+                else None
+            ),
+        )
+        for each in verdict.metrics
+    )  # fmt: skip
+
+
+def _waits(attempt: Attempt, gone: Sequence[NodeAnswer]) -> tuple[e.Wait, ...]:
+    drains = [
+        e.Wait(kind="drain", what=f"{answer.node}: arm", opened_at=answer.drain_from, closed_at=answer.drain_to)
+        for answer in gone
+        if answer.drain_from and answer.drain_to
+    ]
+    if not attempt.looks:
+        return tuple(drains)
+    first, last = attempt.canary_steps[0].at, attempt.looks[-1].window_to
+    return (e.Wait(kind="query_window", what="canary sample", opened_at=first, closed_at=max(first, last)), *drains)
+
+
+def _start_wait(answer: NodeAnswer) -> e.Wait:
+    return e.Wait(
+        kind="start", what=f"release {(answer.commit or '')[:12]} on {answer.node}", opened_at=answer.started_at,
+        closed_at=answer.ready_at or answer.ended_at,
+    )  # fmt: skip
+
+
+def _token(journal: Journal) -> int:
+    token = journal.ticket.life.token
+    assert token is not None, "the delivery lock is held from TEST to VERIFY"
+    return token

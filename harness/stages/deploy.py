@@ -1,0 +1,113 @@
+"""DEPLOY: main moves to the tested commit, then the nodes follow one at a time, with a gate after each.
+
+Touches main, nodes and the ledger. A gate that fails takes everything back before the stage ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from harness.core import events as e
+from harness.core.invariant import Invariant
+from harness.core.manifest import Manifest
+from harness.core.policy import Deploy
+from harness.journal import Journal
+from harness.measure import Window, measure
+from harness.ports import Metrics, Nodes, Repository
+from harness.rollout import roll_back, swap, swap_waits
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a deployment needs besides the ticket's journal."""
+
+    manifest: Manifest
+    invariants: tuple[Invariant, ...]
+    policy: Deploy
+    metrics: Metrics
+    nodes: Nodes
+    repository: Repository
+
+
+async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed:
+    """Serve the tested tree on every node, or serve what was served before."""
+    attempt = journal.ticket.attempt
+    n, key = attempt.n, f"{attempt.n}/deploy"
+    if done := journal.recorded(key, e.Event):
+        assert isinstance(done, e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed)
+        return done
+    checks = attempt.checks
+    assert isinstance(checks, e.ChecksPassed)
+    _move_main(journal, stage, checks.commit)
+    for node in stage.nodes.names():
+        swapped = await _swap(journal, stage, node, checks.commit)
+        if not swapped.ok:
+            reason = f"{node}: {swapped.reason}"
+            back = await roll_back(journal, stage.nodes, stage.repository, _touched(journal), reason)
+            if isinstance(back, e.RollbackFailed):
+                return back
+            return journal.record(key, e.DeployFailed(attempt=n, reason=reason))
+    return journal.record(
+        key, e.ReleaseDeployed(attempt=n, commit=checks.commit, tree=checks.tree, nodes=stage.nodes.names())
+    )
+
+
+def _move_main(journal: Journal, stage: Stage, commit: str) -> None:
+    change = journal.ticket.attempt.change
+    assert change is not None
+    if journal.ticket.attempt.main_moved is None:
+        before = change.base
+        if stage.repository.main() != commit:
+            before = stage.repository.main()
+            stage.repository.move_main(before, commit)
+        journal.record(f"{change.attempt}/deploy/main", e.MainMoved(before=before, after=commit))
+
+
+def _touched(journal: Journal) -> list[str]:
+    return [swapped.node for swapped in journal.ticket.attempt.swaps]
+
+
+async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.NodeSwapped:
+    """Swap one node, then watch its gate: the node is healthy and every invariant holds, to the end of the gate."""
+    n = journal.ticket.attempt.n
+    key = f"{n}/deploy/{node}"
+    if done := journal.recorded(key, e.NodeSwapped):
+        return done
+    answer = await swap(journal, stage.nodes, node, commit, key=key)
+    reason, waits = answer.reason, swap_waits(answer)
+    if answer.ok:
+        reason, waited = await _gate(journal, stage, node, answer.ended_at)
+        waits = (*waits, waited)
+    return journal.record(
+        key,
+        e.NodeSwapped(
+            attempt=n, node=node, before=answer.before or "", after=commit, ok=not reason, reason=reason, waits=waits
+        ),
+    )
+
+
+async def _gate(journal: Journal, stage: Stage, node: str, opened_at: datetime) -> tuple[str, e.Wait]:
+    closes_at = opened_at + timedelta(seconds=stage.policy.gate_s)
+    reason = ""
+    while not reason and journal.clock.now() < closes_at:
+        reason = await _violated(journal, stage)
+        await journal.clock.sleep(min(POLL_S, max(0.0, (closes_at - journal.clock.now()).total_seconds())))
+    report = await stage.nodes.report(node)
+    stable = report.slots.get("stable")
+    if not reason and (stable is None or not stable.healthy):
+        reason = "its release does not answer"
+    ended = journal.clock.now() if reason else closes_at
+    return reason, e.Wait(kind="query_window", what=f"gate of {node}", opened_at=opened_at, closed_at=ended)
+
+
+async def _violated(journal: Journal, stage: Stage) -> str:
+    """Which invariant does not hold now, for longer than it may; empty when all do."""
+    now = journal.clock.now()
+    for invariant in stage.invariants:
+        measured = await measure(stage.metrics, stage.manifest, invariant.metric, Window.before(now, invariant.for_s))
+        if invariant.condition.condition.holds(measured.value) is False:
+            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {invariant.condition.text}"
+    return ""

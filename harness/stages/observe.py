@@ -1,0 +1,266 @@
+"""OBSERVE: one tick of the watch: which SLO burns, which invariant breaks, which release a node serves.
+
+Reads metrics and nodes; records changes of release, ends of signals and the heartbeat. Signals that start are handed
+to FILE, which records them together with their ticket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.core import burn_rate
+from harness.core import events as e
+from harness.core.errors import Retryable
+from harness.core.ids import WATCH_STREAM, cause_stream, fingerprint, service_stream, signal_stream
+from harness.core.invariant import Invariant, InvariantState, QueryFailed, step
+from harness.core.manifest import Manifest
+from harness.core.record import StreamWrite
+from harness.core.signal import Signal
+from harness.core.slo import Slo
+from harness.journal import HARNESS, decode, encode
+from harness.measure import EVERY_ARM, Window, measure
+from harness.ports import Clock, CounterReading, Ledger, Metrics, Nodes
+
+BEAT_TICKS = 60
+LOOK_AT_NODES_TICKS = 5
+
+
+class Memory(BaseModel):
+    """What the watch remembers from tick to tick; everything that must not be lost is in the ledger instead."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ticks: int = 0
+    beat_since: datetime | None = None
+    beat_requests: int | None = None
+    states: dict[str, dict[str, int]] = {}
+    invariants: dict[str, InvariantState] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What a tick needs."""
+
+    manifest: Manifest
+    slos: tuple[Slo, ...]
+    invariants: tuple[Invariant, ...]
+    metrics: Metrics
+    nodes: Nodes
+    ledger: Ledger
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The outcome of a tick: what to remember, and the signals that started."""
+
+    memory: Memory
+    started: tuple[Signal, ...]
+
+
+async def tick(memory: Memory, watch: Watch) -> Seen:
+    """Evaluate everything once."""
+    now = watch.clock.now()
+    slos, sampled_at = await _slo_states(watch, now)
+    invariants = {one.name: await _invariant_state(watch, one, memory, now) for one in watch.invariants}
+    started = [
+        *_slo_signals(watch, slos, sampled_at),
+        *_invariant_signals(watch, invariants, now),
+    ]
+    if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
+        await _look_at_nodes(watch)
+    states = {**{name: state.state for name, state in slos.items()}, **{n: s.state for n, s in invariants.items()}}
+    return Seen(await _remember(watch, memory, states, invariants, now), tuple(started))
+
+
+# --- objectives ----------------------------------------------------------------------------------------------------
+
+
+async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.SloState], datetime]:
+    """Every SLO over all its windows, and the time of the newest sample; one query per moment reads all counters."""
+    selectors: dict[str, str] = {}
+    for slo in watch.slos:
+        of = slo.selectors(watch.manifest, EVERY_ARM)
+        selectors |= {f"{slo.name} total": of.total}
+        selectors |= {f"{slo.name} bad {number}": bad for number, bad in enumerate(of.bad)}
+        if of.good is not None:
+            selectors |= {f"{slo.name} good": of.good}
+    starts = {slo.name: _window_starts(watch, slo, now) for slo in watch.slos}
+    moments = {now, *(start for by_window in starts.values() for start in by_window.values())}
+    try:
+        readings = {moment: await watch.metrics.counters(selectors, moment) for moment in sorted(moments)}
+    except Retryable as error:
+        failed = burn_rate.WindowReading(None, None, 0, failed=str(error))
+        return {slo.name: burn_rate.evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in watch.slos}, now
+    sampled_at = max((reading.at for reading in readings[now].values() if reading.at), default=now)
+    states = {
+        slo.name: burn_rate.evaluate(
+            slo,
+            {
+                window_s: _reading(slo.name, readings[start], readings[now])
+                for window_s, start in starts[slo.name].items()
+            },
+        )
+        for slo in watch.slos
+    }
+    return states, sampled_at
+
+
+def _window_starts(watch: Watch, slo: Slo, now: datetime) -> dict[float, datetime]:
+    """Window → its start. What was burnt before the cause's last ticket closed has been dealt with: it counts no more."""
+    closed_at = _closed_at(watch.ledger, fingerprint("slo", watch.manifest.name, slo.name))
+    starts = {window_s: now - timedelta(seconds=window_s) for window_s in slo.windows_s}
+    return {w: start if closed_at is None else max(start, closed_at) for w, start in starts.items()}
+
+
+def _closed_at(ledger: Ledger, cause: str) -> datetime | None:
+    rows = ledger.read_stream(cause_stream(cause))
+    return rows[-1].occurred_at if rows and rows[-1].type == e.CauseClosed.__name__ else None
+
+
+def _reading(
+    name: str, first: Mapping[str, CounterReading], last: Mapping[str, CounterReading]
+) -> burn_rate.WindowReading:
+    """Differences of raw counters between the samples at both ends of a window."""
+    total = _difference(f"{name} total", first, last)
+    if f"{name} good" in last:
+        good = _difference(f"{name} good", first, last)
+        bad = None if total is None or good is None else total - good
+    else:
+        parts = [_difference(key, first, last) for key in last if key.startswith(f"{name} bad ")]
+        bad = None if None in parts else sum(part for part in parts if part is not None)
+    begins, ends = first[f"{name} total"].at, last[f"{name} total"].at
+    covered_s = (ends - begins).total_seconds() if begins and ends else 0.0
+    return burn_rate.WindowReading(bad, total, covered_s)
+
+
+def _difference(key: str, first: Mapping[str, CounterReading], last: Mapping[str, CounterReading]) -> int | None:
+    before, after = first[key].value, last[key].value
+    return None if before is None or after is None or after < before else after - before
+
+
+def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled_at: datetime) -> list[Signal]:
+    signals: list[Signal] = []
+    for slo in watch.slos:
+        state = states[slo.name]
+        burns = None if state.state in ("no_data", "query_failed") else state.state == "burning"
+        evidence: dict[str, Any] = {
+            "reason": f"SLO {slo.name} {state.reason}", "target": slo.target,
+            "burn": [{"window_s": window_s, "rate": rate} for window_s, rate in state.burn.items()],
+        }  # fmt: skip
+        began_at = sampled_at - timedelta(seconds=state.tier.long_s if state.tier else 0)
+        signal = Signal(
+            kind="slo", name=slo.name, service=watch.manifest.name, sampled_at=sampled_at, began_at=began_at,
+            evidence=evidence,
+        )  # fmt: skip
+        signals += _started(watch, signal, burns)
+    return signals
+
+
+# --- invariants ----------------------------------------------------------------------------------------------------
+
+
+async def _invariant_state(watch: Watch, invariant: Invariant, memory: Memory, now: datetime) -> InvariantState:
+    reading: float | QueryFailed | None
+    try:
+        measured = await measure(
+            watch.metrics, watch.manifest, invariant.metric, Window.before(now, invariant.for_s)
+        )
+        reading = measured.value
+    except Retryable as error:
+        reading = QueryFailed(str(error))
+    return step(invariant, memory.invariants.get(invariant.name), reading, now.timestamp())
+
+
+def _invariant_signals(watch: Watch, states: Mapping[str, InvariantState], now: datetime) -> list[Signal]:
+    signals: list[Signal] = []
+    for invariant in watch.invariants:
+        state = states[invariant.name]
+        breaks = {"violated": True, "ok": False}.get(state.state)
+        signal = Signal(
+            kind="invariant", name=invariant.name, service=watch.manifest.name, sampled_at=now,
+            began_at=now - timedelta(seconds=2 * invariant.for_s),
+            evidence={"reason": f"invariant {invariant.name}: {state.reason}", "value": state.value},
+        )  # fmt: skip
+        signals += _started(watch, signal, breaks)
+    return signals
+
+
+# --- what changed --------------------------------------------------------------------------------------------------
+
+
+def _started(watch: Watch, signal: Signal, fires: bool | None) -> Sequence[Signal]:
+    """The signal, if it fires and did not before; its end is recorded here. None: nothing is known, nothing changes."""
+    rows = watch.ledger.read_stream(signal_stream(signal.fingerprint))
+    fired = bool(rows) and rows[-1].type == e.SignalStarted.__name__
+    if fires and not fired:
+        return [signal]
+    if fires is False and fired:
+        ended = encode(
+            f"signal/{signal.fingerprint}/{len(rows)}", e.SignalEnded(fingerprint=signal.fingerprint),
+            clock=watch.clock, actor=HARNESS, correlation=signal.fingerprint, cause=rows[-1].id,
+        )  # fmt: skip
+        watch.ledger.append([StreamWrite(signal_stream(signal.fingerprint), len(rows), [ended])])
+    return []
+
+
+async def _look_at_nodes(watch: Watch) -> None:
+    """Record every change of the release that a node serves, by whoever's hand."""
+    stream = service_stream(watch.manifest.name)
+    rows = watch.ledger.read_stream(stream)
+    seen = {event.node: event for row in rows if isinstance(event := decode(row), e.ReleaseObserved)}
+    for node in watch.nodes.names():
+        try:
+            report = await watch.nodes.report(node)
+        except Retryable:  # a node that is away serves nothing new; the invariants tell of its loss
+            continue
+        stable = report.slots.get("stable")
+        last = seen.get(node)
+        if stable is None or (last is not None and last.after == stable.commit):
+            continue
+        event = e.ReleaseObserved(
+            node=node, before=last.after if last else None, after=stable.commit, actor=stable.actor, since=stable.since
+        )
+        new = encode(
+            f"observed/{node}/{stable.commit}/{stable.since.isoformat()}", event, clock=watch.clock, actor=HARNESS,
+            correlation=watch.manifest.name, cause=None,
+        )  # fmt: skip
+        watch.ledger.append([StreamWrite(stream, None, [new])])
+
+
+async def _remember(
+    watch: Watch, memory: Memory, states: Mapping[str, str], invariants: dict[str, InvariantState], now: datetime
+) -> Memory:
+    counts = {name: dict(by_state) for name, by_state in memory.states.items()}
+    for name, state in states.items():
+        counts.setdefault(name, {}).setdefault(state, 0)
+        counts[name][state] += 1
+    ticks = memory.ticks + 1
+    since = memory.beat_since or now
+    requests = memory.beat_requests if memory.beat_since else await _requests(watch)
+    if ticks % BEAT_TICKS == 0:
+        total = await _requests(watch)
+        known = total is not None and requests is not None and total >= requests
+        beat = e.WatchBeat(
+            ticks=BEAT_TICKS, states=counts, since=since, requests=total - requests if known else None  # type: ignore[operator]
+        )
+        new = encode(
+            f"beat/{since.isoformat()}", beat, clock=watch.clock, actor=HARNESS, correlation="watch", cause=None
+        )
+        watch.ledger.append([StreamWrite(WATCH_STREAM, None, [new])])
+        since, requests, counts = now, total, {}
+    return Memory(ticks=ticks, beat_since=since, beat_requests=requests, states=counts, invariants=invariants)
+
+
+async def _requests(watch: Watch) -> int | None:
+    """Requests so far, as the first objective counts them."""
+    selector = watch.slos[0].selectors(watch.manifest, EVERY_ARM).total
+    try:
+        return (await watch.metrics.counters({"total": selector}))["total"].value
+    except Retryable:
+        return None

@@ -1,0 +1,53 @@
+"""TEST: merges the change with main and runs every declared check in the sandbox. Touches the service's repository."""
+
+from __future__ import annotations
+
+from harness.core import events as e
+from harness.core.errors import Refused
+from harness.core.manifest import Manifest
+from harness.journal import Journal
+from harness.ports import Checks, CheckRun, Repository
+
+async def test(
+    journal: Journal, *, manifest: Manifest, repository: Repository, checks: Checks
+) -> e.ChecksPassed | e.ChecksFailed:
+    """Run the checks on the merge of the change and main. The lock is held, so this tree is the one that is delivered."""
+    attempt = journal.ticket.attempt
+    key = f"{attempt.n}/test"
+    if done := journal.recorded(key, e.Event):
+        assert isinstance(done, e.ChecksPassed | e.ChecksFailed)
+        return done
+    assert attempt.change is not None
+    main = repository.main()
+    try:
+        commit = repository.merge(attempt.change.commit, main, journal.key(key))
+    except Refused as error:
+        return journal.record(
+            key,
+            e.ChecksFailed(
+                attempt=attempt.n, commit=attempt.change.commit, tree=None, outcomes=(), reason=str(error), waits=()
+            ),
+        )
+    tree = repository.tree(commit)
+    runs: list[CheckRun] = []
+    for check in manifest.checks:
+        runs.append(await checks.check(check.name, commit, main))
+        if not runs[-1].passed:
+            break
+    outcomes = tuple(_outcome(journal, run) for run in runs)
+    waits = tuple(run.wait for run in runs)
+    if runs and runs[-1].passed:
+        return journal.record(
+            key, e.ChecksPassed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, waits=waits)
+        )
+    reason = f"{runs[-1].name}: {runs[-1].reason}" if runs else "the service declares no checks; declare one in service.yaml"
+    return journal.record(
+        key, e.ChecksFailed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, reason=reason, waits=waits)
+    )
+
+
+def _outcome(journal: Journal, run: CheckRun) -> e.CheckOutcome:
+    return e.CheckOutcome(
+        name=run.name, exit_code=run.exit_code, passed=run.passed, tests_passed=run.tests_passed,
+        seconds=(run.wait.closed_at - run.wait.opened_at).total_seconds(), output=journal.put({"text": run.output}),
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""VERIFY: every criterion over its window of live traffic after the last swap, against the frozen baseline.
+
+Touches the ledger; reads metrics. Takes the change back when the criteria do not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from harness.core import events as e
+from harness.core.ids import cause_stream
+from harness.core.manifest import Manifest
+from harness.core.policy import Verify
+from harness.core.record import StreamWrite
+from harness.core.ticket import Criterion
+from harness.journal import HARNESS, Journal, encode
+from harness.measure import Window, declared, measure
+from harness.ports import Metrics, Nodes, Repository
+from harness.rollout import roll_back
+
+TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a verification needs besides the ticket's journal."""
+
+    manifest: Manifest
+    policy: Verify
+    metrics: Metrics
+    nodes: Nodes
+    repository: Repository
+
+
+async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed:
+    """Judge the criteria at each of the last ticks of the window; all have to hold at all of them."""
+    attempt = journal.ticket.attempt
+    n, key = attempt.n, f"{attempt.n}/verify"
+    if done := journal.recorded(key, e.Event):
+        assert isinstance(done, e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed)
+        return done
+    window = _window(journal, stage.policy)
+    judged = await _judge(journal, stage, window)
+    samples = min((one.measured.samples for one in judged if one.measured.samples is not None), default=0)
+    shown = await _shown(stage, judged, window)
+    wait = e.Wait(kind="query_window", what="verification", opened_at=window.start, closed_at=window.end)
+    common = {
+        "attempt": n, "criteria": tuple(judged), "shown": shown, "samples": samples, "window_s": window.seconds,
+        "waits": (wait,),
+    }  # fmt: skip
+    if samples < stage.policy.min_samples:
+        judged_reason = f"insufficient: {samples} requests in the window, {stage.policy.min_samples} are needed"
+    else:
+        judged_reason = "; ".join(f"{one.metric} {one.condition}: {_words(one)}" for one in judged if one.met is not True)
+    if not judged_reason:
+        met = e.CriteriaMet.model_validate(common)
+        return journal.record(key, met, beside=_close_cause(journal))
+    if attempt.main_moved is not None:
+        back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), judged_reason)
+        if isinstance(back, e.RollbackFailed):
+            return back
+    return journal.record(key, e.CriteriaNotMet.model_validate({**common, "reason": judged_reason}))
+
+
+def _window(journal: Journal, policy: Verify) -> Window:
+    """From the last swap on; without a change from when the agent found that there is nothing to change."""
+    attempt = journal.ticket.attempt
+    swapped = [wait.opened_at for swap in attempt.swaps[-1:] for wait in swap.waits if wait.what.startswith("gate of ")]
+    start = swapped[0] if swapped else journal.clock.now()
+    return Window(start, start + timedelta(seconds=policy.window_s))
+
+
+async def _judge(journal: Journal, stage: Stage, window: Window) -> list[e.JudgedCriterion]:
+    admitted = journal.ticket.admitted
+    assert admitted is not None
+    at_ticks: list[list[e.JudgedCriterion]] = []
+    for left in range(stage.policy.ticks - 1, -1, -1):
+        at = window.end - timedelta(seconds=left * TICK_S)
+        await journal.clock.sleep(max(0.0, (at - journal.clock.now()).total_seconds()))
+        at_ticks.append([await _criterion(stage, one, Window(window.start, at)) for one in admitted.criteria])
+    return [
+        last.model_copy(update={"met": _all(tick[number].met for tick in at_ticks)})
+        for number, last in enumerate(at_ticks[-1])
+    ]
+
+
+async def _criterion(stage: Stage, frozen: e.FrozenCriterion, window: Window) -> e.JudgedCriterion:
+    measured = await measure(stage.metrics, stage.manifest, frozen.metric, window)
+    spec = Criterion(metric=frozen.metric, condition=frozen.condition, duration=frozen.duration).spec()
+    baseline = frozen.baseline.value if frozen.baseline else None
+    met = spec.condition.holds(measured.value, baseline, declared(stage.manifest, frozen.metric).direction)
+    return e.JudgedCriterion(
+        metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met
+    )
+
+
+async def _shown(stage: Stage, judged: list[e.JudgedCriterion], window: Window) -> tuple[e.Measurement, ...]:
+    """Metrics that are no criterion of this ticket: what else people want to see before and after."""
+    names = {one.metric for one in judged}
+    return tuple(
+        [await measure(stage.metrics, stage.manifest, name, window) for name in stage.manifest.metrics if name not in names]
+    )
+
+
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
+    """False if any is, else None if any is unmeasured, else True."""
+    seen = list(verdicts)
+    return False if False in seen else None if None in seen else True
+
+
+def _words(one: e.JudgedCriterion) -> str:
+    return "not measured" if one.measured.value is None else f"{one.measured.value:.4g} measured"
+
+
+def _close_cause(journal: Journal) -> list[StreamWrite]:
+    cause = journal.ticket.filed.fingerprint
+    if cause is None:
+        return []
+    closed = encode(
+        journal.key("cause-closed"), e.CauseClosed(fingerprint=cause, ticket_id=journal.ticket_id), clock=journal.clock,
+        actor=HARNESS, correlation=journal.ticket_id, cause=None,
+    )  # fmt: skip
+    return [StreamWrite(cause_stream(cause), None, [closed])]
+
+
+

@@ -1,0 +1,1 @@
+"""Incidents as data, and the oracles that tell whether one is over; imports nothing of what it judges."""

@@ -1,0 +1,105 @@
+"""Installs an incident's fault: another team's commits on main, rolled out to every node by another hand.
+
+Touches the service's repository and the nodes' API; knows nothing of the harness that will have to find it. What is
+wrong, and where, goes into no place that the harness reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from temporalio.client import Client
+
+from scenarios.series import commit_series, order
+
+ACTOR = "external"
+
+
+async def roll_out(client: Client, nodes: list[str], commit: str, token: int) -> list[dict[str, Any]]:
+    """Have every node serve ``commit``, all at once, as an operator in a hurry would."""
+    run = uuid.uuid4().hex[:8]
+    return list(
+        await asyncio.gather(
+            *(
+                client.execute_workflow(
+                    "NodeOrder",
+                    {"verb": "swap", "key": f"{ACTOR}/{run}", "token": token, "slot": "stable", "commit": commit,
+                     "actor": ACTOR},
+                    id=f"{node}/{ACTOR}/{run}", task_queue=f"node-{node}",
+                )
+                for node in nodes
+            )
+        )
+    )  # fmt: skip
+
+
+async def highest_token(client: Client, nodes: list[str]) -> int:
+    """The fencing token that the nodes ask for at least."""
+    reports = await asyncio.gather(
+        *(
+            client.execute_workflow("NodeReport", id=f"{ACTOR}-report-{node}-{uuid.uuid4().hex}", task_queue=f"node-{node}")
+            for node in nodes
+        )
+    )
+    return max(int(report["highest_token"]) for report in reports)
+
+
+def return_to(repository: Path, commit: str) -> None:
+    """A commit on main with the tree of ``commit``, unless main has it: a series starts from the service as it ships."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(repository), "-c", "user.name=Ines Falk", "-c", "user.email=ines.falk@example.org", *words],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+
+    main = git("rev-parse", "refs/heads/main")
+    tree = git("rev-parse", f"{commit}^{{tree}}")
+    if git("rev-parse", "main^{tree}") != tree:
+        new = git("commit-tree", tree, "-p", main, "-m", "Start over from the last reviewed state")
+        git("update-ref", "refs/heads/main", new, main)
+
+
+async def install(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Commit the series and roll it out; says when, and which release, not which commit is to blame."""
+    scenario = yaml.safe_load(arguments.incident.read_text(encoding="utf-8"))
+    client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
+    if scenario["fault"] is None:
+        return {"installed_at": datetime.now(UTC).isoformat(), "release": None}
+    return_to(arguments.repository, arguments.base)
+    ids = commit_series(
+        arguments.repository, order(scenario["fault"]["series"], arguments.seed), before=datetime.now(UTC)
+    )
+    token = await highest_token(client, arguments.nodes)
+    installed_at = datetime.now(UTC)
+    answers = await roll_out(client, arguments.nodes, ids[-1], token)
+    if failed := [answer for answer in answers if not answer["ok"]]:
+        raise SystemExit(f"the release did not start: {failed[0]['reason']}")
+    return {"installed_at": installed_at.isoformat(), "release": ids[-1]}
+
+
+def main() -> int:
+    """Process edge: prints one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--incident", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--base", required=True, help="the commit whose tree the series starts from")
+    parser.add_argument("--temporal", required=True)
+    parser.add_argument("--namespace", default="default")
+    parser.add_argument("--nodes", nargs="+", required=True)
+    print(json.dumps(asyncio.run(install(parser.parse_args()))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Asks the live service itself whether users are well, with a client and counts of its own; reads nothing it judges.
+
+No Prometheus, no ledger, nothing of harness, workflows or services: only answers, as a user gets them through Envoy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import httpx
+
+LIMIT = "api_default"
+USES_PER_KEY = 8  # all within the promised burst of 10, so no denial is right, and a burst lowered to 7 or less shows
+TIMEOUT_S = 2.0  # from when the request was due
+
+_OK = 200
+_TOO_MANY_REQUESTS = 429
+
+
+@dataclass(frozen=True, slots=True)
+class OracleReading:
+    """What ``requests`` users saw. ``slow`` counts late answers and ``errors``; ``errors`` count answers other than 200
+    or 429 and no answer at all, which in the percentiles (ms) stands for the whole time a user waits."""
+
+    requests: int
+    slow: int
+    errors: int
+    denied_wrongly: int
+    slow_share: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Shares of requests, 0..1, that a healthy service stays below."""
+
+    slow_share: float = 0.10
+    error_share: float = 0.01
+    wrong_denial_share: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One request: its status (None without an answer) and the time from when it was due to then."""
+
+    status: int | None
+    latency_ms: float
+
+
+def measure(url: str, requests: int, slow_ms: float, rate_per_s: float) -> OracleReading:
+    """Send ``requests`` checks to ``url`` (``http://HOST:PORT``) at a constant rate, on fresh keys, and count.
+
+    Open model: a request is sent when due, whatever became of the ones before, and its latency counts from then.
+    Takes ``requests / rate_per_s`` seconds and at most twice TIMEOUT_S more. Raises ValueError for numbers not above 0.
+    """
+    if requests < 1 or rate_per_s <= 0 or slow_ms <= 0:
+        raise ValueError(f"requests {requests}, rate_per_s {rate_per_s}, slow_ms {slow_ms}: all must be above 0")
+    return _reading(asyncio.run(_ask_all(url, requests, rate_per_s)), slow_ms)
+
+
+def healthy(reading: OracleReading, thresholds: Thresholds) -> tuple[bool, str]:
+    """Whether the users are well, and the reason in words: every share that is too high, or all shares."""
+    shares = {
+        "slow": (reading.slow_share, thresholds.slow_share),
+        "errors": (reading.errors / reading.requests, thresholds.error_share),
+        "denied wrongly": (reading.denied_wrongly / reading.requests, thresholds.wrong_denial_share),
+    }
+    too_high = [
+        f"{name} {share:.2%}, must be below {most:.2%}" for name, (share, most) in shares.items() if share >= most
+    ]
+    if too_high:
+        return False, f"of {reading.requests} requests: {'; '.join(too_high)}"
+    return True, f"of {reading.requests} requests: " + "; ".join(f"{name} {s:.2%}" for name, (s, _) in shares.items())
+
+
+async def _ask_all(url: str, requests: int, rate_per_s: float) -> list[_Seen]:
+    prefix = f"oracle-{secrets.token_hex(4)}"
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=None)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=TIMEOUT_S, trust_env=False) as client:
+        await _ask(client, f"{prefix}-uncounted", time.monotonic())  # pays for the client's own first steps
+        start_s = time.monotonic()
+        asking = []
+        for number in range(requests):
+            due_s = start_s + number / rate_per_s
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            asking.append(asyncio.create_task(_ask(client, f"{prefix}-{number // USES_PER_KEY}", due_s)))
+        return await asyncio.gather(*asking)
+
+
+async def _ask(client: httpx.AsyncClient, key: str, due_s: float) -> _Seen:
+    status = None
+    try:
+        async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - due_s)):
+            body = {"limit": LIMIT, "key": key, "cost": 1}
+            response = await client.post("/v1/check", json=body, headers={"x-ratelimit-key": key})
+            status = response.status_code
+    except (httpx.TransportError, TimeoutError):
+        pass  # no answer: said by the status that stays None
+    return _Seen(status, (time.monotonic() - due_s) * 1000)
+
+
+def _reading(seen: Sequence[_Seen], slow_ms: float) -> OracleReading:
+    failed = [s.status not in (_OK, _TOO_MANY_REQUESTS) for s in seen]
+    slow = sum(fails or s.latency_ms >= slow_ms for s, fails in zip(seen, failed, strict=True))
+    waits_ms = sorted(TIMEOUT_S * 1000 if s.status is None else s.latency_ms for s in seen)
+    return OracleReading(
+        requests=len(seen),
+        slow=slow,
+        errors=sum(failed),
+        denied_wrongly=sum(s.status == _TOO_MANY_REQUESTS for s in seen),
+        slow_share=slow / len(seen),
+        p50_ms=_quantile(waits_ms, 0.50),
+        p99_ms=_quantile(waits_ms, 0.99),
+    )
+
+
+def _quantile(ascending: Sequence[float], q: float) -> float:
+    """The nearest-rank quantile: the smallest value that at least a share ``q`` of all does not exceed."""
+    return round(ascending[math.ceil(q * len(ascending)) - 1], 3)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one reading as JSON; the exit code is 0 for any reading, good or bad."""
+    parser = argparse.ArgumentParser(prog="scenarios.oracle", description="What users of the live service see now.")
+    parser.add_argument("--url", required=True, help="Envoy's listener, like http://127.0.0.1:8080")
+    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--rate", type=float, default=100.0, help="requests per second")
+    parser.add_argument("--slow-ms", type=float, default=50.0, help="an answer this late is slow")
+    options = parser.parse_args(arguments)
+    try:
+        reading = measure(options.url, options.requests, options.slow_ms, options.rate)
+    except (ValueError, httpx.InvalidURL) as error:
+        parser.error(str(error))
+    print(json.dumps(asdict(reading)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The latency probe measures this tree, and says of other trees that they do not start or do not answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TREE = Path(__file__).parents[2]
+HANGS_UP = """
+import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("s")
+server.listen()
+while True:
+    server.accept()[0].close()
+"""
+
+
+def probe(tree: Path) -> tuple[int, dict[str, Any]]:
+    ended = subprocess.run(
+        [sys.executable, TREE / "probes" / "latency.py", tree], capture_output=True, text=True, timeout=30, check=False
+    )
+    return ended.returncode, json.loads(ended.stdout)
+
+
+def a_tree(folder: Path, program: str) -> Path:
+    package = folder / "src" / "ratelimiter"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(program)
+    return folder
+
+
+def test_a_tree_is_measured_by_wall_and_cpu() -> None:
+    code, result = probe(TREE)
+    assert (code, result["ok"]) == (0, True)
+    assert [len(result["wall_ms"]), len(result["cpu_ms"])] == [7, 7]
+    assert min(result["wall_ms"] + result["cpu_ms"]) > 0
+
+
+def test_a_tree_that_does_not_start_is_told_apart(tmp_path: Path) -> None:
+    code, result = probe(a_tree(tmp_path, "raise SystemExit('no luck')"))
+    assert (code, result["ok"]) == (3, False)
+    assert "no luck" in result["reason"]
+
+
+def test_a_tree_that_answers_wrongly_was_measured(tmp_path: Path) -> None:
+    code, result = probe(a_tree(tmp_path, HANGS_UP))
+    assert (code, result["ok"]) == (0, False)

@@ -1,0 +1,318 @@
+"""Proves with real releases in real sandboxes that a node does as ordered, once, whatever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from harness.adapters.node.agent import NodeAgent
+from harness.core.errors import Forbidden, Invalid, Retryable
+from harness.simulation.routes import MemoryRoutes
+from tests.integration.node_world import BROKEN, MUTE, World, ask, new_world, order, until
+from tests.integration.test_node_sandbox import needs_bubblewrap
+
+pytestmark = needs_bubblewrap
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with new_world() as made:
+        yield made
+
+
+@asynccontextmanager
+async def watching(agent: NodeAgent) -> AsyncIterator[None]:
+    task = asyncio.create_task(agent.watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_node_without_a_past_starts_mains_head(world: World) -> None:
+    world.repo.version("old")
+    head = world.repo.version("one")
+    agent = world.agent()
+
+    await agent.resume()
+
+    report = await agent.report()
+    assert report.slots["stable"].commit == head and report.slots["stable"].healthy
+    assert ask(world.serving()[0]) == ask(world.home.sockets / "n1.sock") == "one"
+    assert world.starts()[0]["key"] == "boot-n1"
+
+
+async def test_a_swap_waits_for_requests_in_flight_before_the_old_release_ends(world: World) -> None:
+    # given a stable release with two requests in flight
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    old = world.serving()[0]
+    world.routes.in_flight[old] = 2
+
+    # when it is swapped
+    swap = asyncio.create_task(agent.obey(order("k2", world.repo.version("two"))))
+    await until(lambda: world.serving() and world.serving() != [old])
+
+    # then the new one serves, the old one drains and lives until the last request is done
+    assert ask(world.serving()[0]) == "two" and ask(old) == "one"
+    assert world.routes.members["stable"]["n1", old] == "DRAINING" and not swap.done()
+    world.routes.in_flight[old] = 0
+    answer = await swap
+    assert answer.ok and answer.before and answer.ready_at and answer.drain_from and answer.drain_to
+    assert answer.started_at < answer.ready_at < answer.drain_from < answer.drain_to < answer.ended_at
+    assert list(world.routes.members["stable"]) == [("n1", world.serving()[0])]
+    assert len(world.living()) == 1
+    assert ask(world.home.sockets / "n1.sock") == "two"
+    assert "ended in peace" in world.home.log("n1-stable").read_text()
+
+
+async def test_a_drain_that_does_not_end_is_limited_and_told(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent(drain_limit_s=0.2)
+    await agent.resume()
+    world.routes.in_flight[world.serving()[0]] = 1
+
+    answer = await agent.obey(order("k2", world.repo.version("two")))
+
+    assert answer.ok and answer.reason == "1 requests in flight after 0.2 s of draining"
+    assert len(world.living()) == 1
+
+
+async def test_the_same_key_is_acted_on_once(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    swap = order("k2", world.repo.version("two"))
+
+    first, at_once = await asyncio.gather(agent.obey(swap), agent.obey(swap))
+    after_a_restart = await world.agent().obey(swap)
+
+    assert first == at_once == after_a_restart
+    assert [start["key"] for start in world.starts()] == ["boot-n1", "k2"]
+
+
+async def test_canary_and_baseline_come_and_go_beside_stable(world: World) -> None:
+    head = world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+
+    await asyncio.gather(
+        agent.obey(order("c", world.repo.version("two"), verb="place", slot="canary")),
+        agent.obey(order("b", head, verb="place", slot="baseline")),
+    )
+    assert [ask(world.serving(slot)[0]) for slot in ("stable", "canary", "baseline")] == ["one", "two", "one"]
+
+    removed = await agent.obey(order("c-", verb="remove", slot="canary"))
+    nothing_left = await agent.obey(order("c--", verb="remove", slot="canary"))
+    assert removed.ok and nothing_left.ok and nothing_left.reason == "the slot was empty"
+    assert world.routes.members["canary"] == {} and set((await agent.report()).slots) == {"stable", "baseline"}
+    assert ask(world.home.sockets / "n1.sock") == "one"
+
+
+async def test_an_older_token_is_refused_with_both_named(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    await agent.obey(order("k7", world.repo.version("two"), token=7))
+
+    with pytest.raises(Forbidden, match=r"token 6 of k6 is older than 7"):
+        await world.agent().obey(order("k6", world.repo.version("three"), token=6))
+
+    assert (await agent.report()).highest_token == 7
+    assert len(world.starts()) == 2
+
+
+@pytest.mark.parametrize(("code", "words"), [(BROKEN, "no such limit file"), (MUTE, "listening to nobody")])
+async def test_a_release_that_does_not_start_is_an_answer_and_the_old_one_keeps_serving(
+    world: World, code: str, words: str
+) -> None:
+    head = world.repo.version("one")
+    agent = world.agent(ready_limit_s=1.0)
+    await agent.resume()
+
+    answer = await agent.obey(order("k2", world.repo.commit(code)))
+
+    assert not answer.ok and words in answer.reason and answer.ready_at is None
+    assert (await agent.report()).slots["stable"].commit == head
+    assert ask(world.serving()[0]) == "one"
+    assert len(world.living()) == 1
+    assert await agent.obey(order("k2")) == answer
+
+
+async def test_an_order_that_cannot_be_done_leaves_nothing_behind(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+
+    with pytest.raises(Invalid, match="is not in"):
+        await agent.obey(order("k2", "0" * 40))
+    with pytest.raises(Invalid, match="swap needs a commit"):
+        await agent.obey(order("k3"))
+    answer = await agent.obey(order("k2", world.repo.version("two")))
+
+    assert answer.ok and ask(world.serving()[0]) == "two"
+
+
+@pytest.mark.parametrize("when", ["answered", "started", "routed"])
+async def test_a_release_outlives_its_agent_and_is_taken_up_by_the_next(world: World, when: str) -> None:
+    # given an agent that was killed in the middle of an order, or after it
+    head = world.repo.version("one")
+    assert await world.killed_agent(when) == -signal.SIGKILL
+    (living,) = world.living().values()
+
+    # when the next one takes up the node
+    agent = world.agent()
+    await agent.resume()
+
+    # then the very same process serves, and was started once
+    assert list(world.living().values()) == [living]
+    assert [start["key"] for start in world.starts()] == ["k1"]
+    report = await agent.report()
+    assert report.slots["stable"].commit == head and report.slots["stable"].healthy
+    assert ask(world.serving()[0]) == ask(world.home.sockets / "n1.sock") == "one"
+    assert (await agent.obey(order("k1", head, verb="place"))).ok
+    assert len(world.starts()) == 1
+
+
+async def test_a_start_that_nobody_noted_is_still_in_the_log(world: World) -> None:
+    world.repo.version("one")
+    assert await world.killed_agent("started") == -signal.SIGKILL
+    (world.home.root / "releases.log").unlink()  # as if it had died between the start and the line
+
+    await world.agent().resume()
+
+    assert [start["key"] for start in world.starts()] == ["k1"]
+    assert len(world.living()) == 1
+
+
+async def test_a_release_that_no_memory_knows_is_ended(world: World) -> None:
+    world.repo.version("one")
+    assert await world.killed_agent("answered") == -signal.SIGKILL
+    (stray,) = world.living()
+    (world.home.nodes / "n1/state.json").unlink()
+
+    await world.agent().resume()
+
+    assert stray not in world.living() and len(world.living()) == 1
+    assert ask(world.serving()[0]) == "one"
+
+
+async def test_a_release_that_died_with_its_agent_is_started_again(world: World) -> None:
+    head = world.repo.version("one")
+    assert await world.killed_agent("answered") == -signal.SIGKILL
+    for process in world.living().values():
+        os.kill(process.pid, signal.SIGKILL)
+    await until(lambda: not world.living())
+
+    agent = world.agent()
+    await agent.resume()
+
+    assert (await agent.report()).slots["stable"].commit == head
+    assert ask(world.serving()[0]) == "one"
+
+
+async def test_a_killed_release_leaves_the_routes_within_a_second_and_comes_back(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    (old,) = world.serving()
+    async with watching(agent):
+        (process,) = world.living().values()
+        os.kill(process.pid, signal.SIGKILL)
+
+        out_s = await until(lambda: ("n1", old) not in world.routes.members["stable"])
+        back_s = await until(lambda: world.serving() and world.serving() != [old])
+
+        assert out_s < 1.0
+        print(f"out after {out_s:.3f} s, back {back_s:.3f} s later")
+        assert list(world.routes.members["stable"]) == [("n1", world.serving()[0])]
+        assert ask(world.serving()[0]) == ask(world.home.sockets / "n1.sock") == "one"
+    assert (await agent.report()).slots["stable"].healthy
+
+
+async def test_a_release_that_hangs_is_replaced(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    (old,) = world.serving()
+    (process,) = world.living().values()
+    (payload,) = psutil.Process(process.pid).children()
+    payload.suspend()
+    async with watching(agent):
+        await until(lambda: world.serving() and world.serving() != [old])
+    assert ask(world.serving()[0]) == "one"
+    assert len(world.living()) == 1
+
+
+async def test_a_repair_writes_with_the_token_of_whoever_may_write_now(world: World) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    (old,) = world.serving()
+    world.routes.put("stable", "n2", "/elsewhere.sock", "HEALTHY", 9, "another node, a newer delivery")
+    async with watching(agent):
+        (process,) = world.living().values()
+        os.kill(process.pid, signal.SIGKILL)
+        await until(lambda: [sock for sock in world.serving() if sock not in (old, "/elsewhere.sock")])
+    assert world.routes.highest_token("stable") == 9
+
+
+class RoutesThatAreAway(MemoryRoutes):
+    """A data plane that writes can't be confirmed on, while ``away``."""
+
+    away = False
+
+    async def applied(self, resource: str, version: str, timeout_s: float) -> str:
+        if self.away:
+            raise Retryable("the data plane is away")
+        return await super().applied(resource, version, timeout_s)
+
+
+@pytest.fixture
+def flaky(world: World) -> RoutesThatAreAway:
+    world.routes = routes = RoutesThatAreAway()
+    return routes
+
+
+async def test_an_order_cut_off_by_the_data_plane_is_carried_on_by_the_same_order(
+    world: World, flaky: RoutesThatAreAway
+) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    swap = order("k2", world.repo.version("two"))
+    flaky.away = True
+    with pytest.raises(Retryable):
+        await agent.obey(swap)
+    assert len(world.living()) == 2  # the old one was not ended on a guess
+
+    flaky.away = False
+    answer = await agent.obey(swap)
+
+    assert answer.ok and len(world.living()) == 1 and len(world.starts()) == 2
+    assert ask(world.serving()[0]) == "two"
+
+
+async def test_what_another_order_left_unfinished_is_cleared(world: World, flaky: RoutesThatAreAway) -> None:
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    flaky.away = True
+    with pytest.raises(Retryable):
+        await agent.obey(order("k2", world.repo.version("two"), token=2))
+    flaky.away = False
+
+    answer = await agent.obey(order("k3", world.repo.version("three"), token=3))
+
+    assert answer.ok and ask(world.serving()[0]) == "three"
+    assert len(world.living()) == 1 and len(world.routes.members["stable"]) == 1
+    with pytest.raises(Forbidden):
+        await agent.obey(order("k2", world.repo.version("two"), token=2))

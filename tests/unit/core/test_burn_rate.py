@@ -1,0 +1,82 @@
+"""Burning, and every way not to know: each is told apart. Pure values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.adapters.declarations import load_slos, load_windows
+from harness.core.burn_rate import State, WindowReading, evaluate
+from harness.core.slo import Slo, parse_slos
+
+ROOT = Path(__file__).parents[3]
+WINDOWS = load_windows(ROOT / "slos/windows")
+LATENCY: Slo = load_slos(ROOT / "slos/ratelimiter.yaml", WINDOWS)[0]  # 90 %, 2.5x over 12 s and 3 s
+
+
+def read(share: float, window_s: float, *, total: float | None = None) -> WindowReading:
+    events = 400 * window_s if total is None else total
+    return WindowReading(share * events, events, window_s)
+
+
+def state(long: WindowReading, short: WindowReading) -> State:
+    return evaluate(LATENCY, {12.0: long, 3.0: short}).state
+
+
+def test_it_burns_when_both_windows_exceed_the_factor() -> None:
+    told = evaluate(LATENCY, {12.0: read(0.30, 12), 3.0: read(0.90, 3)})
+
+    assert told.state == "burning" and told.tier == LATENCY.tiers[0]
+    assert told.burn == {12.0: pytest.approx(3.0), 3.0: pytest.approx(9.0)}
+    assert told.reason == "burns 3x over 12s and 9x over 3s, more than 2.5x"
+
+
+@pytest.mark.parametrize(("long", "short"), [(0.30, 0.10), (0.10, 0.90), (0.25, 0.90), (0.0, 0.0)])
+def test_one_window_alone_or_the_factor_itself_is_not_enough(long: float, short: float) -> None:
+    assert state(read(long, 12), read(short, 3)) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [
+        (WindowReading(None, None, 0), "no_data"),  # a missing series, or a counter reset
+        (WindowReading(None, 1200, 3), "no_data"),
+        (WindowReading(0, 0, 3), "no_data"),  # zero traffic
+        (WindowReading(float("nan"), 1200, 3), "no_data"),
+        (WindowReading(0, float("nan"), 3), "no_data"),
+        (WindowReading(-5, 1200, 3), "no_data"),
+        (WindowReading(0, 199, 3), "no_data"),  # too few events
+        (WindowReading(0, 200, 3), "ok"),
+        (WindowReading(0, 1200, 1.4), "no_data"),  # a stale target: less than half covered
+        (WindowReading(0, 1200, 1.5), "ok"),
+        (WindowReading(0, 1200, 3, failed="timeout after 2 s"), "query_failed"),
+    ],
+)
+def test_what_is_not_known_is_neither_ok_nor_burning(short: WindowReading, expected: State) -> None:
+    assert state(read(0.0, 12), short) == expected
+    if expected != "ok":
+        assert state(read(1.0, 12), short) == expected
+
+
+def test_a_window_that_was_not_read_is_no_data() -> None:
+    assert evaluate(LATENCY, {12.0: read(0, 12)}).burn[3.0] is None
+    assert evaluate(LATENCY, {}).state == "no_data"
+
+
+def test_a_failed_query_is_told_before_missing_data() -> None:
+    told = evaluate(LATENCY, {12.0: WindowReading(None, None, 0), 3.0: WindowReading(None, None, 0, failed="refused")})
+
+    assert told.state == "query_failed" and told.reason == "3s: refused"
+
+
+def test_a_tier_that_fires_is_told_even_when_another_one_has_no_data() -> None:
+    # Given an objective with four tiers on a service that is an hour old
+    slo = parse_slos({"slos": [{"name": "a", "target": "99.9%", "window": "30d"}]}, "f", WINDOWS)[0]
+    burning = {window: read(0.05, window) for window in (300.0, 3600.0)}
+
+    # When only its fastest tier is covered, and exceeds its factor, then it burns
+    assert evaluate(slo, burning).state == "burning"
+
+    # and when it does not, the others are still unknown
+    assert evaluate(slo, {window: read(0.0, window) for window in (300.0, 3600.0)}).state == "no_data"

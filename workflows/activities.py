@@ -1,0 +1,167 @@
+"""The harness's activities: each loads a ticket's journal, calls one stage, and gives back the ticket's state."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from harness import lock
+from harness.bootstrap import Harness
+from harness.core import events as e
+from harness.core.lifecycle import ENDS, State
+from harness.journal import Journal
+from harness.stages import admit, canary, deploy, file, observe, test, verify, work
+from workflows.edge import at_the_edge
+
+UNLOCKS = ENDS | {State.WORKING}
+"""States in which a delivery is over: its lock is given back. An escalated ticket keeps it until a human acts."""
+
+
+class Activities:
+    """Thin shells around the stages, with the ports that ``bootstrap`` built."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+
+    def _journal(self, ticket_id: str) -> Journal:
+        record = self._harness.record
+        return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
+
+    def _left(self, journal: Journal) -> str:
+        if journal.state in UNLOCKS:
+            lock.release(journal)
+        return str(journal.state)
+
+    @activity.defn
+    async def look(self, ticket_id: str) -> str:
+        """Where the ticket is."""
+        async with at_the_edge():
+            return self._left(self._journal(ticket_id))
+
+    @activity.defn
+    async def escalate(self, ticket_id: str, reason: str) -> str:
+        """A stage broke: a human is called with the reason."""
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            n = journal.ticket.life.attempt
+            question = journal.put({"question": f"A stage could not be completed: {reason}. What should be done?"})
+            journal.once(
+                f"{n}/escalate/{journal.state}",
+                e.HelpRequested,
+                lambda: e.HelpRequested(attempt=n, exit_status="broken", question=question),
+            )
+            return self._left(journal)
+
+    @activity.defn
+    async def admit(self, ticket_id: str) -> str:
+        """Admission."""
+        harness = self._harness
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            await admit.admit(
+                journal, manifest=harness.manifest(), policy=harness.rules.profile.admission, digest=harness.rules.digest,
+                metrics=harness.metrics,
+            )  # fmt: skip
+            return self._left(journal)
+
+    def _worker(self) -> work.Worker:
+        harness = self._harness
+        return work.Worker(
+            manifest=harness.manifest(), runbooks=harness.rules.runbooks, policy=harness.rules.profile.session,
+            spec_digest=harness.rules.digest, agent=harness.agent, metrics=harness.metrics, nodes=harness.nodes,
+            repository=harness.repository, checks=harness.checks, clock=harness.record.clock,
+        )  # fmt: skip
+
+    @activity.defn
+    async def begin_attempt(self, ticket_id: str) -> int:
+        """Begin an attempt; how many steps its session may take, 0 when a human was called instead."""
+        async with at_the_edge():
+            started = work.begin(self._journal(ticket_id), self._worker())
+            return self._harness.rules.profile.session.steps if isinstance(started, e.AttemptStarted) else 0
+
+    @activity.defn
+    async def think(self, ticket_id: str, step: int) -> bool:
+        """Record the next action; False when a limit was reached."""
+        async with at_the_edge():
+            return work.think(self._journal(ticket_id), self._worker(), step) is not None
+
+    @activity.defn
+    async def act(self, ticket_id: str, step: int) -> bool:
+        """Do the recorded action; True when it ended the session."""
+        async with at_the_edge():
+            return await work.act(self._journal(ticket_id), self._worker(), step)
+
+    @activity.defn
+    async def give_up(self, ticket_id: str) -> str:
+        """A limit ended the session."""
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            work.give_up(journal)
+            return self._left(journal)
+
+    @activity.defn
+    async def test(self, ticket_id: str) -> str:
+        """TEST, under the service's lock from here on."""
+        harness = self._harness
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            await lock.acquire(journal)
+            await test.test(
+                journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks
+            )
+            return self._left(journal)
+
+    @activity.defn
+    async def canary(self, ticket_id: str) -> str:
+        """CANARY."""
+        harness = self._harness
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            stage = canary.Stage(
+                manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary, metrics=harness.metrics,
+                nodes=harness.nodes, router=harness.router,
+            )  # fmt: skip
+            await canary.canary(journal, stage)
+            return self._left(journal)
+
+    @activity.defn
+    async def deploy(self, ticket_id: str) -> str:
+        """DEPLOY."""
+        harness = self._harness
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            stage = deploy.Stage(
+                manifest=harness.manifest(), invariants=harness.rules.invariants, policy=harness.rules.profile.deploy,
+                metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+            )  # fmt: skip
+            await deploy.deploy(journal, stage)
+            return self._left(journal)
+
+    @activity.defn
+    async def verify(self, ticket_id: str) -> str:
+        """VERIFY."""
+        harness = self._harness
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            stage = verify.Stage(
+                manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics, nodes=harness.nodes,
+                repository=harness.repository,
+            )  # fmt: skip
+            await verify.verify(journal, stage)
+            return self._left(journal)
+
+    @activity.defn
+    async def watch_tick(self, memory: observe.Memory | None) -> observe.Memory:
+        """One tick of the watch; every signal that starts gets its ticket."""
+        harness, record, rules = self._harness, self._harness.record, self._harness.rules
+        async with at_the_edge():
+            watch = observe.Watch(
+                manifest=harness.manifest(), slos=rules.slos, invariants=rules.invariants, metrics=harness.metrics,
+                nodes=harness.nodes, ledger=record.ledger, clock=record.clock,
+            )  # fmt: skip
+            seen = await observe.tick(memory or observe.Memory(), watch)
+            for signal in seen.started:
+                file.file(
+                    signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
+                    ledger=record.ledger, blobs=record.blobs, clock=record.clock,
+                )  # fmt: skip
+            return seen.memory

@@ -1,0 +1,55 @@
+"""The pump: follows the ledger and starts the workflow of every filed ticket. Remembers only how far it has read.
+
+Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
+because a workflow's id is its ticket's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from temporalio.client import Client
+
+from harness.adapters.temporal import start_ticket
+from harness.core import events as e
+from harness.core.errors import Retryable
+from harness.core.ids import ticket_stream
+from harness.core.lifecycle import STAGE
+from harness.core.ticket import fold
+from harness.journal import decode
+from harness.ledger.store import Ledger
+
+NAME = "pump"
+WAIT_S = 0.5
+RETRY_S = 0.5
+log = structlog.get_logger()
+
+
+async def pump(ledger: Ledger, client: Client) -> None:
+    """Follow the ledger for ever."""
+    position = ledger.checkpoint(NAME)
+    while True:
+        rows = ledger.read_all(after_position=position)
+        if not rows:
+            await asyncio.to_thread(ledger.wait_past, position, timeout_s=WAIT_S)
+            continue
+        for row in rows:
+            if row.type == e.TicketFiled.__name__:
+                await _start(ledger, client, row.data["ticket_id"])
+        position = rows[-1].position
+        ledger.save_checkpoint(NAME, position)
+
+
+async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
+    """Start the ticket's workflow, unless its stream says that nothing is left to do."""
+    ticket = fold((row.id, row.occurred_at, decode(row)) for row in ledger.read_stream(ticket_stream(ticket_id)))
+    if ticket is None or ticket.state not in STAGE:
+        return
+    while True:
+        try:
+            await start_ticket(client, ticket_id)
+            return
+        except Retryable as error:
+            log.warning("pump waits", ticket=ticket_id, reason=str(error))
+            await asyncio.sleep(RETRY_S)

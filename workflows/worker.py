@@ -1,0 +1,64 @@
+"""The harness's worker process: ticket and watch workflows, their activities, the pump. A process edge."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+
+import structlog
+from temporalio.worker import Worker
+
+from harness.adapters.temporal import HARNESS_QUEUE, connect, start_watch
+from harness.bootstrap import build_harness
+from harness.core.errors import HarnessError
+from harness.settings import Settings
+from workflows.activities import Activities
+from workflows.agent_session import AgentSession
+from workflows.pump import pump
+from workflows.ticket import TicketWorkflow
+from workflows.watch import WatchWorkflow
+
+STICKY_TIMEOUT = timedelta(seconds=1)
+"""A killed worker's sticky queue is given up after this; the default costs 10 s."""
+
+
+async def run() -> None:
+    """Work until TERM or INT."""
+    settings = Settings.load()
+    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    harness = build_harness(settings, client)
+    activities = Activities(harness)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    worker = Worker(
+        client, task_queue=HARNESS_QUEUE, workflows=[TicketWorkflow, AgentSession, WatchWorkflow],
+        activities=[
+            activities.look, activities.escalate, activities.admit, activities.begin_attempt, activities.think,
+            activities.act, activities.give_up, activities.test, activities.canary, activities.deploy,
+            activities.verify, activities.watch_tick,
+        ],
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=timedelta(seconds=1),
+    )  # fmt: skip
+    async with worker:
+        await start_watch(client)
+        follower = asyncio.create_task(pump(harness.record.ledger, client))
+        settings.announce_ready("worker")
+        await asyncio.wait({follower, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        follower.cancel()
+
+
+def main() -> int:
+    """Process edge: an error that we know is one line, not a traceback."""
+    try:
+        asyncio.run(run())
+    except HarnessError as error:
+        structlog.get_logger().error("worker stops", reason=str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

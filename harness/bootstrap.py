@@ -50,7 +50,11 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     windows = declarations.load_windows(checkout / "slos" / "windows")
     books = sorted((checkout / "runbooks").glob("*.yaml"))
     profile = checkout / "policies" / "profiles" / f"{PROFILE}.yaml"
-    files = sorted(path for folder in ("slos", "invariants", "runbooks", "policies") for path in (checkout / folder).rglob("*.yaml"))
+    files = sorted(
+        path
+        for folder in ("slos", "invariants", "runbooks", "policies")
+        for path in (checkout / folder).rglob("*.yaml")
+    )
     return Rules(
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=declarations.load_invariants(checkout / "invariants"),

@@ -27,8 +27,8 @@ def decode(recorded: Recorded) -> e.Event:
     kind = e.EVENTS.get(recorded.type)
     if kind is None or recorded.schema_version != kind.schema_version:
         raise Broken(
-            f"position {recorded.position}: {recorded.type} of schema version {recorded.schema_version} is not known here; "
-            "this ledger was written by a newer harness"
+            f"position {recorded.position}: {recorded.type} of schema version {recorded.schema_version} is not known "
+            "here; this ledger was written by a newer harness"
         )
     return kind.model_validate(recorded.data)
 
@@ -83,10 +83,8 @@ class Journal:
         raise Broken(f"{self.key(key)}: recorded as {type(event).__name__}, asked for as {kind.__name__}")
 
     def record(self, key: str, event: E, *, actor: str = HARNESS, beside: Sequence[StreamWrite] = ()) -> E:
-        """Append the event (and writes to other streams in the same transaction); the life of a ticket must allow it."""
-        new = encode(
-            self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last
-        )
+        """Append the event, and writes to other streams in the same transaction; the ticket's life must allow it."""
+        new = encode(self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last)
         after = apply(self.ticket, new.id, new.occurred_at, event)
         self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
         self.ticket, self._last = after, new.id

@@ -57,7 +57,5 @@ def _queue(journal: Journal, n: int, holder: str) -> None:
 
 
 def _write(journal: Journal, key: str, event: e.Event, *, expected: int) -> StreamWrite:
-    new = encode(
-        journal.key(key), event, clock=journal.clock, actor=HARNESS, correlation=journal.ticket_id, cause=None
-    )
+    new = encode(journal.key(key), event, clock=journal.clock, actor=HARNESS, correlation=journal.ticket_id, cause=None)
     return StreamWrite(lock_stream(journal.ticket.filed.service), expected, [new])

@@ -22,6 +22,7 @@ from temporalio.client import Client
 from scenarios.series import commit_series, order
 
 ACTOR = "external"
+OPERATOR = ("-c", "user.name=Ines Falk", "-c", "user.email=ines.falk@example.org")
 
 
 async def roll_out(client: Client, nodes: list[str], commit: str, token: int) -> list[dict[str, Any]]:
@@ -46,7 +47,9 @@ async def highest_token(client: Client, nodes: list[str]) -> int:
     """The fencing token that the nodes ask for at least."""
     reports = await asyncio.gather(
         *(
-            client.execute_workflow("NodeReport", id=f"{ACTOR}-report-{node}-{uuid.uuid4().hex}", task_queue=f"node-{node}")
+            client.execute_workflow(
+                "NodeReport", id=f"{ACTOR}-report-{node}-{uuid.uuid4().hex}", task_queue=f"node-{node}"
+            )
             for node in nodes
         )
     )
@@ -54,13 +57,12 @@ async def highest_token(client: Client, nodes: list[str]) -> int:
 
 
 def return_to(repository: Path, commit: str) -> None:
-    """A commit on main with the tree of ``commit``, unless main has it: a series starts from the service as it ships."""
+    """Give main the tree of ``commit``, by a commit, unless it has it: a series starts from the service as it ships."""
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(repository), "-c", "user.name=Ines Falk", "-c", "user.email=ines.falk@example.org", *words],
-            check=True, capture_output=True, text=True,
-        ).stdout.strip()  # fmt: skip
+            ["git", "-C", str(repository), *OPERATOR, *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     main = git("rev-parse", "refs/heads/main")
     tree = git("rev-parse", f"{commit}^{{tree}}")

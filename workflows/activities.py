@@ -58,7 +58,8 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             await admit.admit(
-                journal, manifest=harness.manifest(), policy=harness.rules.profile.admission, digest=harness.rules.digest,
+                journal, manifest=harness.manifest(), policy=harness.rules.profile.admission,
+                digest=harness.rules.digest,
                 metrics=harness.metrics,
             )  # fmt: skip
             return self._left(journal)
@@ -105,9 +106,7 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             await lock.acquire(journal)
-            await test.test(
-                journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks
-            )
+            await test.test(journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks)
             return self._left(journal)
 
     @activity.defn
@@ -117,7 +116,8 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             stage = canary.Stage(
-                manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary, metrics=harness.metrics,
+                manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
+                metrics=harness.metrics,
                 nodes=harness.nodes, router=harness.router,
             )  # fmt: skip
             await canary.canary(journal, stage)
@@ -143,7 +143,8 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             stage = verify.Stage(
-                manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics, nodes=harness.nodes,
+                manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
+                nodes=harness.nodes,
                 repository=harness.repository,
             )  # fmt: skip
             await verify.verify(journal, stage)

@@ -1,4 +1,4 @@
-"""The edge between the harness and Temporal: errors under their names, heartbeats while a stage waits. Holds no rule."""
+"""The edge between the harness and Temporal: errors by name, heartbeats while a stage waits. No rule."""
 
 from __future__ import annotations
 

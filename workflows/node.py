@@ -26,9 +26,7 @@ async def run(name: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client, _ = await asyncio.gather(
-        connect(settings.temporal_address, settings.temporal_namespace), agent.resume()
-    )
+    client, _ = await asyncio.gather(connect(settings.temporal_address, settings.temporal_namespace), agent.resume())
     activities = NodeActivities(agent)
     watching = asyncio.create_task(agent.watch())
     worker = Worker(

@@ -1,7 +1,7 @@
 """The gateway to Temporal: orders to nodes, starts of ticket workflows. The only place of harness/ that speaks to it.
 
-An order is a workflow on the node's own task queue whose id is the order's key: starting it twice attaches to the first,
-so that an order has one effect however often its sender dies.
+An order is a workflow on the node's own task queue whose id is the order's key: starting it twice attaches to the
+first, so that an order has one effect however often its sender dies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The service's git repository: reads history, writes commits that carry the key of their effect. The only user of git.
 
-Every commit that the harness makes is named by a ref ``refs/harness/<key>``, written in one transaction with the branch:
-a retry finds the ref and makes no second commit. Hooks never run.
+Every commit that the harness makes is named by a ref ``refs/harness/<key>``, written in one transaction with the
+branch: a retry finds the ref and makes no second commit. Hooks never run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from git import Actor, GitCommandError, Repo
 from git.exc import GitError
@@ -98,7 +97,9 @@ class ServiceRepository:
                 tree.git.merge("--no-ff", "--no-commit", branch_commit)
             except GitCommandError:
                 blocking = tree.git.diff("--name-only", "--diff-filter=U").split()
-                raise Refused(f"the change does not merge with main {main[:12]}: conflict in {', '.join(blocking)}") from None
+                raise Refused(
+                    f"the change does not merge with main {main[:12]}: conflict in {', '.join(blocking)}"
+                ) from None
             parents = [self._repo.commit(main), self._repo.commit(branch_commit)]
             message = f"Merge {branch_commit[:12]} into main\n\nHarness-Key: {key}\n"
             new = tree.index.commit(message, parents, author=AGENT, committer=AGENT, skip_hooks=True).hexsha
@@ -137,7 +138,10 @@ class ServiceRepository:
         updates = [f"create refs/harness/{key} {commit}"]
         if branch:
             updates.append(f"update refs/heads/{branch} {commit}")
-        self._repo.git.update_ref("--stdin", istream=_as_stream("\n".join(updates) + "\n"))
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write("".join(f"{update}\n" for update in updates).encode())
+            stdin.seek(0)
+            self._repo.git.update_ref("--stdin", istream=stdin)
 
     def _resolve(self, name: str) -> str:
         try:
@@ -161,10 +165,3 @@ class ServiceRepository:
 def _commit_info(record: str) -> CommitInfo:
     commit, subject, author, at, files = record.split(_FIELD)
     return CommitInfo(commit.strip(), subject, author, datetime.fromisoformat(at), tuple(files.split()))
-
-
-def _as_stream(text: str) -> IO[bytes]:
-    stream = tempfile.TemporaryFile()
-    stream.write(text.encode())
-    stream.seek(0)
-    return stream

@@ -95,7 +95,9 @@ class Runbook(Declaration):
                 targets += [step.bisect.found, step.bisect.no_difference]
             for target in targets:
                 if target not in self.steps:
-                    raise ValueError(f"steps.{name} goes to `{target}`, which is no step; steps: {', '.join(self.steps)}")
+                    raise ValueError(
+                        f"steps.{name} goes to `{target}`, which is no step; steps: {', '.join(self.steps)}"
+                    )
         if self.start not in self.steps:
             raise ValueError(f"start `{self.start}` is no step")
         return self
@@ -154,7 +156,9 @@ def _bisect(
     commits = [good, *(entry["commit"] for entry in _resolve(bisect.commits, answers))]
     measured: dict[str, list[Mapping[str, Sequence[float]]] | Skipped] = {}
     if bisect.probe not in probes:
-        raise Invalid(f"runbook {book.runbook}: steps.{name}.bisect.probe: `{bisect.probe}` is not declared by the service")
+        raise Invalid(
+            f"runbook {book.runbook}: steps.{name}.bisect.probe: `{bisect.probe}` is not declared by the service"
+        )
     while True:
         match next_step(commits, _frozen(measured), probes[bisect.probe]):
             case Measure(commit=commit):
@@ -191,7 +195,7 @@ def _note(measured: dict[str, list[Mapping[str, Sequence[float]]] | Skipped], co
 def _same(book: Runbook, name: str, wanted: Action, turn: Turn) -> None:
     if (turn.action.tool, turn.action.arguments) != (wanted.tool, wanted.arguments):
         raise Broken(
-            f"runbook {book.runbook}: at step {name} the record holds {turn.action.tool}, the tree asks for {wanted.tool}"
+            f"runbook {book.runbook}: at step {name} {turn.action.tool} was done, yet the tree asks for {wanted.tool}"
         )
 
 

@@ -28,7 +28,7 @@ from harness.cli.render import AsJson, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
 from harness.core import events as e
-from harness.core.errors import Broken, Invalid, Retryable
+from harness.core.errors import Broken, HarnessError, Invalid, Retryable
 from harness.core.ids import WATCH_STREAM, service_stream
 from harness.core.lifecycle import ENDS, State
 from harness.core.manifest import Manifest
@@ -56,7 +56,9 @@ class Scene:
 
 
 def demo(
-    incident: Annotated[str, typer.Option(help="A name of scenarios/, or a file.")] = "latency-regression",
+    incident: Annotated[
+        str | None, typer.Option(help="A name of scenarios/, or a file; the first that installs a fault when left out.")
+    ] = None,
     agent: Annotated[Literal["runbook"], typer.Option(help="Who works the ticket.")] = "runbook",
     seed: Annotated[int | None, typer.Option(help="Draws where the fault lies; random when left out.")] = None,
     headless: Annotated[bool, typer.Option(help="No colour and no time on the lines: for logs.")] = False,
@@ -74,19 +76,31 @@ def demo(
     say = teller(headless=headless, to_stderr=as_json)
     say(f"incident {scenario['id']}: {scenario['story']}")
     start_stack(settings, to_stderr=as_json)
+    drawn = secrets.randbelow(2**31) if seed is None else seed
     try:
-        report = asyncio.run(_play(settings, scenario, path, secrets.randbelow(2**31) if seed is None else seed, say))
-    finally:
-        if not keep:
-            bring_down(settings.home, say=say)
+        report = asyncio.run(_play(settings, scenario, path, drawn, say))
+    except KeyboardInterrupt:
+        say("interrupted; the ticket is worked on: `harness ticket list` shows it, `harness down` stops everything")
+        raise
+    except HarnessError:
+        _take_down(settings, say, keep)
+        raise
+    _take_down(settings, say, keep)
     if as_json:
         print_json(report.document)
     raise typer.Exit(0 if report.as_expected else 1)
 
 
-def find_incident(name: str) -> Path:
+def _take_down(settings: Settings, say: Say, keep: bool) -> None:
+    if not keep:
+        bring_down(settings.home, say=say)
+
+
+def find_incident(name: str | None) -> Path:
     """The file of an incident, by name or path; raises Invalid with the names there are."""
     known = {path.stem: path for path in sorted((CHECKOUT / "scenarios").glob("*.yaml"))}
+    if name is None:
+        return next(path for path in known.values() if read_yaml(path)["fault"] is not None)
     path = known.get(name) or Path(name)
     if not path.is_file():
         raise Invalid(f"--incident {name}: neither a file nor one of: {', '.join(known)}")
@@ -240,24 +254,39 @@ async def _play_quiet(scene: Scene, scenario: dict[str, Any]) -> Report:
     beat = decode(ledger.read_stream(WATCH_STREAM)[-1])
     assert isinstance(beat, e.WatchBeat)
     oracle = await _oracle(scene, scenario["oracle"])
-    tickets = [stream for stream in ledger.streams("ticket-") if ledger.read_stream(stream)[0].occurred_at >= beat.since]
+    tickets = [
+        stream for stream in ledger.streams("ticket-") if ledger.read_stream(stream)[0].occurred_at >= beat.since
+    ]
     document = quiet_report(scenario["id"], beat, [stream.removeprefix("ticket-") for stream in tickets], scene.rules)
-    scene.say(f"{document['requests']} requests; ticks by state: {json.dumps(beat.states)}; tickets: {tickets or 'none'}")
+    scene.say(
+        f"{document['requests']} requests; ticks by state: {json.dumps(beat.states)}; tickets: {tickets or 'none'}"
+    )
     expected = document["outcome"] == scenario["expects"]["outcome"] and document["enough"] and oracle["healthy"]
     return Report({**document, "oracle": oracle}, expected)
 
 
 def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]) -> None:
     say = scene.say
-    say(f"{document['ticket']} is {document['outcome']} after {document['fault_to_verified_s'] or 0:.1f} s from the fault")
+    say(
+        f"{document['ticket']} is {document['outcome']}, "
+        f"{sum(one['seconds'] for one in document['phases']):.1f} s after the fault"
+    )
     for phase in document["phases"]:
-        say(f"  {phase['name']:<7} {phase['seconds']:5.1f} s, of which {phase['waiting_s']:5.1f} s waiting for evidence")
+        say(
+            f"  {phase['name']:<7} {phase['seconds']:5.1f} s, of which {phase['waiting_s']:5.1f} s waiting for evidence"
+        )
     for one in document["criteria"]:
         unit = "%" if "%" in one["condition"] else ""
         before, after = number(one["before"], unit), number(one["after"], unit)
-        say(f"  {one['metric']:<20} {one['condition']:<8} before {before}, sick {number(one['sick'], unit)}, now {after}")
+        say(
+            f"  {one['metric']:<20} {one['condition']:<8} before {before}, "
+            f"at admission {number(one['sick'], unit)}, now {after}"
+        )
     for one in document["shown"]:
-        say(f"  {one['metric']:<20} shown    sick {number(one['sick'], one['unit'])}, now {number(one['after'], one['unit'])}")
+        say(
+            f"  {one['metric']:<20} (shown)  at admission {number(one['sick'], one['unit'])}, "
+            f"now {number(one['after'], one['unit'])}"
+        )
     say(f"oracle, by its own client: slow {number(oracle['slow_share'], '%')}, p99 {oracle['p99_ms']:.1f} ms")
     home = scene.settings.home.root
     say(f"look on: harness ticket explain {document['ticket']} · harness trajectory show {document['ticket']} · "

@@ -50,7 +50,8 @@ def incident_report(
             for one in (verification.criteria if verification else ())
         ],
         "shown": [
-            {"metric": one.metric, "sick": sick.get(one.metric), "after": one.value, "unit": manifest.metrics[one.metric].unit}
+            {"metric": one.metric, "sick": sick.get(one.metric), "after": one.value,
+             "unit": manifest.metrics[one.metric].unit}
             for one in (verification.shown if verification else ())
         ],
         "profile": profile.profile,
@@ -107,4 +108,3 @@ def _change(journal: Journal, event: e.ChangeProposed | None) -> dict[str, Any] 
     if event is None:
         return None
     return {"kind": event.kind, "commit": event.commit, "summary": journal.blobs.get_json(event.summary)["summary"]}
-

@@ -18,15 +18,18 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
         case e.TicketFiled():
             spec = blobs.get_json(event.spec)["ticket"]
             again = f", again after {event.recurrence_of}" if event.recurrence_of else ""
-            return f"ticket {event.ticket_id} ({event.type}, {event.priority}){again}: {safe(spec['objective']['description'])}"
+            wanted = safe(spec["objective"]["description"])
+            return f"ticket {event.ticket_id} ({event.type}, {event.priority}){again}: {wanted}"
         case e.TicketAdmitted():
             return "admitted with criteria " + "; ".join(
-                f"{one.metric} {one.condition} ({one.duration}; before: {_measured(one.baseline)})" for one in event.criteria
+                f"{one.metric} {one.condition} ({one.duration}; before: {_measured(one)})" for one in event.criteria
             )
         case e.TicketRejected():
             return "rejected: " + "; ".join(map(safe, event.reasons))
         case e.AttemptStarted():
-            return f"attempt {event.attempt}: agent {event.agent} follows runbook {event.runbook} from {event.base[:10]}"
+            return (
+                f"attempt {event.attempt}: agent {event.agent} follows runbook {event.runbook} from {event.base[:10]}"
+            )
         case e.ActionTaken():
             call = blobs.get_json(event.call)
             return f"  {event.step:>2} {event.tool}({_arguments(call['arguments'])}): {safe(call['why'])}"
@@ -39,7 +42,8 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
     match event:
         case e.ChangeProposed():
             summary = blobs.get_json(event.summary)
-            return f"change {event.commit[:10]} proposed: {safe(summary['summary'])} Expected: {safe(summary['predicted_effect'])}"
+            expected = safe(summary["predicted_effect"])
+            return f"change {event.commit[:10]} proposed: {safe(summary['summary'])} Expected: {expected}"
         case e.NothingToChange():
             return f"nothing to change: {safe(blobs.get_json(event.why)['why'])}"
         case e.HelpRequested():
@@ -53,7 +57,9 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
         case e.CanaryStarted():
             return f"canary {event.canary[:10]} and fresh baseline {event.baseline[:10]} stand on {event.node}"
         case e.CanaryStepped():
-            return f"canary step {event.step}: {number(event.share, '%')} of the keys to each arm (Envoy {event.version})"
+            return (
+                f"canary step {event.step}: {number(event.share, '%')} of the keys to each arm (Envoy {event.version})"
+            )
         case e.CanaryLooked():
             return f"  look {event.look}: {'; '.join(map(_arm_count, event.counts))} → {event.decision}"
         case e.CanaryPassed() | e.CanaryFailed():
@@ -61,7 +67,9 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
         case e.MainMoved():
             return f"main {event.before[:10]} → {event.after[:10]}"
         case e.NodeSwapped():
-            return f"{event.node} serves {event.after[:10]}" if event.ok else f"{event.node} failed: {safe(event.reason)}"
+            return (
+                f"{event.node} serves {event.after[:10]}" if event.ok else f"{event.node} failed: {safe(event.reason)}"
+            )
         case e.ReleaseDeployed():
             return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}"
         case e.DeployFailed() | e.RollbackFailed():
@@ -117,8 +125,8 @@ def _unit(condition: str) -> str:
     return "%" if "%" in condition else ""
 
 
-def _measured(measurement: e.Measurement | None) -> str:
-    return number(measurement.value if measurement else None)
+def _measured(criterion: e.FrozenCriterion) -> str:
+    return number(criterion.baseline.value if criterion.baseline else None, _unit(criterion.condition))
 
 
 def _arm_count(count: e.ArmCount) -> str:

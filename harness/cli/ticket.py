@@ -64,7 +64,9 @@ def explain(ticket_id: Id, as_json: AsJson = False) -> None:
     streams = [ticket_stream(journal.ticket_id)]
     if journal.ticket.filed.fingerprint:
         streams.insert(0, signal_stream(journal.ticket.filed.fingerprint))
-    rows = sorted((row for stream in streams for row in record.ledger.read_stream(stream)), key=lambda row: row.position)
+    rows = sorted(
+        (row for stream in streams for row in record.ledger.read_stream(stream)), key=lambda row: row.position
+    )
     for row in (row for row in rows if row.correlation_id == journal.ticket_id):
         event = decode(row)
         if text := line(event, record.blobs):
@@ -113,7 +115,8 @@ def _row(record: Record, ticket: Ticket) -> dict[str, Any]:
     return {
         "id": ticket.id, "state": str(ticket.state), "type": ticket.filed.type, "service": ticket.filed.service,
         "priority": ticket.filed.priority, "title": safe(title), "fingerprint": ticket.filed.fingerprint,
-        "opened_at": ticket.filed_at.isoformat(), "closed_at": ticket.closed_at.isoformat() if ticket.closed_at else None,
+        "opened_at": ticket.filed_at.isoformat(),
+        "closed_at": ticket.closed_at.isoformat() if ticket.closed_at else None,
     }  # fmt: skip
 
 

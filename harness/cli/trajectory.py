@@ -44,6 +44,7 @@ def show(
 def _summary(document: dict[str, Any]) -> str:
     outcome, provenance = document["outcome"], document["provenance"]
     return (
-        f"outcome {outcome['state']}, reward {outcome['reward']}, {len(document['steps'])} steps in {outcome['attempts']} "
-        f"attempts; events {provenance['first_position']}–{provenance['last_position']}, hash {provenance['hash'][:12]}"
+        f"outcome {outcome['state']}, reward {outcome['reward']}, {len(document['steps'])} steps in "
+        f"{outcome['attempts']} attempts; events {provenance['first_position']} to {provenance['last_position']}, "
+        f"hash {provenance['hash'][:12]}"
     )

@@ -1,4 +1,4 @@
-"""Conditions that have to hold at every moment (``invariants/*.yaml``), and their state step by step. Pure."""
+"""Conditions that have to hold at every moment (``invariants/``), and their state step by step. Touches nothing."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class Invariant(Declaration):
 
 
 class InvariantFile(Declaration):
+    """A file of ``invariants/``."""
+
     invariants: tuple[Invariant, ...] = Field(min_length=1)
 
 

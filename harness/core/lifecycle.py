@@ -132,7 +132,8 @@ def evolve(life: Life, event: e.Event) -> Life:
     if (target := TABLE.get((life.state, kind))) is None:
         if life.state not in NOTES.get(kind, frozenset()):
             raise Forbidden(
-                f"{kind.__name__} cannot happen to a ticket that is {life.state}; possible: {', '.join(possible(life.state))}"
+                f"{kind.__name__} cannot happen to a ticket that is {life.state}; "
+                f"possible: {', '.join(possible(life.state))}"
             )
         target = life.state
     held = life.held

@@ -83,6 +83,8 @@ class Probe(Declaration):
 
 
 class Capacity(Declaration):
+    """What one node is declared to serve."""
+
     requests_per_s_per_node: float = Field(gt=0)
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from harness.core.declaration import Declaration
 
+
 class Admission(Declaration):
     """Baselines: measured over ``baseline_s`` seconds that end ``gap_s`` before the signal's cause can have begun."""
 
@@ -39,7 +40,7 @@ class Canary(Declaration):
     looks: int = Field(ge=1)
     extension_s: float = Field(ge=0)
     alpha: float = Field(gt=0, lt=1)
-    design_effect: dict[str, float] = {}
+    design_effect: dict[str, float] = Field(default={})
     keys_per_arm: int = Field(ge=1)
     """The key is the unit of randomisation: fewer keys in an arm than this and the canary is insufficient."""
 

@@ -34,9 +34,7 @@ class Signal:
         return fingerprint(self.kind, self.service, self.name)
 
 
-def ticket_for(
-    signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
-) -> TicketSpec:
+def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:
     """The ticket of a signal: its own objective first, then every other objective, and the invariants.
 
     ``sustained_s``: how long each criterion has to hold.

@@ -105,6 +105,8 @@ class SloSpec(Declaration):
 
 
 class SloFile(Declaration):
+    """A file of ``slos/``."""
+
     slos: tuple[SloSpec, ...] = Field(min_length=1)
 
 

@@ -42,9 +42,7 @@ async def admit(
     )
 
 
-async def _baseline(
-    criterion: Criterion, manifest: Manifest, metrics: Metrics, window: Window
-) -> e.Measurement | None:
+async def _baseline(criterion: Criterion, manifest: Manifest, metrics: Metrics, window: Window) -> e.Measurement | None:
     measured = await measure(metrics, manifest, criterion.metric, window)
     return None if measured.value is None else measured
 

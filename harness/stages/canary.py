@@ -116,16 +116,17 @@ async def _look_until_decided(
 ) -> judge.StageVerdict:
     clock = journal.clock
     while True:
-        attempt = journal.ticket.attempt
-        verdict = _verdict(plan, attempt.looks)
+        verdict = _verdict(plan, journal.ticket.attempt.looks)
         if verdict.decision in ("promote", "abort", "ask"):
             return verdict
         step = await _step(journal, stage)
+        attempt = journal.ticket.attempt
         counts, sampled_at = await _counts(stage, sorted(plan.metrics), started)
         due = _sample_of_look(plan, len(attempt.looks) + 1)
         have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
         late = clock.now() > attempt.canary_steps[0].at + timedelta(seconds=_longest_s(stage.policy))
-        if counts is not None and sampled_at is not None and (have >= due or late):
+        fresh = sampled_at is not None and (not attempt.looks or sampled_at > attempt.looks[-1].window_to)
+        if counts is not None and sampled_at is not None and fresh and (have >= due or late):
             _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
             continue
         if late:
@@ -249,7 +250,8 @@ async def _finish(
         promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
     common = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
-        "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks), "waits": _waits(attempt, gone),
+        "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks),
+        "waits": _waits(attempt, gone),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))

@@ -109,5 +109,6 @@ async def _violated(journal: Journal, stage: Stage) -> str:
     for invariant in stage.invariants:
         measured = await measure(stage.metrics, stage.manifest, invariant.metric, Window.before(now, invariant.for_s))
         if invariant.condition.condition.holds(measured.value) is False:
-            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {invariant.condition.text}"
+            wanted = invariant.condition.condition.text
+            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {wanted}"
     return ""

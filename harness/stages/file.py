@@ -75,7 +75,8 @@ class _Desk:
         ticket_id = f"INF-{len(self._ledger.streams(ticket_stream('INF-'))) + FIRST_NUMBER}"
         filed = e.TicketFiled(
             ticket_id=ticket_id, type=self._spec.type, service=signal.service, priority=self._spec.priority,
-            source=signal.kind, spec=self._document, fingerprint=signal.fingerprint, signal=f"{signal.kind}:{signal.name}",
+            source=signal.kind, spec=self._document, fingerprint=signal.fingerprint,
+            signal=f"{signal.kind}:{signal.name}",
             signal_began_at=signal.began_at, recurrence_of=recurrence_of,
         )  # fmt: skip
         opened = e.CauseOpened(fingerprint=signal.fingerprint, ticket_id=ticket_id)
@@ -92,7 +93,12 @@ class _Desk:
         signal = self._signal
         stream = signal_stream(signal.fingerprint)
         version = len(self._ledger.read_stream(stream))
-        wait = e.Wait(kind="query_window", what=f"{signal.kind} {signal.name}", opened_at=signal.began_at, closed_at=signal.sampled_at)
+        wait = e.Wait(
+            kind="query_window",
+            what=f"{signal.kind} {signal.name}",
+            opened_at=signal.began_at,
+            closed_at=signal.sampled_at,
+        )
         started = e.SignalStarted(
             kind=signal.kind, name=signal.name, service=signal.service, fingerprint=signal.fingerprint,
             evidence=self._evidence, waits=(wait,),

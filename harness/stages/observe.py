@@ -112,7 +112,7 @@ async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.
 
 
 def _window_starts(watch: Watch, slo: Slo, now: datetime) -> dict[float, datetime]:
-    """Window → its start. What was burnt before the cause's last ticket closed has been dealt with: it counts no more."""
+    """Window → its start. What was burnt before the cause's last ticket closed was dealt with: it counts no more."""
     closed_at = _closed_at(watch.ledger, fingerprint("slo", watch.manifest.name, slo.name))
     starts = {window_s: now - timedelta(seconds=window_s) for window_s in slo.windows_s}
     return {w: start if closed_at is None else max(start, closed_at) for w, start in starts.items()}
@@ -168,9 +168,7 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
 async def _invariant_state(watch: Watch, invariant: Invariant, memory: Memory, now: datetime) -> InvariantState:
     reading: float | QueryFailed | None
     try:
-        measured = await measure(
-            watch.metrics, watch.manifest, invariant.metric, Window.before(now, invariant.for_s)
-        )
+        measured = await measure(watch.metrics, watch.manifest, invariant.metric, Window.before(now, invariant.for_s))
         reading = measured.value
     except Retryable as error:
         reading = QueryFailed(str(error))
@@ -247,7 +245,10 @@ async def _remember(
         total = await _requests(watch)
         known = total is not None and requests is not None and total >= requests
         beat = e.WatchBeat(
-            ticks=BEAT_TICKS, states=counts, since=since, requests=total - requests if known else None  # type: ignore[operator]
+            ticks=BEAT_TICKS,
+            states=counts,
+            since=since,
+            requests=total - requests if known else None,  # type: ignore[operator]
         )
         new = encode(
             f"beat/{since.isoformat()}", beat, clock=watch.clock, actor=HARNESS, correlation="watch", cause=None

@@ -6,12 +6,13 @@ from harness.core import events as e
 from harness.core.errors import Refused
 from harness.core.manifest import Manifest
 from harness.journal import Journal
-from harness.ports import Checks, CheckRun, Repository
+from harness.ports import CheckRun, Checks, Repository
+
 
 async def test(
     journal: Journal, *, manifest: Manifest, repository: Repository, checks: Checks
 ) -> e.ChecksPassed | e.ChecksFailed:
-    """Run the checks on the merge of the change and main. The lock is held, so this tree is the one that is delivered."""
+    """Run the checks on the merge of the change and main. The lock is held: this tree is the one that is delivered."""
     attempt = journal.ticket.attempt
     key = f"{attempt.n}/test"
     if done := journal.recorded(key, e.Event):
@@ -40,7 +41,9 @@ async def test(
         return journal.record(
             key, e.ChecksPassed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, waits=waits)
         )
-    reason = f"{runs[-1].name}: {runs[-1].reason}" if runs else "the service declares no checks; declare one in service.yaml"
+    reason = (
+        f"{runs[-1].name}: {runs[-1].reason}" if runs else "the service declares no checks; declare one in service.yaml"
+    )
     return journal.record(
         key, e.ChecksFailed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, reason=reason, waits=waits)
     )

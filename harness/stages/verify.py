@@ -53,7 +53,9 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
     if samples < stage.policy.min_samples:
         judged_reason = f"insufficient: {samples} requests in the window, {stage.policy.min_samples} are needed"
     else:
-        judged_reason = "; ".join(f"{one.metric} {one.condition}: {_words(one)}" for one in judged if one.met is not True)
+        judged_reason = "; ".join(
+            f"{one.metric} {one.condition}: {_words(one)}" for one in judged if one.met is not True
+        )
     if not judged_reason:
         met = e.CriteriaMet.model_validate(common)
         return journal.record(key, met, beside=_close_cause(journal))
@@ -100,7 +102,11 @@ async def _shown(stage: Stage, judged: list[e.JudgedCriterion], window: Window) 
     """Metrics that are no criterion of this ticket: what else people want to see before and after."""
     names = {one.metric for one in judged}
     return tuple(
-        [await measure(stage.metrics, stage.manifest, name, window) for name in stage.manifest.metrics if name not in names]
+        [
+            await measure(stage.metrics, stage.manifest, name, window)
+            for name in stage.manifest.metrics
+            if name not in names
+        ]
     )
 
 
@@ -123,6 +129,3 @@ def _close_cause(journal: Journal) -> list[StreamWrite]:
         actor=HARNESS, correlation=journal.ticket_id, cause=None,
     )  # fmt: skip
     return [StreamWrite(cause_stream(cause), None, [closed])]
-
-
-

@@ -131,7 +131,9 @@ def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: l
     if book is None:
         return Action(
             tool="call_for_help",
-            arguments={"question": f"No runbook fits a ticket raised by {journal.ticket.filed.signal}. What should be done?"},
+            arguments={
+                "question": f"No runbook fits a ticket raised by {journal.ticket.filed.signal}. What should be done?"
+            },
             why="the runbook agent has no tree for this",
         )
     assert journal.ticket.admitted is not None

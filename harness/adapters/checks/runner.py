@@ -41,8 +41,9 @@ class SandboxedChecks:
         """
         manifest = self._repository.manifest(base)
         check = next(check for check in manifest.checks if check.name == name)
-        required = await self._protected_tests(check, manifest, base)
-        finished = await self._run_check(check, manifest, commit, base)
+        required, finished = await asyncio.gather(
+            self._protected_tests(check, manifest, base), self._run_check(check, manifest, commit, base)
+        )
         report = _report(finished.stdout)
         reason = _failure(finished, check, required, report)
         return CheckRun(
@@ -83,9 +84,7 @@ class SandboxedChecks:
             )
         return self._required[key]
 
-    async def _run_check(
-        self, check: Check, manifest: Manifest, commit: str, base: str, *extra: str
-    ) -> Finished:
+    async def _run_check(self, check: Check, manifest: Manifest, commit: str, base: str, *extra: str) -> Finished:
         tree = await asyncio.to_thread(self._releases.folder, commit)
         base_tree = await asyncio.to_thread(self._releases.folder, base)
         venv = await asyncio.to_thread(self._releases.venv_for, base_tree / check.lock)

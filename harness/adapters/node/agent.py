@@ -70,6 +70,7 @@ class NodeAgent:
     async def obey(self, order: NodeOrder) -> NodeAnswer:
         """Do what the order says, once: the same key gets the first answer, whatever happened in between.
 
+        ``place`` and ``swap`` are one: whoever held the slot serves until the new release has answered, then drains.
         A release that does not start is an answer with ``ok`` False and its last words; the old one keeps serving.
         Raises Forbidden for a token below the highest seen, Invalid for an order without a commit or with one that
         does not exist, Retryable when the data plane or uv does not answer (the same order then carries on).

@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,25 @@ import psutil
 
 from harness.adapters.sandbox.cage import SOCKET_DIR, TREE_DIR, Cage, limits
 from harness.adapters.sandbox.capture import capture, read_to_end
-from harness.adapters.sandbox.inside import unshared_bytes, usage
+from harness.adapters.sandbox.meter import Meter, cpu_of_children_s
+from harness.adapters.sandbox.start_log import StartLog, Tag
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.processes import ProcessId, identify, is_alive, send
-from harness.core.errors import Broken, Invalid, Refused
+from harness.core.errors import Broken, Invalid, Refused, Retryable
 from harness.ports import Clock
 
 _UIDS = range(61184, 65520)  # the range that systemd, too, hands out to services that need a uid of their own
 _PROCESSES = 256
 _SOURCE_DIR = "/run/source"
 _RELEASE_MEMORY_BYTES = 1024**3  # per process; no manifest says it yet, and a leak must not take the machine along
-_METER_S = 0.05
 _STOP_POLL_S = 0.01
+_PROBE_TIMEOUT_S = 20
 _STOP_LIMIT_S = 5.0
 _TAG = "HARNESS_RELEASE"
 
-# Runs inside as the starter, so that the payload can neither hold back nor forge its account: standard input is the
-# pipe to the harness, and the payload gets an empty one. $1 is the payload's uid, the rest is the payload.
+# Standard input is the pipe to the harness; the payload gets an empty one and not the pipe. Started by root, this stays
+# root and the payload does not, so the account can't be forged; started by a user, both have one uid, and it can.
+# $1 is the payload's uid, the rest is the payload.
 _STAGE = f"""
 exec 9>&0 </dev/null
 cp -R --preserve=timestamps {_SOURCE_DIR}/. {TREE_DIR} && chmod -R u+rwX {TREE_DIR} || exit 1
@@ -72,20 +75,6 @@ class Finished:
     out_of_memory: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
-    """What a start of a release was for; ``start`` is the how manieth of the node, so no two starts share a tag."""
-
-    key: str
-    node: str
-    slot: str
-    tree: str
-    start: int
-
-    def __str__(self) -> str:
-        return f"{self.node}/{self.slot}/{self.tree}/{self.start}/{self.key}"
-
-
 class Sandbox:
     """Sandboxes of one HARNESS_HOME. Raises Refused where bubblewrap does not work on this machine."""
 
@@ -93,6 +82,7 @@ class Sandbox:
         self._home = home
         self._clock = clock
         self._bwrap = shutil.which(bwrap) or bwrap
+        self._starts = StartLog(home.root / "releases.log")
         self._works = False
         self._next_uid = itertools.count(os.getpid() * 61)
         self._outer: list[subprocess.Popen[bytes]] = []
@@ -113,9 +103,9 @@ class Sandbox:
         """Run ``argv`` on a writable copy of ``tree`` at ``TREE_DIR``, without network, and wait for its end.
 
         ``extra_ro`` maps paths inside to host paths that others may read. ``memory_bytes`` bounds each process's data
-        and what all of them hold together; the copy, /tmp and /dev/shm hold 256 MiB each on top. Await it on a loop whose
-        thread outlives the check (the main one): bubblewrap kills when the *thread* that started it ends. Cancelling
-        kills all of it. Raises Invalid for a tree that is missing or too large, Broken when bubblewrap fails.
+        and what all of them hold together; the copy, /tmp and /dev/shm hold 256 MiB each on top. Await it on a loop
+        whose thread outlives the check (the main one): bubblewrap kills when the *thread* that started it ends.
+        Cancelling kills all of it. Raises Invalid for a tree that is missing or too large, Broken when bwrap fails.
         """
         await asyncio.to_thread(self._probe)
         _require_folder(tree)
@@ -127,27 +117,21 @@ class Sandbox:
             env=env or {},
             dies_with_starter=True,
         )
-        info_fd, info_end = os.pipe()
-        report_fd, report_end = os.pipe()
         stage = ["/bin/sh", "-c", _STAGE, "stage", "" if cage.uid is None else str(cage.uid)]
         payload = [*cage.drop(), *limits(memory_bytes=memory_bytes, processes=processes), *argv]
         started_at = self._clock.now()
-        try:
+        with ExitStack() as ours, ExitStack() as theirs:
+            info_fd, info_end = _pipe(ours, theirs)
+            report_fd, report_end = _pipe(ours, theirs)
             outer = await asyncio.create_subprocess_exec(
                 "/usr/bin/nice", "-n", str(nice), *cage.command(self._bwrap, info_end), *stage, *payload,
                 stdin=report_end, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 pass_fds=(info_end,), env={"HARNESS_HOME": str(self._home.root)}, start_new_session=True,
             )  # fmt: skip
-        except BaseException:
-            os.close(info_fd)
-            os.close(report_fd)
-            raise
-        finally:
-            os.close(info_end)
-            os.close(report_end)
+            ours.pop_all()  # from here on their readers close them
         assert outer.stdout is not None and outer.stderr is not None
         ending = asyncio.gather(capture(outer.stdout), capture(outer.stderr), read_to_end(report_fd), outer.wait())
-        meter = _Meter(memory_bytes)
+        meter = Meter(memory_bytes)
         metering = asyncio.create_task(meter.follow(info_fd))
         try:
             either: set[asyncio.Future[Any]] = {ending, metering}
@@ -170,7 +154,7 @@ class Sandbox:
             stderr=stderr,
             started_at=started_at,
             ended_at=self._clock.now(),
-            cpu_s=_cpu_of_children_s(report) or meter.cpu_s,
+            cpu_s=cpu_of_children_s(report) or meter.cpu_s,
             max_rss_bytes=meter.max_rss_bytes,
             timed_out=killed and not meter.exceeded,
             out_of_memory=killed and meter.exceeded,
@@ -235,7 +219,7 @@ class Sandbox:
         if not answer:
             raise Broken(f"bubblewrap could not make the sandbox for {tag}; {log_path} says why")
         child_pid = int(json.loads(answer)["child-pid"])
-        self._record_start(tag, child_pid)
+        self._starts.add(tag, child_pid, self._clock.now())
         return identify(child_pid) or ProcessId(child_pid, 0)
 
     def releases(self) -> dict[str, ProcessId]:
@@ -253,8 +237,8 @@ class Sandbox:
     def find(self, tag: Tag) -> ProcessId | None:
         """The living release that was started with this tag: what a retry asks before it starts one."""
         process = self.releases().get(str(tag))
-        if process is not None and not self._is_recorded(process.pid, tag):
-            self._record_start(tag, process.pid)  # its starter died between the two
+        if process is not None and not self._starts.has(tag, process.pid):
+            self._starts.add(tag, process.pid, self._clock.now())  # its starter died between the two
         return process
 
     def alive(self, release: ProcessId) -> bool:
@@ -285,22 +269,6 @@ class Sandbox:
         """A uid per sandbox, because the limit on processes counts per uid. None when we are no root."""
         return _UIDS[next(self._next_uid) % len(_UIDS)] if os.geteuid() == 0 else None
 
-    def _record_start(self, tag: Tag, child_pid: int) -> None:
-        line = json.dumps({"at": self._clock.now().isoformat(), **asdict(tag), "child_pid": child_pid})
-        descriptor = os.open(self._home.root / "releases.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, f"{line}\n".encode())  # one write to an appended file: lines never mix
-        finally:
-            os.close(descriptor)
-
-    def _is_recorded(self, child_pid: int, tag: Tag) -> bool:
-        wanted = {**asdict(tag), "child_pid": child_pid}
-        try:
-            lines = (self._home.root / "releases.log").read_text().splitlines()
-        except FileNotFoundError:
-            return False
-        return any(wanted.items() <= json.loads(line).items() for line in lines)
-
     def _probe(self) -> None:
         if self._works:
             return
@@ -308,13 +276,15 @@ class Sandbox:
         try:
             probe = subprocess.run(
                 [*cage.command(self._bwrap), *cage.drop(), *limits(memory_bytes=2**28, processes=64), "/bin/true"],
-                capture_output=True, text=True, timeout=20, check=False,
+                capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise Refused(
                 f"sandbox: {self._bwrap} is not installed, and agent-written code never runs outside of one; "
                 "install bubblewrap (Debian: the package bubblewrap)"
             ) from error
+        except subprocess.TimeoutExpired as error:
+            raise Retryable(f"sandbox: {self._bwrap} did not run `true` within {_PROBE_TIMEOUT_S} s") from error
         if probe.returncode != 0:
             raise Refused(
                 f"sandbox: bubblewrap does not work here ({probe.stderr.strip()[-300:]}); run as root, or allow user "
@@ -323,39 +293,11 @@ class Sandbox:
         self._works = True
 
 
-class _Meter:
-    """Follows one check: what it uses, and whether it holds more memory than it may."""
-
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
-        self.cpu_s = 0.0
-        self.max_rss_bytes = 0
-        self.seen_inside = False
-        self.exceeded = False
-
-    async def follow(self, info_fd: int) -> None:
-        """Until the sandbox is gone, or holds too much."""
-        answer = await read_to_end(info_fd)
-        if not answer:
-            return
-        self.seen_inside = True
-        first_pid = int(json.loads(answer)["child-pid"])
-        while (now := usage(first_pid)) is not None:
-            self.cpu_s = max(self.cpu_s, now.cpu_s)
-            self.max_rss_bytes = max(self.max_rss_bytes, now.rss_bytes)
-            if now.rss_bytes > self._memory_bytes and unshared_bytes(first_pid) > self._memory_bytes:
-                self.exceeded = True
-                return
-            await asyncio.sleep(_METER_S)
-
-
-def _cpu_of_children_s(report: bytes) -> float:
-    """The last line of the shell's ``times``: ``0m1.25s 0m0.03s``, user and system; 0 when it did not get there."""
-    lines = report.decode().splitlines()
-    if len(lines) < 3:
-        return 0.0
-    parts = (word.rstrip("s").split("m") for word in lines[2].split())
-    return sum(int(minutes) * 60 + float(seconds) for minutes, seconds in parts)
+def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    ours.callback(os.close, read_end)
+    theirs.callback(os.close, write_end)
+    return read_end, write_end
 
 
 def _require_folder(tree: Path) -> None:

@@ -24,14 +24,22 @@ async def submit_change(arguments: SubmitChange, desk: Desk) -> Observation:
     """Proposes the branch's commit; not ok when nothing was changed."""
     attempt = desk.journal.ticket.attempt
     if desk.at == attempt.base:
-        return Observation(ok=False, body={"reason": "nothing was changed on the branch; change something or end otherwise"})
+        return Observation(
+            ok=False, body={"reason": "nothing was changed on the branch; change something or end otherwise"}
+        )
     diff = desk.journal.put({"text": desk.repository.diff(attempt.base, desk.at)})
     summary = desk.journal.put(arguments.model_dump(mode="json"))
     desk.journal.once(
         f"{attempt.n}/propose",
         e.ChangeProposed,
         lambda: e.ChangeProposed(
-            attempt=attempt.n, kind="code", commit=desk.at, base=attempt.base, branch=desk.branch, diff=diff, summary=summary
+            attempt=attempt.n,
+            kind="code",
+            commit=desk.at,
+            base=attempt.base,
+            branch=desk.branch,
+            diff=diff,
+            summary=summary,
         ),
         actor=f"agent:{attempt.agent}",
     )

@@ -48,6 +48,4 @@ async def revert_commit(arguments: RevertCommit, desk: Desk) -> Observation:
         commit = desk.repository.revert(arguments.commit, desk.at, desk.branch, desk.key, message)
     except Refused as error:
         return Observation(ok=False, body={"reason": str(error)})
-    return Observation(
-        ok=True, body={"commit": commit, "diff": desk.repository.diff(desk.at, commit)}, commit=commit
-    )
+    return Observation(ok=True, body={"commit": commit, "diff": desk.repository.diff(desk.at, commit)}, commit=commit)

@@ -31,7 +31,7 @@ SHELF = Path(__file__).parents[4] / "shared/fixtures/canary"
 
 def cases(method: str) -> list[Any]:
     if not SHELF.is_dir():
-        return [pytest.param(None, id=method, marks=pytest.mark.skip(reason=f"no fixture shelf at {SHELF.name}"))]
+        return [pytest.param(None, id=method, marks=pytest.mark.skip(reason="no fixture shelf at ../shared/fixtures"))]
     documents = [json.loads(path.read_text()) for path in sorted(SHELF.glob("p*.json"))]
     return [pytest.param(case, id=case["name"]) for case in documents if case["input"]["method"] == method]
 

@@ -1,4 +1,4 @@
-"""The commits of an incident: drawn by a seed, applied in any order, reverted alone, and slow because of one of them."""
+"""The commits of an incident: drawn by a seed, applied in any order, reverted alone, slow because of one of them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def checked_out(bare: Path) -> Path:
 
 
 def probe(tree: Path) -> dict[str, Any]:
-    command = [sys.executable, tree / "probes/latency.py", tree]
+    command: list[str | Path] = [sys.executable, tree / "probes/latency.py", tree]
     result: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert result["ok"], result
     return result

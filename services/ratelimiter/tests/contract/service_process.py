@@ -126,14 +126,19 @@ def check_body(limit: str, key: str, cost: int = 1) -> bytes:
     return json.dumps({"limit": limit, "key": key, "cost": cost}).encode()
 
 
-def command(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start ``python -m ratelimiter`` of this tree; stdout and stderr are piped together."""
-    return subprocess.Popen(
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``python -m ratelimiter`` of this tree with stdout and stderr piped together; killed if it is still there."""
+    with subprocess.Popen(
         [sys.executable, "-m", "ratelimiter", *arguments],
         env=os.environ | {"PYTHONPATH": str(TREE / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager

@@ -54,27 +54,27 @@ def test_a_request_that_was_sent_just_before_sigterm_is_answered() -> None:
 
 
 def test_the_live_limits_file_can_be_served_on_a_port() -> None:
-    process = command("serve", "--http", "127.0.0.1:0", "--limits", str(TREE / "limits.yaml"))
-    assert process.stdout is not None
-    assert b'"listening"' in process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=5)
-    assert process.returncode == 0, output
+    with command("serve", "--http", "127.0.0.1:0", "--limits", str(TREE / "limits.yaml")) as process:
+        assert process.stdout is not None
+        assert b'"listening"' in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=5)
+        assert process.returncode == 0, output
 
 
 def test_a_bad_limits_file_is_refused_at_start_with_the_reason(tmp_path: Path) -> None:
     limits = tmp_path / "limits.yaml"
     limits.write_text("limits: [{name: a, algorithm: gcra, rate: 1/0s, burst: 1}]")
-    process = command("serve", "--http", "127.0.0.1:0", "--limits", str(limits))
-    output, _ = process.communicate(timeout=5)
+    with command("serve", "--http", "127.0.0.1:0", "--limits", str(limits)) as process:
+        output, _ = process.communicate(timeout=5)
     assert process.returncode == 2
     assert output.decode().startswith(f"{limits}: limits[0].rate: '1/0s'")
 
 
 def test_a_socket_that_another_process_serves_is_not_taken_away() -> None:
     with running(LIMITS) as service:
-        second = command("serve", "--http", f"unix:{service.path}", "--limits", str(TREE / "limits.yaml"))
-        output, _ = second.communicate(timeout=5)
+        with command("serve", "--http", f"unix:{service.path}", "--limits", str(TREE / "limits.yaml")) as second:
+            output, _ = second.communicate(timeout=5)
         assert second.returncode == 4
         assert b"another process answers here" in output
         with service.connect() as client:
@@ -86,14 +86,14 @@ def test_a_socket_file_that_was_left_behind_is_replaced() -> None:
         service.process.kill()
         service.process.wait()
         assert Path(service.path).exists()
-        again = command("serve", "--http", f"unix:{service.path}", "--limits", str(TREE / "limits.yaml"))
-        assert again.stdout is not None
-        assert b'"listening"' in again.stdout.readline()
-        with service.connect() as client:
-            assert client.check("api_default", "k").status == 200
-        again.terminate()
-        again.communicate(timeout=5)
-        assert again.returncode == 0
+        with command("serve", "--http", f"unix:{service.path}", "--limits", str(TREE / "limits.yaml")) as again:
+            assert again.stdout is not None
+            assert b'"listening"' in again.stdout.readline()
+            with service.connect() as client:
+                assert client.check("api_default", "k").status == 200
+            again.terminate()
+            again.communicate(timeout=5)
+            assert again.returncode == 0
 
 
 def test_a_full_keyspace_refuses_new_keys_until_one_is_out_of_debt() -> None:

@@ -184,6 +184,10 @@ class ProbeRun:
 class Checks(Protocol):
     """Checks and probes of a service, in the sandbox."""
 
+    async def prepare(self) -> None:
+        """Build ahead what checks and probes need."""
+        ...
+
     async def check(self, name: str, commit: str, base: str) -> CheckRun:
         """Run a check on a commit, with the protected paths of ``base``."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prometheus_client import Gauge
 from temporalio import activity
 
 from harness import lock
@@ -12,6 +13,7 @@ from harness.journal import Journal
 from harness.stages import admit, canary, deploy, file, observe, test, verify, work
 from workflows.edge import at_the_edge
 
+LAST_TICK = Gauge("harness_watch_last_tick_seconds", "When the watch last evaluated (Unix time): it is dead when old")
 UNLOCKS = ENDS | {State.WORKING}
 """States in which a delivery is over: its lock is given back. An escalated ticket keeps it until a human acts."""
 
@@ -165,4 +167,5 @@ class Activities:
                     signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
                     ledger=record.ledger, blobs=record.blobs, clock=record.clock,
                 )  # fmt: skip
+            LAST_TICK.set_to_current_time()
             return seen.memory

@@ -1,9 +1,8 @@
-"""The watch in Temporal: one tick at every whole second, for ever. Holds no rule."""
+"""The watch in Temporal: one tick a second, just after the sample that it evaluates, for ever. Holds no rule."""
 
 from __future__ import annotations
 
-import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
@@ -12,6 +11,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.edge import RETRY
 
 TICK_TIMEOUT = timedelta(seconds=10)
+EVERY = timedelta(seconds=1)
+SETTLES = timedelta(milliseconds=60)
+"""A scrape is stored, and can be queried, so long after its time stamp."""
 TICKS_PER_RUN = 300
 """A history is cut after so many ticks, long before Temporal asks for it."""
 
@@ -23,11 +25,22 @@ class WatchWorkflow:
     @workflow.run
     async def run(self, memory: Memory | None = None) -> None:
         """Tick until the run is long enough, then go on in a new one."""
-        tick_s = 1.0
         for _ in range(TICKS_PER_RUN):
-            now = workflow.now().timestamp()
-            await workflow.sleep(timedelta(seconds=(math.floor(now / tick_s) + 1) * tick_s - now))
+            await workflow.sleep(_until_next_sample(memory.sampled_at if memory else None, workflow.now()))
             memory = await workflow.execute_activity(
                 "watch_tick", memory, result_type=Memory, start_to_close_timeout=TICK_TIMEOUT, retry_policy=RETRY
             )
         workflow.continue_as_new(memory)
+
+
+def _until_next_sample(last: datetime | None, now: datetime) -> timedelta:
+    """How long until the next sample is there; samples come at a fixed phase, so the last one tells all others.
+
+    Ticking at whole seconds instead would let a sample lie for half a second on average.
+    """
+    if last is None:
+        return EVERY
+    due = last + EVERY + SETTLES
+    while due <= now:
+        due += EVERY
+    return due - now

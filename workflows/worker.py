@@ -8,8 +8,10 @@ import sys
 from datetime import timedelta
 
 import structlog
+from prometheus_client import start_http_server
 from temporalio.worker import Worker
 
+from harness.adapters.stack.addresses import LOOPBACK
 from harness.adapters.temporal import HARNESS_QUEUE, connect, start_watch
 from harness.bootstrap import build_harness
 from harness.core.errors import HarnessError
@@ -45,9 +47,12 @@ async def run() -> None:
     async with worker:
         await start_watch(client)
         follower = asyncio.create_task(pump(harness.record.ledger, client))
+        preparing = asyncio.create_task(harness.checks.prepare())
+        start_http_server(settings.addresses.ports["worker_metrics"], addr=LOOPBACK)
         settings.announce_ready("worker")
         await asyncio.wait({follower, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
         follower.cancel()
+        preparing.cancel()
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from harness.core import events as e
@@ -30,12 +31,17 @@ async def admit(
         return journal.record(KEY, e.TicketRejected(reasons=reasons))
     began_at = journal.ticket.filed.signal_began_at or journal.clock.now()
     window = Window.before(began_at - timedelta(seconds=policy.gap_s), policy.baseline_s)
-    criteria = [
-        e.FrozenCriterion(**criterion.model_dump(), baseline=await _baseline(criterion, manifest, metrics, window))
-        for criterion in spec.acceptance_criteria
-    ]
     recent = Window.before(journal.clock.now(), RECENT_S)
-    sick = tuple([await measure(metrics, manifest, name, recent) for name in manifest.metrics])
+    wanted = spec.acceptance_criteria
+    measured = await asyncio.gather(
+        *(_baseline(criterion, manifest, metrics, window) for criterion in wanted),
+        *(measure(metrics, manifest, name, recent) for name in manifest.metrics),
+    )
+    baselines, sick = measured[: len(wanted)], tuple(one for one in measured[len(wanted) :] if one is not None)
+    criteria = [
+        e.FrozenCriterion(**criterion.model_dump(), baseline=baseline)
+        for criterion, baseline in zip(wanted, baselines, strict=True)
+    ]
     return journal.record(
         KEY,
         e.TicketAdmitted(policy=digest, criteria=tuple(criteria), sick=sick, attempts_allowed=policy.attempts),

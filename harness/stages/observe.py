@@ -36,6 +36,8 @@ class Memory(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     ticks: int = 0
+    sampled_at: datetime | None = None
+    """The newest sample that was evaluated: the next tick is due when the next one is there."""
     beat_since: datetime | None = None
     beat_requests: int | None = None
     states: dict[str, dict[str, int]] = {}
@@ -75,7 +77,8 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
         await _look_at_nodes(watch)
     states = {**{name: state.state for name, state in slos.items()}, **{n: s.state for n, s in invariants.items()}}
-    return Seen(await _remember(watch, memory, states, invariants, now), tuple(started))
+    remembered = await _remember(watch, memory, states, invariants, now)
+    return Seen(remembered.model_copy(update={"sampled_at": sampled_at}), tuple(started))
 
 
 # --- objectives ----------------------------------------------------------------------------------------------------

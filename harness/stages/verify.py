@@ -67,10 +67,14 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
 
 
 def _window(journal: Journal, policy: Verify) -> Window:
-    """From the last swap on; without a change from when the agent found that there is nothing to change."""
+    """From the first sample after the last swap on: the one before may hold what the old release did.
+
+    Without a change: from when the agent found that there is nothing to change.
+    """
     attempt = journal.ticket.attempt
     swapped = [wait.opened_at for swap in attempt.swaps[-1:] for wait in swap.waits if wait.what.startswith("gate of ")]
     start = swapped[0] if swapped else journal.clock.now()
+    start += timedelta(seconds=TICK_S)
     return Window(start, start + timedelta(seconds=policy.window_s))
 
 

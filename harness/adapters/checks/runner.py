@@ -34,6 +34,14 @@ class SandboxedChecks:
         self._scratch = scratch
         self._required: dict[tuple[str, str], frozenset[str]] = {}
 
+    async def prepare(self) -> None:
+        """Build what the checks of main need, so that the first check does not have to wait for it."""
+        main = self._repository.main()
+        tree = await asyncio.to_thread(self._releases.folder, main)
+        manifest = self._repository.manifest(main)
+        for lock in {manifest.build.lock, *(check.lock for check in manifest.checks)}:
+            await asyncio.to_thread(self._releases.venv_for, tree / lock)
+
     async def check(self, name: str, commit: str, base: str) -> CheckRun:
         """Run a check on a commit, with every protected path as it is in ``base``.
 

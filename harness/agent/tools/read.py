@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,20 +40,21 @@ class ServiceHealth(_Arguments):
 
 async def service_health(arguments: ServiceHealth, desk: Desk) -> Observation:
     """Every node with the release it serves and whether that answers; ``unhealthy`` names those that don't."""
-    nodes: dict[str, object] = {}
-    unhealthy: list[str] = []
-    for name in desk.nodes.names():
-        try:
-            report = await desk.nodes.report(name)
-        except Retryable as error:
-            nodes[name] = {"reachable": False, "reason": str(error)}
-            unhealthy.append(name)
-            continue
-        stable = report.slots.get("stable")
-        nodes[name] = {"reachable": True, "stable": stable.model_dump(mode="json") if stable else None}
-        if stable is None or not stable.healthy:
-            unhealthy.append(name)
+    names = desk.nodes.names()
+    seen = await asyncio.gather(*(_node_health(name, desk) for name in names))
+    nodes = {name: health for name, (health, _) in zip(names, seen, strict=True)}
+    unhealthy = [name for name, (_, healthy) in zip(names, seen, strict=True) if not healthy]
     return Observation(ok=True, body={"nodes": nodes, "unhealthy": unhealthy, "unhealthy_count": len(unhealthy)})
+
+
+async def _node_health(name: str, desk: Desk) -> tuple[dict[str, object], bool]:
+    try:
+        report = await desk.nodes.report(name)
+    except Retryable as error:
+        return {"reachable": False, "reason": str(error)}, False
+    stable = report.slots.get("stable")
+    health = {"reachable": True, "stable": stable.model_dump(mode="json") if stable else None}
+    return health, stable is not None and stable.healthy
 
 
 class ListEvents(_Arguments):

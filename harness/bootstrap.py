@@ -22,7 +22,7 @@ from harness.adapters.worktree import ServiceRepository
 from harness.agent.runbook import Runbook
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
-from harness.core.policy import Profile
+from harness.core.policy import Profile, Registry
 from harness.core.slo import Slo
 from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
@@ -30,14 +30,13 @@ from harness.ports import Checks, Clock, Metrics, Nodes, Repository, Router
 from harness.settings import Settings
 
 CHECKOUT = Path(harness.__file__).resolve().parent.parent
-SERVICE = "ratelimiter"
-PROFILE = "demo"
 
 
 @dataclass(frozen=True)
 class Rules:
     """What the harness acts by: declarations of this checkout, and their digest, which every decision names."""
 
+    service: str
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
     runbooks: tuple[Runbook, ...]
@@ -49,13 +48,16 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     """Every declaration, checked. Raises Invalid with a line for every fault."""
     windows = declarations.load_windows(checkout / "slos" / "windows")
     books = sorted((checkout / "runbooks").glob("*.yaml"))
-    profile = checkout / "policies" / "profiles" / f"{PROFILE}.yaml"
+    registry = checkout / "policies" / "services.yaml"
+    (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
+    profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
         for path in (checkout / folder).rglob("*.yaml")
     )
     return Rules(
+        service=registered.service,
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=declarations.load_invariants(checkout / "invariants"),
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
@@ -101,13 +103,13 @@ class Harness:
 def build_harness(settings: Settings, client: Client) -> Harness:
     """The ports of the worker process. Raises Retryable when the stack was never started here."""
     home, addresses = settings.home, settings.addresses
-    record = open_record(settings)
-    bare = home.repos / f"{SERVICE}.git"
+    record, rules = open_record(settings), read_rules()
+    bare = home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, home.worktrees)
     sandbox = Sandbox(home=home, clock=record.clock)
     return Harness(
         record=record,
-        rules=read_rules(),
+        rules=rules,
         agent=settings.harness_agent,
         metrics=PrometheusMetrics(settings.prometheus_url),
         nodes=TemporalNodes(client, NODES),
@@ -127,7 +129,7 @@ def build_node(settings: Settings, name: str) -> NodeAgent:
     return NodeAgent(
         name,
         home=home,
-        releases=ReleaseStore(home=home, repository=home.repos / f"{SERVICE}.git"),
+        releases=ReleaseStore(home=home, repository=home.repos / f"{read_rules().service}.git"),
         sandbox=Sandbox(home=home, clock=clock),
         routes=EnvoyRoutes(home.envoy, addresses.url("envoy_admin")),
         clock=clock,

@@ -22,7 +22,7 @@ from harness.adapters.prometheus import PrometheusMetrics
 from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.components import NODES
 from harness.adapters.worktree import ServiceRepository
-from harness.bootstrap import CHECKOUT, SERVICE, Record, Rules, open_record, read_rules
+from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
 from harness.cli.render import AsJson, number, print_json
 from harness.cli.stack import start_stack
@@ -131,8 +131,8 @@ class Report:
 
 
 async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: int, say: Say) -> Report:
-    repository = ServiceRepository(settings.home.repos / f"{SERVICE}.git", settings.home.worktrees)
     record, rules = open_record(settings), read_rules()
+    repository = ServiceRepository(settings.home.repos / f"{rules.service}.git", settings.home.worktrees)
     base = repository.shipped()
     scene = Scene(settings, record, rules, repository.manifest(base), say, base)
     await _healthy(scene)
@@ -186,7 +186,7 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     settings = scene.settings
     return await _program(
         "scenarios.driver", "--incident", str(path), "--seed", str(seed), "--base", scene.base,
-        "--repository", str(settings.home.repos / f"{SERVICE}.git"), "--temporal", settings.temporal_address,
+        "--repository", str(settings.home.repos / f"{scene.rules.service}.git"), "--temporal", settings.temporal_address,
         "--namespace", settings.temporal_namespace, "--nodes", *NODES,
     )  # fmt: skip
 
@@ -290,4 +290,4 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
     say(f"oracle, by its own client: slow {number(oracle['slow_share'], '%')}, p99 {oracle['p99_ms']:.1f} ms")
     home = scene.settings.home.root
     say(f"look on: harness ticket explain {document['ticket']} · harness trajectory show {document['ticket']} · "
-        f"harness ledger verify · git -C {home}/repos/{SERVICE}.git log main   (HARNESS_HOME={home})")  # fmt: skip
+        f"harness ledger verify · git -C {home}/repos/{scene.rules.service}.git log main   (HARNESS_HOME={home})")  # fmt: skip

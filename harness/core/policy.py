@@ -70,3 +70,16 @@ class Profile(Declaration):
     canary: Canary
     deploy: Deploy
     verify: Verify
+
+
+class Registration(Declaration):
+    """A service under care, and its profile."""
+
+    service: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    profile: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+
+
+class Registry(Declaration):
+    """``policies/services.yaml``. One service for now: nodes, routes and locks of a second one are not kept apart yet."""
+
+    services: tuple[Registration, ...] = Field(min_length=1, max_length=1)

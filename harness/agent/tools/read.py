@@ -53,7 +53,7 @@ async def _node_health(name: str, desk: Desk) -> tuple[dict[str, object], bool]:
     except Retryable as error:
         return {"reachable": False, "reason": str(error)}, False
     stable = report.slots.get("stable")
-    health = {"reachable": True, "stable": stable.model_dump(mode="json") if stable else None}
+    health: dict[str, object] = {"reachable": True, "stable": stable.model_dump(mode="json") if stable else None}
     return health, stable is not None and stable.healthy
 
 

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 
 T = TypeVar("T")
+THINK_TIMEOUT = timedelta(seconds=10)
 STEP_TIMEOUT = timedelta(minutes=5)
 
 
@@ -25,7 +26,13 @@ class AgentSession:
         steps_allowed = await self._do("begin_attempt", int, ticket_id)
 
         async def think(step: int) -> bool:
-            return await self._do("think", bool, ticket_id, step)
+            # Local, because this agent's thought is a pure walk over the ledger: a hop through the server would cost
+            # more than the thought. A model's call is long and is to be an activity like any other.
+            chosen: bool = await workflow.execute_local_activity(
+                "think", args=[ticket_id, step], result_type=bool, start_to_close_timeout=THINK_TIMEOUT,
+                retry_policy=RETRY,
+            )  # fmt: skip
+            return chosen
 
         async def act(step: int) -> bool:
             return await self._do("act", bool, ticket_id, step)

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from harness.stages.observe import Memory
-    from workflows.edge import RETRY
+    from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 
 TICK_TIMEOUT = timedelta(seconds=10)
 EVERY = timedelta(seconds=1)
@@ -28,7 +28,12 @@ class WatchWorkflow:
         for _ in range(TICKS_PER_RUN):
             await workflow.sleep(_until_next_sample(memory.sampled_at if memory else None, workflow.now()))
             memory = await workflow.execute_activity(
-                "watch_tick", memory, result_type=Memory, start_to_close_timeout=TICK_TIMEOUT, retry_policy=RETRY
+                "watch_tick",
+                memory,
+                result_type=Memory,
+                start_to_close_timeout=TICK_TIMEOUT,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=RETRY,
             )
         workflow.continue_as_new(memory)
 

@@ -56,7 +56,7 @@ class TemporalNodes:
             handle = await self._client.start_workflow(
                 "NodeOrder", order, id=f"{node}/{order.key}", task_queue=node_queue(node), result_type=NodeAnswer,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE, execution_timeout=ORDER_TIMEOUT,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY, execution_timeout=ORDER_TIMEOUT,
             )  # fmt: skip
         except WorkflowAlreadyStartedError:
             handle = self._client.get_workflow_handle(f"{node}/{order.key}", result_type=NodeAnswer)

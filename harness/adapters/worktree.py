@@ -1,12 +1,13 @@
 """The service's git repository: reads history, writes commits that carry the key of their effect. The only user of git.
 
 Every commit that the harness makes is named by a ref ``refs/harness/<key>``, written in one transaction with the
-branch: a retry finds the ref and makes no second commit. Hooks never run.
+branch: a retry finds the ref and makes no second commit. Hooks never run, and a commit that a caller names is resolved
+to its hash before git sees it anywhere else, so that no name is taken for an option.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,151 +18,213 @@ from git import Actor, GitCommandError, Repo
 from git.exc import GitError
 
 from harness.adapters.declarations import parse_manifest
-from harness.core.errors import Forbidden, Invalid, Refused
+from harness.adapters.scratch import scratch_folder
+from harness.core.errors import Forbidden, Invalid, Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.ports import CommitInfo
 
 AGENT = Actor("harness", "harness@localhost")
-_FIELD, _RECORD = "\x1f", "\x1e"
+_ENVIRONMENT = {
+    "GIT_AUTHOR_NAME": AGENT.name, "GIT_AUTHOR_EMAIL": AGENT.email,
+    "GIT_COMMITTER_NAME": AGENT.name, "GIT_COMMITTER_EMAIL": AGENT.email,
+    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": os.devnull,
+}  # fmt: skip
+_LOG_FIELDS = "%x00%H%x00%s%x00%an%x00%cI"
 
 
 class ServiceRepository:
-    """A bare repository with the branch ``main``; worktrees are temporary folders beside it."""
+    """A bare repository with the branch ``main``; worktrees are temporary folders beside it.
+
+    Names of commits may be hashes, branches, tags or any of git's ways to name a commit. Every method raises Invalid
+    for one that names no commit.
+    """
 
     def __init__(self, path: Path, worktrees: Path) -> None:
         try:
             self._repo = Repo(path)
         except GitError:
             raise Invalid(f"{path}: no git repository; `harness up` makes the service's own one") from None
+        self._repo.git.update_environment(**_ENVIRONMENT)
         self._worktrees = worktrees
 
     def main(self) -> str:
         """The commit that ``main`` is at."""
-        return self._resolve("refs/heads/main")
+        return self._commit("refs/heads/main")
 
     def shipped(self) -> str:
         """The commit that the service came with."""
-        return self._resolve("refs/tags/shipped")
+        return self._commit("refs/tags/shipped")
 
     def tree(self, commit: str) -> str:
         """The tree of a commit."""
-        return self._resolve(f"{commit}^{{tree}}")
+        return self._resolve(f"{self._commit(commit)}^{{tree}}")
 
     def log(self, since: str, until: str) -> list[CommitInfo]:
         """The commits after ``since`` up to ``until``, oldest first; states of main only (first parents)."""
-        self._resolve(since), self._resolve(until)
-        listing = self._repo.git.log(
-            "--reverse", "--first-parent", "-m", "--name-only",
-            f"--format={_RECORD}%H{_FIELD}%s{_FIELD}%an{_FIELD}%cI{_FIELD}", f"{since}..{until}",
-        )  # fmt: skip
-        return [_commit_info(record) for record in listing.split(_RECORD) if record.strip()]
+        span = f"{self._commit(since)}..{self._commit(until)}"
+        words = ("--reverse", "--first-parent", "-m", "--no-renames", "--name-only", "-z", f"--format={_LOG_FIELDS}")
+        return parse_log(_text(self._repo, "log", *words, span, "--"))
 
     def diff(self, base: str, commit: str) -> str:
-        """The unified diff between two commits."""
-        return str(self._repo.git.diff(self._resolve(base), self._resolve(commit)))
+        """The unified diff between two commits; bytes that are no UTF-8 are shown as U+FFFD."""
+        words = ("--no-ext-diff", "--no-textconv", "--no-color")
+        return _text(self._repo, "diff", *words, self._commit(base), self._commit(commit), "--")
 
     def manifest(self, commit: str) -> Manifest:
-        """The service manifest as of a commit."""
+        """The service manifest as of a commit. Raises Invalid, too, when there is none or it can't be read."""
         where = f"service.yaml of {commit[:12]}"
         try:
-            text = self._repo.git.show(f"{commit}:service.yaml")
+            text = _text(self._repo, "show", "--no-textconv", f"{self._commit(commit)}:service.yaml")
         except GitCommandError:
             raise Invalid(f"{where}: is not there; a service declares itself in service.yaml at its root") from None
         return parse_manifest(text, where)
 
     def revert(self, commit: str, onto: str, branch: str, key: str, message: str) -> str:
-        """A commit on ``branch`` on top of ``onto`` that takes ``commit`` back."""
+        """A commit on ``branch`` on top of ``onto`` that takes ``commit`` back; of a merge, what it brought to main.
+
+        Raises Refused with the files in conflict, or when ``onto`` no longer holds anything of it.
+        """
         if done := self._done(key):
             return done
-        with self._worktree(onto) as tree:
+        culprit, base = self._commit(commit), self._commit(onto)
+        mainline = ("--mainline", "1") if len(self._repo.commit(culprit).parents) > 1 else ()
+        with self._worktree(base) as tree:
             try:
-                tree.git.revert("--no-commit", self._resolve(commit))
-            except GitCommandError:
-                blocking = tree.git.diff("--name-only", "--diff-filter=U").split()
+                tree.git.revert("--no-commit", *mainline, culprit)
+            except GitCommandError as error:
                 raise Refused(
-                    f"{commit[:12]} cannot be taken back on {onto[:12]}: later changes stand in the way in "
-                    f"{', '.join(blocking) or 'its files'}"
+                    f"{commit[:12]} cannot be taken back on {base[:12]}: "
+                    f"later changes stand in the way in {_conflict(tree, error)}"
                 ) from None
+            if not tree.git.diff("--cached", "--name-only"):
+                raise Refused(f"{commit[:12]} cannot be taken back on {base[:12]}: nothing of it is left there")
             new = tree.index.commit(message, author=AGENT, committer=AGENT, skip_hooks=True).hexsha
-        self._name(key, new, branch)
-        return new
+        return self._name(key, new, branch)
 
     def merge(self, branch_commit: str, main: str, key: str) -> str:
-        """The commit that joins a change with main: the change itself while main has not moved past its base."""
-        if self._repo.is_ancestor(self._repo.commit(main), self._repo.commit(branch_commit)):
-            return branch_commit
+        """The commit that joins a change with main: the change itself while main has not moved past its base.
+
+        Raises Refused with the files in conflict.
+        """
+        change, base = self._commit(branch_commit), self._commit(main)
+        if self._repo.is_ancestor(self._repo.commit(base), self._repo.commit(change)):
+            return change
         if done := self._done(key):
             return done
-        with self._worktree(main) as tree:
+        with self._worktree(base) as tree:
             try:
-                tree.git.merge("--no-ff", "--no-commit", branch_commit)
-            except GitCommandError:
-                blocking = tree.git.diff("--name-only", "--diff-filter=U").split()
+                tree.git.merge("--no-ff", "--no-commit", change)
+            except GitCommandError as error:
                 raise Refused(
-                    f"the change does not merge with main {main[:12]}: conflict in {', '.join(blocking)}"
+                    f"the change {change[:12]} does not merge with main {base[:12]}: "
+                    f"conflict in {_conflict(tree, error)}"
                 ) from None
-            parents = [self._repo.commit(main), self._repo.commit(branch_commit)]
-            message = f"Merge {branch_commit[:12]} into main\n\nHarness-Key: {key}\n"
+            parents = [self._repo.commit(base), self._repo.commit(change)]
+            message = f"Merge {change[:12]} into main\n\nHarness-Key: {key}\n"
             new = tree.index.commit(message, parents, author=AGENT, committer=AGENT, skip_hooks=True).hexsha
-        self._name(key, new)
-        return new
+        return self._name(key, new)
 
     def roll_back(self, before: str, after: str, key: str, message: str) -> str:
         """A commit on top of ``after`` with the tree of ``before``."""
         if done := self._done(key):
             return done
-        identity = {
-            "GIT_AUTHOR_NAME": AGENT.name, "GIT_AUTHOR_EMAIL": AGENT.email,
-            "GIT_COMMITTER_NAME": AGENT.name, "GIT_COMMITTER_EMAIL": AGENT.email,
-        }  # fmt: skip
-        new = str(self._repo.git.commit_tree(self.tree(before), "-p", after, "-m", message, env=identity))
-        self._name(key, new)
-        return new
+        new = str(self._repo.git.commit_tree(self.tree(before), "-p", self._commit(after), "-m", message))
+        return self._name(key, new)
 
     def move_main(self, before: str, after: str) -> None:
-        """Move ``main`` in one compare-and-swap."""
+        """Move ``main`` in one compare-and-swap.
+
+        Raises Forbidden when it is no longer at ``before``, Retryable when git could not write though it is.
+        """
+        was, new = self._commit(before), self._commit(after)
         try:
-            self._repo.git.update_ref("refs/heads/main", after, before)
-        except GitCommandError:
+            self._repo.git.update_ref("refs/heads/main", new, was)
+        except GitCommandError as error:
+            if (now := self.main()) == was:
+                raise Retryable(f"main could not be moved to {new[:12]}: {error.stderr.strip()}") from None
             raise Forbidden(
-                f"main is at {self.main()[:12]}, no longer at {before[:12]}: somebody moved it; the change has to be "
+                f"main is at {now[:12]}, no longer at {was[:12]}: somebody moved it; the change has to be "
                 "tested again on top of that"
             ) from None
 
     def _done(self, key: str) -> str | None:
+        """The commit that this key has made already."""
         try:
-            return str(self._repo.git.rev_parse("--verify", "--quiet", f"refs/harness/{key}"))
+            self._repo.git.check_ref_format(f"refs/harness/{key}")
         except GitCommandError:
+            raise Invalid(f"key {key!r} cannot name a commit; `git check-ref-format` has the rules") from None
+        try:
+            return self._commit(f"refs/harness/{key}")
+        except Invalid:
             return None
 
-    def _name(self, key: str, commit: str, branch: str | None = None) -> None:
+    def _name(self, key: str, commit: str, branch: str | None = None) -> str:
+        """Give the key its commit, and the branch with it; the commit of who came first, if somebody did."""
         updates = [f"create refs/harness/{key} {commit}"]
         if branch:
             updates.append(f"update refs/heads/{branch} {commit}")
         with tempfile.TemporaryFile() as stdin:
             stdin.write("".join(f"{update}\n" for update in updates).encode())
             stdin.seek(0)
-            self._repo.git.update_ref("--stdin", istream=stdin)
+            try:
+                self._repo.git.update_ref("--stdin", istream=stdin)
+            except GitCommandError as error:
+                if done := self._done(key):
+                    return done
+                raise Retryable(f"commit {commit[:12]} could not be named {key}: {error.stderr.strip()}") from None
+        return commit
 
-    def _resolve(self, name: str) -> str:
+    def _commit(self, name: str) -> str:
+        return self._resolve(f"{name}^{{commit}}", name)
+
+    def _resolve(self, expression: str, name: str = "") -> str:
         try:
-            return str(self._repo.git.rev_parse("--verify", "--quiet", "--end-of-options", name))
-        except GitCommandError:
-            raise Invalid(f"`{name}` is no commit of the service's repository") from None
+            return str(self._repo.git.rev_parse("--verify", "--quiet", "--end-of-options", expression))
+        except (GitCommandError, ValueError):  # ValueError: a NUL, which no process can be given
+            raise Invalid(f"{name or expression!r} is no commit of the service's repository") from None
 
     @contextmanager
     def _worktree(self, commit: str) -> Iterator[Repo]:
-        self._worktrees.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self._worktrees))
         try:
-            self._repo.git.worktree("add", "--detach", "--force", str(folder / "tree"), self._resolve(commit))
-            with Repo(folder / "tree") as tree:
-                yield tree
+            with scratch_folder(self._worktrees, "git-") as folder:
+                self._repo.git.worktree("add", "--detach", "--force", str(folder / "tree"), commit)
+                with Repo(folder / "tree") as tree:
+                    tree.git.update_environment(**_ENVIRONMENT)
+                    yield tree
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             self._repo.git.worktree("prune")
 
 
-def _commit_info(record: str) -> CommitInfo:
-    commit, subject, author, at, files = record.split(_FIELD)
-    return CommitInfo(commit.strip(), subject, author, datetime.fromisoformat(at), tuple(files.split()))
+def parse_log(listing: str) -> list[CommitInfo]:
+    """What ``git log -z --name-only`` printed: fields and file names may hold anything but NUL, a name is never empty."""
+    words = iter(listing.split("\0"))
+    commits = []
+    next(words)  # before the first NUL is nothing
+    for commit in words:
+        subject, author, at, files = next(words), next(words), next(words), _until_empty(words)
+        if files:
+            files[0] = files[0].removeprefix("\n")  # git's empty line between a commit and its files
+        commits.append(CommitInfo(commit, subject, author, datetime.fromisoformat(at), tuple(files)))
+    return commits
+
+
+def _until_empty(words: Iterator[str]) -> list[str]:
+    taken = []
+    for word in words:
+        if not word:
+            break
+        taken.append(word)
+    return taken
+
+
+def _conflict(tree: Repo, error: GitCommandError) -> str:
+    """The files in conflict; git's own words when there are none."""
+    names = _text(tree, "diff", "--name-only", "--diff-filter=U", "-z").split("\0")
+    return ", ".join(name for name in names if name) or f"its files ({error.stderr.strip()})"
+
+
+def _text(repo: Repo, command: str, *words: str) -> str:
+    """What git printed, whole; surrogates, as GitPython gives for bytes that are no UTF-8, could not be recorded."""
+    output = repo.git.execute(["git", command, *words], stdout_as_string=False, strip_newline_in_stdout=False)
+    assert isinstance(output, bytes)
+    return output.decode(errors="replace")

@@ -51,6 +51,7 @@ class Scene:
     rules: Rules
     manifest: Manifest
     say: Say
+    repository: Path
     base: str
     """The commit that the service shipped with: every series starts from its tree."""
 
@@ -132,9 +133,10 @@ class Report:
 
 async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: int, say: Say) -> Report:
     record, rules = open_record(settings), read_rules()
-    repository = ServiceRepository(settings.home.repos / f"{rules.service}.git", settings.home.worktrees)
+    bare = settings.home.repos / f"{rules.service}.git"
+    repository = ServiceRepository(bare, settings.home.worktrees)
     base = repository.shipped()
-    scene = Scene(settings, record, rules, repository.manifest(base), say, base)
+    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base)
     await _healthy(scene)
     position = record.ledger.head().position
     if scenario["fault"] is None:
@@ -186,7 +188,7 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     settings = scene.settings
     return await _program(
         "scenarios.driver", "--incident", str(path), "--seed", str(seed), "--base", scene.base,
-        "--repository", str(settings.home.repos / f"{scene.rules.service}.git"), "--temporal", settings.temporal_address,
+        "--repository", str(scene.repository), "--temporal", settings.temporal_address,
         "--namespace", settings.temporal_namespace, "--nodes", *NODES,
     )  # fmt: skip
 
@@ -290,4 +292,4 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
     say(f"oracle, by its own client: slow {number(oracle['slow_share'], '%')}, p99 {oracle['p99_ms']:.1f} ms")
     home = scene.settings.home.root
     say(f"look on: harness ticket explain {document['ticket']} · harness trajectory show {document['ticket']} · "
-        f"harness ledger verify · git -C {home}/repos/{scene.rules.service}.git log main   (HARNESS_HOME={home})")  # fmt: skip
+        f"harness ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip

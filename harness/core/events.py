@@ -262,9 +262,10 @@ class LockReleased(Event):
 
 
 class ChecksPassed(Event):
-    """Every declared check passed on this tree."""
+    """Every declared check passed on this tree: that of the change, merged onto main as it was at ``onto``."""
 
     attempt: int
+    onto: str
     commit: str
     tree: str
     outcomes: tuple[CheckOutcome, ...]

@@ -80,6 +80,6 @@ class Registration(Declaration):
 
 
 class Registry(Declaration):
-    """``policies/services.yaml``. One service for now: nodes, routes and locks of a second one are not kept apart yet."""
+    """``policies/services.yaml``. One service for now: nodes and routes of a second one are not kept apart yet."""
 
     services: tuple[Registration, ...] = Field(min_length=1, max_length=1)

@@ -67,6 +67,7 @@ class Attempt:
     agent: str
     base: str
     runbook: str | None
+    started_at: datetime
     steps: tuple[e.ActionTaken | e.ObservationRecorded, ...] = ()
     change: e.ChangeProposed | None = None
     checks: e.ChecksPassed | e.ChecksFailed | None = None
@@ -133,7 +134,7 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
         case e.TicketRejected():
             changed["rejected"] = event
         case e.AttemptStarted():
-            changed["attempts"] = (*ticket.attempts, Attempt(event.attempt, event.agent, event.base, event.runbook))
+            changed["attempts"] = (*ticket.attempts, Attempt(event.attempt, event.agent, event.base, event.runbook, at))
         case _ if ticket.attempts:
             changed["attempts"] = (*ticket.attempts[:-1], _attempt(ticket.attempts[-1], at, event))
     if life.state in ENDS and ticket.closed_at is None:

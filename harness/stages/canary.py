@@ -15,6 +15,7 @@ from math import ceil
 from harness.core import canary as judge
 from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
+from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
 from harness.core.policy import Canary
 from harness.core.slo import Slo
@@ -84,8 +85,8 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     """Place both arms on one node, with empty state; the reason when one of them does not start."""
     n, token = journal.ticket.attempt.n, _token(journal)
     checks = journal.ticket.attempt.checks
-    assert isinstance(checks, e.ChecksPassed) and journal.ticket.attempt.change is not None
-    commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": journal.ticket.attempt.change.base}
+    assert isinstance(checks, e.ChecksPassed)
+    commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.onto}
     node = stage.nodes.names()[0]
     answers = await asyncio.gather(
         *(
@@ -102,11 +103,13 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
         if not answer.ok:
             return f"{arm} ({commits[arm][:12]}) did not start on {node}: {answer.reason}"
     counts, _ = await _counts(stage, sorted(plan.metrics), None)
+    if counts is None:
+        raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} have no counters yet; is the traffic measured?")
     return journal.record(
         f"{n}/canary/start",
         e.CanaryStarted(
             attempt=n, canary=commits["canary"], baseline=commits["baseline"], node=node,
-            planned_per_arm=plan.planned_per_arm, counters=counts or (), waits=tuple(map(_start_wait, answers)),
+            planned_per_arm=plan.planned_per_arm, counters=counts, waits=tuple(map(_start_wait, answers)),
         ),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from harness.core import events as e
+from harness.core.errors import Forbidden
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.policy import Deploy
@@ -41,7 +42,10 @@ async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.Deploy
         return done
     checks = attempt.checks
     assert isinstance(checks, e.ChecksPassed)
-    _move_main(journal, stage, checks.commit)
+    try:
+        _move_main(journal, stage, checks)
+    except Forbidden as error:
+        return journal.record(key, e.DeployFailed(attempt=n, reason=str(error)))
     for node in stage.nodes.names():
         swapped = await _swap(journal, stage, node, checks.commit)
         if not swapped.ok:
@@ -55,15 +59,12 @@ async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.Deploy
     )
 
 
-def _move_main(journal: Journal, stage: Stage, commit: str) -> None:
-    change = journal.ticket.attempt.change
-    assert change is not None
+def _move_main(journal: Journal, stage: Stage, checks: e.ChecksPassed) -> None:
+    """Raises Forbidden when somebody moved main since the checks: their tree is no longer the one to deliver."""
     if journal.ticket.attempt.main_moved is None:
-        before = change.base
-        if stage.repository.main() != commit:
-            before = stage.repository.main()
-            stage.repository.move_main(before, commit)
-        journal.record(f"{change.attempt}/deploy/main", e.MainMoved(before=before, after=commit))
+        if stage.repository.main() != checks.commit:
+            stage.repository.move_main(checks.onto, checks.commit)
+        journal.record(f"{checks.attempt}/deploy/main", e.MainMoved(before=checks.onto, after=checks.commit))
 
 
 def _touched(journal: Journal) -> list[str]:

@@ -30,6 +30,12 @@ async def test(
             ),
         )
     tree = repository.tree(commit)
+    if touched := _protected(manifest, repository, main, commit):
+        reason = f"protected paths are changed: {', '.join(touched)}; a change to them needs a person"
+        return journal.record(
+            key,
+            e.ChecksFailed(attempt=attempt.n, commit=commit, tree=tree, outcomes=(), reason=reason, waits=()),
+        )
     runs: list[CheckRun] = []
     for check in manifest.checks:
         runs.append(await checks.check(check.name, commit, main))
@@ -39,7 +45,7 @@ async def test(
     waits = tuple(run.wait for run in runs)
     if runs and runs[-1].passed:
         return journal.record(
-            key, e.ChecksPassed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, waits=waits)
+            key, e.ChecksPassed(attempt=attempt.n, onto=main, commit=commit, tree=tree, outcomes=outcomes, waits=waits)
         )
     reason = (
         f"{runs[-1].name}: {runs[-1].reason}" if runs else "the service declares no checks; declare one in service.yaml"
@@ -47,6 +53,13 @@ async def test(
     return journal.record(
         key, e.ChecksFailed(attempt=attempt.n, commit=commit, tree=tree, outcomes=outcomes, reason=reason, waits=waits)
     )
+
+
+def _protected(manifest: Manifest, repository: Repository, main: str, commit: str) -> list[str]:
+    """Files of the change that an agent may not touch: a protected path ending in / covers what is below it."""
+    changed = {file for entry in repository.log(main, commit) for file in entry.files}
+    folders = tuple(path for path in manifest.protected_paths if path.endswith("/"))
+    return sorted(file for file in changed if file in manifest.protected_paths or file.startswith(folders))
 
 
 def _outcome(journal: Journal, run: CheckRun) -> e.CheckOutcome:

@@ -75,7 +75,10 @@ def _window(journal: Journal, policy: Verify) -> Window:
     swapped = [wait.opened_at for swap in attempt.swaps[-1:] for wait in swap.waits if wait.what.startswith("gate of ")]
     start = swapped[0] if swapped else journal.clock.now()
     start += timedelta(seconds=TICK_S)
-    return Window(start, start + timedelta(seconds=policy.window_s))
+    assert journal.ticket.admitted is not None
+    durations = [Criterion(**one.model_dump(exclude={"baseline"})).spec() for one in journal.ticket.admitted.criteria]
+    longest_s = max((one.duration.seconds for one in durations if one.duration), default=0.0)
+    return Window(start, start + timedelta(seconds=max(policy.window_s, longest_s)))
 
 
 async def _judge(journal: Journal, stage: Stage, window: Window) -> list[e.JudgedCriterion]:

@@ -68,7 +68,8 @@ def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | None:
     if done := journal.recorded(key, e.ActionTaken):
         return done
     turns = _turns(journal, attempt)
-    if _repeats(turns) >= worker.policy.repeats:
+    spent_s = (worker.clock.now() - attempt.started_at).total_seconds()
+    if _repeats(turns) >= worker.policy.repeats or spent_s > worker.policy.wall_clock_s:
         return None
     action = _runbook_action(journal, worker, attempt, turns)
     return journal.record(

@@ -105,7 +105,8 @@ class Runner:
         await self._routes.applied(f"cluster.{slot}", version, _APPLIED_TIMEOUT_S)
 
     async def retire(self, occupant: Occupant, slot: Slot, token: int, note: str) -> tuple[datetime, datetime, str]:
-        """Take requests away, wait for those in flight, then stop it. Returns the drain's start, end, and what is left.
+        """Take requests away, wait for those in flight, then stop it. Returns the drain's start, its end (the release
+        is gone), and what is left.
 
         What is in flight after the limit is finished by the service itself, within its stop grace.
         """
@@ -113,9 +114,9 @@ class Runner:
         await self.applied(slot, self._routes.put(slot, self._name, socket, "DRAINING", token, note))
         drain_from = self._clock.now()
         in_flight = await self._wait_until_idle(slot, socket)
-        drain_to = self._clock.now()
         await self.applied(slot, self._routes.remove(slot, self._name, socket, token, note))
         await self.stop(occupant)
+        drain_to = self._clock.now()
         left = f"{in_flight} requests in flight after {self._drain_limit_s:g} s of draining" if in_flight else ""
         return drain_from, drain_to, left
 

@@ -16,7 +16,7 @@ import yaml
 
 from scenarios.series import Commit, EditDoesNotApply, apply_edits, commit_series, order
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "services/ratelimiter"
 SERIES: list[Commit] = yaml.safe_load((ROOT / "scenarios/latency-regression.yaml").read_text())["fault"]["series"]
 FAULT = next(commit for commit in SERIES if commit["role"] == "fault")

@@ -1,0 +1,55 @@
+"""Types `harness` commands in a HARNESS_HOME of its own, as a person would. Imports nothing of the harness."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HARNESS = Path(sys.executable).with_name("harness")
+ROOT = Path(__file__).parents[2]
+OWN_SETTINGS = ("HARNESS_", "TEMPORAL_", "PROMETHEUS_URL")
+"""Variables of whoever runs the tests: what is tested is not to depend on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a command ended, and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.stdout)
+
+
+class Newcomer:
+    """Somebody with one HARNESS_HOME, who runs commands one after the other."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def types(self, *words: str, timeout_s: float = 60.0, **environment: str) -> Answer:
+        """Run one command to its end. Raises TimeoutExpired, with what it said, when it takes longer."""
+        done = subprocess.run(
+            [HARNESS, *words], env=self._environment(environment), capture_output=True, text=True, timeout=timeout_s
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def starts(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and go on."""
+        return subprocess.Popen(
+            [HARNESS, *words],
+            env=self._environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
+        return {**inherited, "HARNESS_HOME": str(self.home), **more}

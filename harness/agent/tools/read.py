@@ -65,7 +65,11 @@ class ListEvents(_Arguments):
 
 
 async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
-    """Changes of the served release, oldest first, and the span ``before`` → ``after`` that they make together."""
+    """Changes of the served release, oldest first, and the newest one: what it went from (``before``) and to (``after``).
+
+    Only the newest: over several changes a history can go from good to bad more than once, and a bisection of that
+    would find some bad commit, not the one that hurts now.
+    """
     oldest = desk.clock.now().timestamp() - arguments.since_s
     changes = []
     for row in desk.journal.ledger.read_stream(service_stream(desk.manifest.name)):
@@ -75,7 +79,8 @@ async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
                             "since": event.since.isoformat()})  # fmt: skip
     body: dict[str, object] = {"changes": changes, "count": len(changes)}
     if changes:
-        body |= {"before": changes[0]["before"], "after": changes[-1]["after"]}
+        newest = [change for change in changes if change["after"] == changes[-1]["after"]]
+        body |= {"before": newest[0]["before"], "after": newest[0]["after"]}
     return Observation(ok=True, body=body)
 
 

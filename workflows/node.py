@@ -16,7 +16,7 @@ from harness.bootstrap import build_node
 from harness.core.errors import HarnessError
 from harness.settings import Settings
 from workflows.node_api import NodeActivities, NodeOrder, NodeReport
-from workflows.worker import STICKY_TIMEOUT
+from workflows.worker import STICKY_TIMEOUT, until_stopped
 
 
 async def run(name: str) -> None:
@@ -36,8 +36,7 @@ async def run(name: str) -> None:
     )  # fmt: skip
     async with worker:
         settings.announce_ready(f"node-{name}")
-        await asyncio.wait({watching, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        watching.cancel()
+        await until_stopped(stop, watching)
 
 
 def main() -> int:

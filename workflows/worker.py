@@ -50,9 +50,16 @@ async def run() -> None:
         preparing = asyncio.create_task(harness.checks.prepare())
         start_http_server(settings.addresses.ports["worker_metrics"], addr=LOOPBACK)
         settings.announce_ready("worker")
-        await asyncio.wait({follower, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        follower.cancel()
+        await until_stopped(stop, follower)
         preparing.cancel()
+
+
+async def until_stopped(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Return when asked to stop; raise what ended the task, which is meant to run for ever."""
+    await asyncio.wait({task, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+    task.cancel()
 
 
 def main() -> int:

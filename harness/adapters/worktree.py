@@ -196,7 +196,7 @@ class ServiceRepository:
 
 
 def parse_log(listing: str) -> list[CommitInfo]:
-    """What ``git log -z --name-only`` printed: fields and file names may hold anything but NUL, a name is never empty."""
+    """What ``git log -z --name-only`` printed: texts may hold anything but NUL, and no file name is empty."""
     words = iter(listing.split("\0"))
     commits = []
     next(words)  # before the first NUL is nothing

@@ -65,7 +65,7 @@ class ListEvents(_Arguments):
 
 
 async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
-    """Changes of the served release, oldest first, and the newest one: what it went from (``before``) and to (``after``).
+    """Changes of the served release, oldest first, and the newest: from what (``before``) to what (``after``).
 
     Only the newest: over several changes a history can go from good to bad more than once, and a bisection of that
     would find some bad commit, not the one that hurts now.

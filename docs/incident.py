@@ -1,6 +1,7 @@
-"""Draws one real incident from what `harness demo` and `harness ticket explain` said of it. Pure but for its ``main``.
+"""Draws one real incident from what `harness demo` and `harness ticket explain` said of it. Reads docs/incident only.
 
-Everything in the picture is a value of the two documents; between two measurements nothing is drawn.
+Everything in the picture is a value of the two documents; between two measurements nothing is drawn. ``generate.py``
+writes the file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ BARS = TOP + PLOT + 46
 MARKS = BARS + 62
 HEIGHT = MARKS + 104
 LANES = 4
-LETTER = 6.4
+LETTER = 7.4
 """Width of a letter of the 12 px text, on average; only to keep labels apart."""
+HALO = 'stroke="#ffffff" stroke-width="4" paint-order="stroke"'
+"""Keeps a label readable where a line runs behind it."""
 INK, FAINT, SICK, WELL, PHASE = "#1f2933", "#66727f", "#c2410c", "#0f766e", "#dbe4ee"
 
 
@@ -94,7 +97,7 @@ def _axes(demo: Mapping[str, Any], scale: Scale) -> Iterator[str]:
     objective = demo["criteria"][0]["condition"]
     share = float(objective.strip("<% ")) / 100
     yield _line(LEFT, scale.y(share), WIDTH - RIGHT, scale.y(share), FAINT, dash="4 4")
-    yield _text(WIDTH - RIGHT, scale.y(share) - 5, f"objective {objective}", anchor="end", colour=FAINT)
+    yield _text(scale.x(8), scale.y(share) - 5, f"objective {objective}", colour=FAINT)
     for seconds in range(int(scale.first_s // 10 + 1) * 10, int(scale.last_s) + 1, 10):
         yield _text(scale.x(seconds), TOP + PLOT + 18, f"{seconds} s", anchor="middle", colour=FAINT)
     yield _line(scale.x(0), TOP - 8, scale.x(0), BARS + 24, SICK, dash="2 3")
@@ -120,8 +123,9 @@ def _measured(spans: Sequence[Span], scale: Scale) -> Iterator[str]:
         colour = SICK if span.share > 0.5 else WELL
         middle, y = (scale.x(span.start_s) + scale.x(span.end_s)) / 2, scale.y(span.share)
         yield _line(scale.x(span.start_s), y, scale.x(span.end_s), y, colour, width=5)
-        above = y - 30 if span.share < 0.5 else y + 20
-        yield _text(middle, above, f"{span.label}: {span.share * 100:.3g} %", anchor="middle", colour=colour, weight="600")
+        above = y - 38 if span.share < 0.5 else y + 20
+        label = f"{span.label}: {span.share * 100:.3g} %"
+        yield _text(middle, above, label, anchor="middle", colour=colour, weight="600")
         yield _text(middle, above + 14, f"{span.samples} requests", anchor="middle", colour=FAINT, size=11)
 
 
@@ -138,7 +142,7 @@ def _arms(events: Sequence[Mapping[str, Any]], began_at: datetime, scale: Scale)
         yield f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
         x, y = points[0]
-        below = 18 if y < TOP + PLOT / 2 else -10
+        below = 18 if y < TOP + PLOT / 2 else -24
         yield _text(x, y + below, f"canary, {name}", colour=colour)
 
 
@@ -161,6 +165,8 @@ def _moments(events: Sequence[Mapping[str, Any]], began_at: datetime) -> list[tu
         match each["event"]:
             case "TicketFiled":
                 text = f"ticket {data['ticket_id']}"
+            case "TicketAdmitted":
+                text = "admitted"
             case "ChangeProposed":
                 text = f"change {data['commit'][:7]} proposed"
             case "CanaryStepped":
@@ -181,6 +187,7 @@ def _moments(events: Sequence[Mapping[str, Any]], began_at: datetime) -> list[tu
 def _marks(moments: Sequence[tuple[float, str]], scale: Scale) -> Iterator[str]:
     """A tick and a label each; labels that would meet go to the next lane."""
     free_from = [0.0] * LANES
+    labels = []
     for seconds, text in moments:
         x = scale.x(seconds)
         width = LETTER * len(text)
@@ -189,7 +196,8 @@ def _marks(moments: Sequence[tuple[float, str]], scale: Scale) -> Iterator[str]:
         free_from[lane] = begins + width + 8
         y = MARKS + 18 + lane * 22
         yield _line(x, BARS + 46, x, y - 12, FAINT)
-        yield _text(begins, y, text)
+        labels.append(_text(begins, y, text))
+    yield from labels  # over every tick
 
 
 def _at(event: Mapping[str, Any]) -> datetime:
@@ -209,7 +217,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, width: flo
 def _text(
     x: float, y: float, text: str, *, anchor: str = "start", colour: str = INK, size: int = 12, weight: str = "400"
 ) -> str:
-    style = f'text-anchor="{anchor}" fill="{colour}" font-size="{size}" font-weight="{weight}"'
+    style = f'text-anchor="{anchor}" fill="{colour}" font-size="{size}" font-weight="{weight}" {HALO}'
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
 
 
@@ -217,7 +225,3 @@ def drawn() -> str:
     """The picture of the run that is kept in ``docs/incident``."""
     demo, explained = (json.loads((RUN / f"{name}.json").read_text()) for name in ("demo", "explain"))
     return picture(demo, explained)
-
-
-if __name__ == "__main__":
-    RUN.with_suffix(".svg").write_text(drawn())

@@ -83,7 +83,12 @@ class Journal:
         raise Broken(f"{self.key(key)}: recorded as {type(event).__name__}, asked for as {kind.__name__}")
 
     def record(self, key: str, event: E, *, actor: str = HARNESS, beside: Sequence[StreamWrite] = ()) -> E:
-        """Append the event, and writes to other streams in the same transaction; the ticket's life must allow it."""
+        """Append the event, and writes to other streams in the same transaction; the ticket's life must allow it.
+
+        Raises Broken when the key has its event already: ``recorded`` has to be asked first.
+        """
+        if event_id(self.key(key)) in self.ticket.recorded:
+            raise Broken(f"{self.key(key)}: has its event already, and {type(event).__name__} would be a second one")
         new = encode(self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last)
         after = apply(self.ticket, new.id, new.occurred_at, event)
         self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])

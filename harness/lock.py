@@ -15,8 +15,11 @@ from harness.journal import HARNESS, Journal, decode, encode
 QUEUE_POLL_S = 0.2
 
 
-async def acquire(journal: Journal) -> int:
-    """Take the lock for the current attempt, queueing while another delivery holds it; gives the token."""
+async def acquire(journal: Journal) -> None:
+    """Take the lock for the current attempt, queueing while another delivery holds it.
+
+    Raises VersionConflict when somebody else wrote to the ticket: it has to be read anew.
+    """
     n = journal.ticket.life.attempt
     service = journal.ticket.filed.service
     while journal.ticket.life.token is None:
@@ -33,9 +36,10 @@ async def acquire(journal: Journal) -> int:
                 e.LockAcquired(service=service, token=len(rows) + 1),
                 beside=[_write(journal, f"{n}/lock-taken", taken, expected=len(rows))],
             )
-        except VersionConflict:  # another delivery was faster: look again
-            continue
-    return journal.ticket.life.token
+        except VersionConflict as conflict:
+            if conflict.stream != lock_stream(service):
+                raise
+            continue  # another delivery was faster: look again
 
 
 def release(journal: Journal) -> None:

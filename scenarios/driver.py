@@ -43,17 +43,23 @@ async def roll_out(client: Client, nodes: list[str], commit: str, token: int) ->
     )  # fmt: skip
 
 
-async def highest_token(client: Client, nodes: list[str]) -> int:
-    """The fencing token that the nodes ask for at least."""
-    reports = await asyncio.gather(
-        *(
-            client.execute_workflow(
-                "NodeReport", id=f"{ACTOR}-report-{node}-{uuid.uuid4().hex}", task_queue=f"node-{node}"
+async def reports(client: Client, nodes: list[str]) -> list[dict[str, Any]]:
+    """Every node's account of itself, in their order."""
+    return list(
+        await asyncio.gather(
+            *(
+                client.execute_workflow(
+                    "NodeReport", id=f"{ACTOR}-report-{node}-{uuid.uuid4().hex}", task_queue=f"node-{node}"
+                )
+                for node in nodes
             )
-            for node in nodes
         )
     )
-    return max(int(report["highest_token"]) for report in reports)
+
+
+async def highest_token(client: Client, nodes: list[str]) -> int:
+    """The fencing token that the nodes ask for at least."""
+    return max(int(report["highest_token"]) for report in await reports(client, nodes))
 
 
 def return_to(repository: Path, commit: str) -> None:

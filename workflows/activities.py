@@ -8,7 +8,7 @@ from temporalio import activity
 from harness import lock
 from harness.bootstrap import Harness
 from harness.core import events as e
-from harness.core.lifecycle import ENDS, State
+from harness.core.lifecycle import ENDS, STAGE, State
 from harness.journal import Journal
 from harness.stages import admit, canary, deploy, file, observe, test, verify, work
 from workflows.edge import at_the_edge
@@ -28,6 +28,11 @@ class Activities:
         record = self._harness.record
         return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
 
+    def _due(self, stage: str, journal: Journal) -> bool:
+        """Whether the ticket is at this stage. Not any more when this call is the retry of one that was cut off after
+        its last line, or when a person took the ticket out of the harness's hands meanwhile."""
+        return STAGE.get(journal.state) == stage
+
     def _left(self, journal: Journal) -> str:
         if journal.state in UNLOCKS:
             lock.release(journal)
@@ -44,6 +49,8 @@ class Activities:
         """A stage broke: a human is called with the reason."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
+            if journal.state not in STAGE:  # a person has it already, or it is over
+                return self._left(journal)
             n = journal.ticket.life.attempt
             question = journal.put({"question": f"A stage could not be completed: {reason}. What should be done?"})
             journal.once(
@@ -59,11 +66,12 @@ class Activities:
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            await admit.admit(
-                journal, manifest=harness.manifest(), policy=harness.rules.profile.admission,
-                digest=harness.rules.digest,
-                metrics=harness.metrics,
-            )  # fmt: skip
+            if self._due("admit", journal):
+                await admit.admit(
+                    journal, manifest=harness.manifest(), policy=harness.rules.profile.admission,
+                    digest=harness.rules.digest,
+                    metrics=harness.metrics,
+                )  # fmt: skip
             return self._left(journal)
 
     def _worker(self) -> work.Worker:
@@ -107,8 +115,11 @@ class Activities:
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            await lock.acquire(journal)
-            await test.test(journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks)
+            if self._due("test", journal):
+                await lock.acquire(journal)
+                await test.test(
+                    journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks
+                )
             return self._left(journal)
 
     @activity.defn
@@ -122,7 +133,8 @@ class Activities:
                 metrics=harness.metrics,
                 nodes=harness.nodes, router=harness.router,
             )  # fmt: skip
-            await canary.canary(journal, stage)
+            if self._due("canary", journal):
+                await canary.canary(journal, stage)
             return self._left(journal)
 
     @activity.defn
@@ -135,7 +147,8 @@ class Activities:
                 manifest=harness.manifest(), invariants=harness.rules.invariants, policy=harness.rules.profile.deploy,
                 metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
             )  # fmt: skip
-            await deploy.deploy(journal, stage)
+            if self._due("deploy", journal):
+                await deploy.deploy(journal, stage)
             return self._left(journal)
 
     @activity.defn
@@ -149,7 +162,8 @@ class Activities:
                 nodes=harness.nodes,
                 repository=harness.repository,
             )  # fmt: skip
-            await verify.verify(journal, stage)
+            if self._due("verify", journal):
+                await verify.verify(journal, stage)
             return self._left(journal)
 
     @activity.defn

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from harness.stages.observe import Memory
@@ -27,14 +28,20 @@ class WatchWorkflow:
         """Tick until the run is long enough, then go on in a new one."""
         for _ in range(TICKS_PER_RUN):
             await workflow.sleep(_until_next_sample(memory.sampled_at if memory else None, workflow.now()))
-            memory = await workflow.execute_activity(
-                "watch_tick",
-                memory,
-                result_type=Memory,
-                start_to_close_timeout=TICK_TIMEOUT,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=RETRY,
-            )
+            try:
+                memory = await workflow.execute_activity(
+                    "watch_tick",
+                    memory,
+                    result_type=Memory,
+                    start_to_close_timeout=TICK_TIMEOUT,
+                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                    retry_policy=RETRY,
+                )
+            except ActivityError as failure:
+                if is_cancelled_exception(failure):
+                    raise
+                # A watch that ended would look like a service without trouble.
+                workflow.logger.error("tick failed, the watch goes on: %s", failure.cause)
         workflow.continue_as_new(memory)
 
 

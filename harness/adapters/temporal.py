@@ -6,11 +6,13 @@ first, so that an order has one effect however often its sender dies.
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
@@ -24,6 +26,10 @@ __all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "connect", "node_queue", 
 HARNESS_QUEUE = "harness"
 ORDER_TIMEOUT = timedelta(seconds=120)
 REPORT_TIMEOUT = timedelta(seconds=5)
+PICK_UP_TIMEOUT = timedelta(seconds=5)
+"""A node that runs picks its order up within milliseconds; one that does not is named after this."""
+STARTED_EVENTS = 3
+"""Started, task scheduled, task started: a history as long as this was picked up by a worker."""
 
 
 def node_queue(name: str) -> str:
@@ -42,34 +48,52 @@ async def connect(address: str, namespace: str) -> Client:
 class TemporalNodes:
     """The fleet, reached through the nodes' task queues."""
 
-    def __init__(self, client: Client, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, client: Client, names: tuple[str, ...], *, order_timeout: timedelta = ORDER_TIMEOUT,
+        pick_up_timeout: timedelta = PICK_UP_TIMEOUT, report_timeout: timedelta = REPORT_TIMEOUT,
+    ) -> None:  # fmt: skip
         self._client = client
         self._names = names
+        self._order_timeout = order_timeout
+        self._pick_up_timeout = pick_up_timeout
+        self._report_timeout = report_timeout
 
     def names(self) -> tuple[str, ...]:
         """The nodes, in the order of failure domains."""
         return self._names
 
     async def order(self, node: str, order: NodeOrder) -> NodeAnswer:
-        """Have a node do one thing; the same key again gives the first answer."""
+        """Have a node do one thing; the same key again gives the first answer, or tries anew what failed.
+
+        Raises what the node raised; Retryable when the node does not pick the order up, or does not finish it, in
+        time. An order that was not picked up stays in the queue: the node does it when it is back, or refuses it if a
+        newer token has been there meanwhile.
+        """
+        what = f"node {node}, order {order.key}"
         try:
             handle = await self._client.start_workflow(
                 "NodeOrder", order, id=f"{node}/{order.key}", task_queue=node_queue(node), result_type=NodeAnswer,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY, execution_timeout=ORDER_TIMEOUT,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                execution_timeout=self._order_timeout,
             )  # fmt: skip
         except WorkflowAlreadyStartedError:
             handle = self._client.get_workflow_handle(f"{node}/{order.key}", result_type=NodeAnswer)
         except RPCError as error:
             raise Retryable(f"node {node}: Temporal did not take the order {order.key} ({error})") from None
-        return await _result(handle.result(), f"node {node}, order {order.key}")
+        try:
+            async with asyncio.timeout(self._pick_up_timeout.total_seconds()):
+                return await _result(handle.result(), what)
+        except builtins.TimeoutError:
+            await _require_picked_up(handle, what)
+        return await _result(handle.result(), what)
 
     async def report(self, node: str) -> NodeReport:
         """The node's account of itself."""
         work = self._client.execute_workflow(
             "NodeReport", id=f"report-{node}", task_queue=node_queue(node), result_type=NodeReport,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE, execution_timeout=REPORT_TIMEOUT,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE, execution_timeout=self._report_timeout,
         )  # fmt: skip
         return await _result(work, f"node {node}, report")
 
@@ -90,11 +114,14 @@ async def start_ticket(client: Client, ticket_id: str) -> None:
 
 async def start_watch(client: Client) -> None:
     """Start the watch; the one that runs is left as it is."""
-    await client.start_workflow(
-        "WatchWorkflow", id="watch", task_queue=HARNESS_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-    )  # fmt: skip
+    try:
+        await client.start_workflow(
+            "WatchWorkflow", id="watch", task_queue=HARNESS_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )  # fmt: skip
+    except RPCError as error:
+        raise Retryable(f"the watch: Temporal did not start its workflow ({error})") from None
 
 
 KINDS: dict[str, type[HarnessError]] = {
@@ -104,6 +131,15 @@ KINDS: dict[str, type[HarnessError]] = {
 
 
 T = TypeVar("T")
+
+
+async def _require_picked_up(handle: WorkflowHandle[Any, Any], what: str) -> None:
+    try:
+        seen = await handle.describe()
+    except RPCError as error:
+        raise Retryable(f"{what}: Temporal is not reachable ({error}); `harness up` starts it") from None
+    if seen.history_length < STARTED_EVENTS:
+        raise Retryable(f"{what}: the node does not pick it up; `harness status` tells whether it runs")
 
 
 async def _result(work: Awaitable[T], what: str) -> T:

@@ -87,7 +87,7 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     # the observation of the call that ended a session follows the event that ended it
     e.ObservationRecorded: frozenset({S.WORKING, S.TESTING, S.VERIFYING, S.ESCALATED}),
     e.LockAcquired: frozenset({S.TESTING}),
-    e.LockReleased: frozenset({S.WORKING, S.VERIFYING, S.RESOLVED, S.CANCELLED}),
+    e.LockReleased: frozenset({S.WORKING, S.VERIFYING, S.RESOLVED, S.REJECTED, S.CANCELLED}),
     e.CanaryStarted: frozenset({S.CANARYING}),
     e.CanaryStepped: frozenset({S.CANARYING}),
     e.CanaryLooked: frozenset({S.CANARYING}),

@@ -118,10 +118,8 @@ async def _look_until_decided(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, started: e.CanaryStarted
 ) -> judge.StageVerdict:
     clock = journal.clock
-    while True:
-        verdict = _verdict(plan, journal.ticket.attempt.looks)
-        if verdict.decision in ("promote", "abort", "ask"):
-            return verdict
+    verdict = _verdict(plan, journal.ticket.attempt.looks)
+    while verdict.decision not in ("promote", "abort", "ask"):
         step = await _step(journal, stage)
         attempt = journal.ticket.attempt
         counts, sampled_at = await _counts(stage, sorted(plan.metrics), started)
@@ -131,10 +129,12 @@ async def _look_until_decided(
         fresh = sampled_at is not None and (not attempt.looks or sampled_at > attempt.looks[-1].window_to)
         if counts is not None and sampled_at is not None and fresh and (have >= due or late):
             _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
+            verdict = _verdict(plan, journal.ticket.attempt.looks)
             continue
         if late:
             return _insufficient(verdict, have, plan)
         await clock.sleep(POLL_S)
+    return verdict
 
 
 def _record_look(

@@ -91,11 +91,15 @@ async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.Nod
 
 
 async def _gate(journal: Journal, stage: Stage, node: str, opened_at: datetime) -> tuple[str, e.Wait]:
+    """Why the node may not stay as it is (empty when it may), and the wait. Looks at least once, also after a crash."""
     closes_at = opened_at + timedelta(seconds=stage.policy.gate_s)
-    reason = ""
-    while not reason and journal.clock.now() < closes_at:
-        reason = await _violated(journal, stage)
-        await journal.clock.sleep(min(POLL_S, max(0.0, (closes_at - journal.clock.now()).total_seconds())))
+    while True:
+        violated, unmeasured = await _invariants(journal, stage)
+        left_s = (closes_at - journal.clock.now()).total_seconds()
+        if violated or left_s <= 0:
+            break
+        await journal.clock.sleep(min(POLL_S, left_s))
+    reason = violated or unmeasured
     report = await stage.nodes.report(node)
     stable = report.slots.get("stable")
     if not reason and (stable is None or not stable.healthy):
@@ -104,12 +108,15 @@ async def _gate(journal: Journal, stage: Stage, node: str, opened_at: datetime) 
     return reason, e.Wait(kind="query_window", what=f"gate of {node}", opened_at=opened_at, closed_at=ended)
 
 
-async def _violated(journal: Journal, stage: Stage) -> str:
-    """Which invariant does not hold now, for longer than it may; empty when all do."""
-    now = journal.clock.now()
+async def _invariants(journal: Journal, stage: Stage) -> tuple[str, str]:
+    """Which invariant does not hold now, for longer than it may, and which cannot be told; empty when there is none."""
+    now, unmeasured = journal.clock.now(), ""
     for invariant in stage.invariants:
         measured = await measure(stage.metrics, stage.manifest, invariant.metric, Window.before(now, invariant.for_s))
-        if invariant.condition.condition.holds(measured.value) is False:
+        holds = invariant.condition.condition.holds(measured.value)
+        if holds is False:
             wanted = invariant.condition.condition.text
-            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {wanted}"
-    return ""
+            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {wanted}", ""
+        if holds is None:
+            unmeasured = f"invariant {invariant.name}: {invariant.metric} was not measured at the end of the gate"
+    return "", unmeasured

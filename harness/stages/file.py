@@ -56,11 +56,15 @@ def _cause(rows: Sequence[Recorded]) -> tuple[bool, str | None]:
 
 
 class _Desk:
-    """The writes of one signal."""
+    """The writes of one signal.
+
+    Their keys name the sighting, not only the place in the stream: two filers at one place conflict and look again.
+    """
 
     def __init__(self, signal: Signal, spec: TicketSpec, *, ledger: Ledger, blobs: Blobs, clock: Clock) -> None:
         self._signal, self._spec, self._ledger, self._clock = signal, spec, ledger, clock
         self._evidence = blobs.put_json(signal.evidence)
+        self._sighting = f"{signal.sampled_at.isoformat()}/{self._evidence}"
         self._document = blobs.put_json({"ticket": spec.model_dump(mode="json")})
 
     def attach(self, ticket_id: str, version: int) -> str:
@@ -84,7 +88,13 @@ class _Desk:
             [
                 self._started(ticket_id),
                 self._cause_write(opened, version, ticket_id),
-                self._write(ticket_stream(ticket_id), f"{ticket_id}/filed", filed, 0, ticket_id),
+                self._write(
+                    ticket_stream(ticket_id),
+                    f"filed/{signal.fingerprint}/{version}/{self._sighting}",
+                    filed,
+                    0,
+                    ticket_id,
+                ),
             ]
         )
         return ticket_id
@@ -103,11 +113,13 @@ class _Desk:
             kind=signal.kind, name=signal.name, service=signal.service, fingerprint=signal.fingerprint,
             evidence=self._evidence, waits=(wait,),
         )  # fmt: skip
-        return self._write(stream, f"signal/{signal.fingerprint}/{version}", started, version, ticket_id)
+        return self._write(
+            stream, f"signal/{signal.fingerprint}/{version}/{self._sighting}", started, version, ticket_id
+        )
 
     def _cause_write(self, event: e.Event, version: int, ticket_id: str) -> StreamWrite:
         cause = self._signal.fingerprint
-        return self._write(cause_stream(cause), f"cause/{cause}/{version}", event, version, ticket_id)
+        return self._write(cause_stream(cause), f"cause/{cause}/{version}/{self._sighting}", event, version, ticket_id)
 
     def _write(self, stream: str, key: str, event: e.Event, version: int, ticket_id: str) -> StreamWrite:
         new = encode(key, event, clock=self._clock, actor=HARNESS, correlation=ticket_id, cause=None)

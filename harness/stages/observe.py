@@ -40,6 +40,8 @@ class Memory(BaseModel):
     """The newest sample that was evaluated: the next tick is due when the next one is there."""
     beat_since: datetime | None = None
     beat_requests: int | None = None
+    requests: int | None = None
+    """Requests so far as the first objective counts them, at ``beat_since`` and at the last tick."""
     states: dict[str, dict[str, int]] = {}
     invariants: dict[str, InvariantState] = {}
 
@@ -68,7 +70,8 @@ class Seen:
 async def tick(memory: Memory, watch: Watch) -> Seen:
     """Evaluate everything once."""
     now = watch.clock.now()
-    slos, sampled_at = await _slo_states(watch, now)
+    memory = _beat(watch, memory, now)
+    slos, sampled_at, requests = await _slo_states(watch, now)
     invariants = {one.name: await _invariant_state(watch, one, memory, now) for one in watch.invariants}
     started = [
         *_slo_signals(watch, slos, sampled_at),
@@ -77,15 +80,23 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
         await _look_at_nodes(watch)
     states = {**{name: state.state for name, state in slos.items()}, **{n: s.state for n, s in invariants.items()}}
-    remembered = await _remember(watch, memory, states, invariants, now)
-    return Seen(remembered.model_copy(update={"sampled_at": sampled_at}), tuple(started))
+    remembered = memory.model_copy(
+        update={
+            "ticks": memory.ticks + 1, "sampled_at": sampled_at, "states": _counted(memory.states, states),
+            "requests": requests, "invariants": invariants,
+        }
+    )  # fmt: skip
+    return Seen(remembered if memory.beat_since else _since(remembered, now), tuple(started))
 
 
 # --- objectives ----------------------------------------------------------------------------------------------------
 
 
-async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.SloState], datetime]:
-    """Every SLO over all its windows, and the time of the newest sample; one query per moment reads all counters."""
+async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.SloState], datetime, int | None]:
+    """Every SLO over all its windows, the time of the newest sample, and all requests counted in it.
+
+    One query per moment reads all counters.
+    """
     selectors: dict[str, str] = {}
     for slo in watch.slos:
         of = slo.selectors(watch.manifest, EVERY_ARM)
@@ -99,7 +110,8 @@ async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.
         readings = {moment: await watch.metrics.counters(selectors, moment) for moment in sorted(moments)}
     except Retryable as error:
         failed = burn_rate.WindowReading(None, None, 0, failed=str(error))
-        return {slo.name: burn_rate.evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in watch.slos}, now
+        states = {slo.name: burn_rate.evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in watch.slos}
+        return states, now, None
     sampled_at = max((reading.at for reading in readings[now].values() if reading.at), default=now)
     states = {
         slo.name: burn_rate.evaluate(
@@ -111,7 +123,7 @@ async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.
         )
         for slo in watch.slos
     }
-    return states, sampled_at
+    return states, sampled_at, readings[now][f"{watch.slos[0].name} total"].value
 
 
 def _window_starts(watch: Watch, slo: Slo, now: datetime) -> dict[float, datetime]:
@@ -234,37 +246,32 @@ async def _look_at_nodes(watch: Watch) -> None:
         watch.ledger.append([StreamWrite(stream, None, [new])])
 
 
-async def _remember(
-    watch: Watch, memory: Memory, states: Mapping[str, str], invariants: dict[str, InvariantState], now: datetime
-) -> Memory:
-    counts = {name: dict(by_state) for name, by_state in memory.states.items()}
+# --- what is told of quiet times -----------------------------------------------------------------------------------
+
+
+def _beat(watch: Watch, memory: Memory, now: datetime) -> Memory:
+    """Record the heartbeat when it is due, from memory alone: a tick that is done again records the same one."""
+    if memory.beat_since is None or memory.ticks % BEAT_TICKS:
+        return memory
+    first, last = memory.beat_requests, memory.requests
+    beat = e.WatchBeat(
+        ticks=BEAT_TICKS, states=memory.states, since=memory.beat_since,
+        requests=None if first is None or last is None or last < first else last - first,
+    )  # fmt: skip
+    new = encode(
+        f"beat/{memory.beat_since.isoformat()}", beat, clock=watch.clock, actor=HARNESS, correlation="watch", cause=None
+    )
+    watch.ledger.append([StreamWrite(WATCH_STREAM, None, [new])])
+    return _since(memory.model_copy(update={"states": {}}), now)
+
+
+def _since(memory: Memory, now: datetime) -> Memory:
+    return memory.model_copy(update={"beat_since": now, "beat_requests": memory.requests})
+
+
+def _counted(before: Mapping[str, Mapping[str, int]], states: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    counts = {name: dict(by_state) for name, by_state in before.items()}
     for name, state in states.items():
         counts.setdefault(name, {}).setdefault(state, 0)
         counts[name][state] += 1
-    ticks = memory.ticks + 1
-    since = memory.beat_since or now
-    requests = memory.beat_requests if memory.beat_since else await _requests(watch)
-    if ticks % BEAT_TICKS == 0:
-        total = await _requests(watch)
-        known = total is not None and requests is not None and total >= requests
-        beat = e.WatchBeat(
-            ticks=BEAT_TICKS,
-            states=counts,
-            since=since,
-            requests=total - requests if known else None,  # type: ignore[operator]
-        )
-        new = encode(
-            f"beat/{since.isoformat()}", beat, clock=watch.clock, actor=HARNESS, correlation="watch", cause=None
-        )
-        watch.ledger.append([StreamWrite(WATCH_STREAM, None, [new])])
-        since, requests, counts = now, total, {}
-    return Memory(ticks=ticks, beat_since=since, beat_requests=requests, states=counts, invariants=invariants)
-
-
-async def _requests(watch: Watch) -> int | None:
-    """Requests so far, as the first objective counts them."""
-    selector = watch.slos[0].selectors(watch.manifest, EVERY_ARM).total
-    try:
-        return (await watch.metrics.counters({"total": selector}))["total"].value
-    except Retryable:
-        return None
+    return counts

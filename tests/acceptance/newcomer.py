@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+NOTHING: Mapping[str, str] = {}
 HARNESS = Path(sys.executable).with_name("harness")
 ROOT = Path(__file__).parents[2]
 OWN_SETTINGS = ("HARNESS_", "TEMPORAL_", "PROMETHEUS_URL")
@@ -36,8 +38,8 @@ class Newcomer:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def types(self, *words: str, timeout_s: float = 60.0, **environment: str) -> Answer:
-        """Run one command to its end. Raises TimeoutExpired, with what it said, when it takes longer."""
+    def types(self, *words: str, timeout_s: float = 60.0, environment: Mapping[str, str] = NOTHING) -> Answer:
+        """Run one command to its end, with these variables set. Raises TimeoutExpired when it takes longer."""
         done = subprocess.run(
             [HARNESS, *words], env=self._environment(environment), capture_output=True, text=True, timeout=timeout_s
         )
@@ -47,9 +49,9 @@ class Newcomer:
         """Start a command and go on."""
         return subprocess.Popen(
             [HARNESS, *words],
-            env=self._environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self._environment(NOTHING), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
         return {**inherited, "HARNESS_HOME": str(self.home), **more}

@@ -87,6 +87,11 @@ class Outside:
         listing = self.git("log", "--reverse", "--format=%H%x1f%an%x1f%s", *selection)
         return [Commit(*line.split("\x1f")) for line in listing.splitlines()]
 
+    def every_commit(self) -> list[Commit]:
+        """Every commit object of the repository, also those that no branch or ref holds."""
+        objects = map(str.split, self.git("cat-file", "--batch-all-objects", "--batch-check").splitlines())
+        return self.commits("--no-walk=unsorted", *(name for name, kind, _ in objects if kind == "commit"))
+
     def main(self) -> str:
         return self.git("rev-parse", "refs/heads/main")
 

@@ -11,7 +11,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("docs", "services", "runbooks", "scenarios", "trajectories", "deploy")
+FOLDERS = (
+    "docs", "services", "runbooks", "scenarios", "trajectories", "deploy", "slos", "invariants", "policies", "harness",
+)  # fmt: skip
 CONSOLES = {"sh", "console", "bash", "shell"}
 
 

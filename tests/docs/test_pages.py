@@ -30,7 +30,7 @@ def test_every_link_between_pages_leads_to_a_file(page: Path) -> None:
 def test_generated_pages_say_what_the_code_says() -> None:
     pages = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
 
-    here = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    here = {page.name: page.read_text() for page in (ROOT / "docs").iterdir() if page.name in pages}
     stale = [name for name, text in pages.items() if here.get(name) != text]
 
     assert stale == [], "run `make docs`"

@@ -12,6 +12,7 @@ from harness.core import events as e
 from harness.core.action import Observation
 from harness.core.errors import Retryable
 from harness.core.ids import service_stream
+from harness.core.ticket import Ticket
 from harness.journal import decode
 from harness.measure import Window, measure
 
@@ -68,13 +69,17 @@ async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
     """Changes of the served release, oldest first, and the newest: from what (``before``) to what (``after``).
 
     Only the newest: over several changes a history can go from good to bad more than once, and a bisection of that
-    would find some bad commit, not the one that hurts now.
+    would find some bad commit, not the one that hurts now. What earlier attempts of this ticket brought and took back
+    is left out: the signal was there before it.
     """
+    own = _own_commits(desk.journal.ticket)
     oldest = desk.clock.now().timestamp() - arguments.since_s
     changes = []
     for row in desk.journal.ledger.read_stream(service_stream(desk.manifest.name)):
         event = decode(row)
-        if isinstance(event, e.ReleaseObserved) and event.before is not None and event.since.timestamp() >= oldest:
+        if not isinstance(event, e.ReleaseObserved) or event.before is None or event.after in own:
+            continue
+        if event.since.timestamp() >= oldest:
             changes.append({"node": event.node, "before": event.before, "after": event.after, "actor": event.actor,
                             "since": event.since.isoformat()})  # fmt: skip
     body: dict[str, object] = {"changes": changes, "count": len(changes)}
@@ -82,6 +87,11 @@ async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
         newest = [change for change in changes if change["after"] == changes[-1]["after"]]
         body |= {"before": newest[0]["before"], "after": newest[0]["after"]}
     return Observation(ok=True, body=body)
+
+
+def _own_commits(ticket: Ticket) -> set[str]:
+    moves = [event for event in ticket.recorded.values() if isinstance(event, e.MainMoved)]
+    return {moved.after for moved in moves}
 
 
 class GitLog(_Arguments):

@@ -1,0 +1,58 @@
+"""The port ``Checks`` in memory: runs nothing, measures what the model says with noise. Changes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import Random
+
+from harness.core.events import Wait
+from harness.ports import CheckRun, Clock, ProbeRun
+from harness.simulation.repository import MemoryRepository
+from harness.simulation.service import SERVICE_MS
+
+CHECK_S = 2.0
+PROBE_S = 0.4
+REPETITIONS = 7
+TESTS = 42
+CPU_MS = 40.0
+NOISE = 0.15
+"""A repetition takes up to this part longer than it has to: what disturbs a measurement only ever slows it."""
+
+
+class MemoryChecks:
+    """Checks and probes of the modelled service."""
+
+    def __init__(self, *, repository: MemoryRepository, clock: Clock, chance: Random) -> None:
+        self._repository, self._clock, self._chance = repository, clock, chance
+
+    async def prepare(self) -> None:
+        """There is nothing to build."""
+
+    async def check(self, name: str, commit: str, base: str) -> CheckRun:
+        """Passes when every change in the tree does."""
+        opened_at = self._clock.now()
+        await self._clock.sleep(CHECK_S)
+        passed = self._repository.behaviour(commit).checks_pass
+        return CheckRun(
+            name=name, exit_code=0 if passed else 1, passed=passed, reason="" if passed else "exit code 1",
+            tests_passed=TESTS if passed else TESTS - 1, output="", wait=self._wait(opened_at, f"check {name}"),
+        )  # fmt: skip
+
+    async def probe(self, name: str, commit: str, head: str) -> ProbeRun:
+        """Time until the last of some concurrent answers, and the CPU used; no measures where nothing starts."""
+        opened_at = self._clock.now()
+        await self._clock.sleep(PROBE_S)
+        behaviour = self._repository.behaviour(commit)
+        wait = self._wait(opened_at, f"probe {name} on {commit[:12]}")
+        if not behaviour.starts:
+            return ProbeRun(measures=None, reason="the release did not start", wait=wait)
+        wall_ms = SERVICE_MS + (behaviour.wait_ms if behaviour.wait_share else 0.0)
+        return ProbeRun(
+            measures={"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)}, reason="", wait=wait
+        )
+
+    def _repeat(self, value: float) -> list[float]:
+        return [value * (1 + NOISE * self._chance.random()) for _ in range(REPETITIONS)]
+
+    def _wait(self, opened_at: datetime, what: str) -> Wait:
+        return Wait(kind="check", what=what, opened_at=opened_at, closed_at=self._clock.now())

@@ -1,0 +1,111 @@
+"""The port ``Metrics`` in memory: samples the traffic's counters once a second and answers the manifest's queries.
+
+Knows what a scrape knows and nothing else. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from harness.core.errors import Invalid, Retryable
+from harness.ports import CounterReading
+from harness.simulation.clock import START, VirtualClock
+from harness.simulation.traffic import ARMS, KEYS, Count, Traffic
+
+SCRAPE_S = 1.0
+STALE_S = 1.5
+"""A series without a sample for so long has no value any more."""
+COUNTERS = ("traffic_requests_total", "traffic_slow_total", "traffic_errors_total", "traffic_wrong_denials_total")
+_SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"\})?')
+_RATE = r"sum\(rate\((?P<selector>traffic_requests_total[^\[]*)\[(?P<seconds>\d+)s\]\)\)"
+_HEALTHY = r'max\(envoy_cluster_membership_healthy\{envoy_cluster_name="stable"\}\)'
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scrape: the counters, and how many nodes answer for stable."""
+
+    at_s: float
+    counts: Mapping[Count, int]
+    healthy: int
+
+
+class MemoryMetrics:
+    """``failing``: questions get no answer. ``blind``: nothing is scraped any more, so there is no data."""
+
+    def __init__(self, *, traffic: Traffic, healthy: Callable[[], int], clock: VirtualClock, phase_s: float) -> None:
+        self._traffic, self._healthy, self._clock = traffic, healthy, clock
+        self._next_s = phase_s
+        self._samples: list[Sample] = []
+        self.failing = False
+        self.blind = False
+
+    def scrape(self) -> None:
+        """Take every sample that is due by now."""
+        while self._next_s <= self._clock.now_s():
+            self._traffic.advance(self._next_s)
+            if not self.blind:
+                self._samples.append(Sample(self._next_s, dict(self._traffic.counts), self._healthy()))
+            self._next_s += SCRAPE_S
+
+    async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
+        """The last sample's values, summed over the arms that the selector matches."""
+        sample = self._sample(self._moment(at))
+        return {name: _reading(selector, sample) for name, selector in selectors.items()}
+
+    async def value(self, query: str, at: datetime | None = None) -> float | None:
+        """The value of one of the manifest's queries; there is no histogram here, so quantiles have no data."""
+        moment = self._moment(at)
+        sample = self._sample(moment)
+        if query.startswith("histogram_quantile(") or sample is None:
+            return None
+        if query == "sum(traffic_keys)":
+            return float(KEYS)
+        if found := re.fullmatch(_RATE, query):
+            return self._rate(found["selector"], float(found["seconds"]), moment)
+        if found := re.fullmatch(rf"1 - {_RATE} / \((?P<capacity>\d+) \* {_HEALTHY}\)", query):
+            rate, capacity = self._rate(found["selector"], float(found["seconds"]), moment), float(found["capacity"])
+            return None if rate is None or not sample.healthy else 1 - rate / (capacity * sample.healthy)
+        raise Invalid(f"query: {query} is none that the modelled metrics can answer")
+
+    def _moment(self, at: datetime | None) -> float:
+        if self.failing:
+            raise Retryable("metrics: no answer")
+        self.scrape()
+        return self._clock.now_s() if at is None else (at - START).total_seconds()
+
+    def _sample(self, moment_s: float) -> Sample | None:
+        before = bisect_right(self._samples, moment_s, key=lambda sample: sample.at_s)
+        if not before or moment_s - self._samples[before - 1].at_s > STALE_S:
+            return None
+        return self._samples[before - 1]
+
+    def _rate(self, selector: str, seconds: float, moment_s: float) -> float | None:
+        inside = [sample for sample in self._samples if moment_s - seconds <= sample.at_s <= moment_s]
+        if len(inside) < 2:
+            return None
+        first, last = (_reading(selector, sample).value for sample in (inside[0], inside[-1]))
+        assert first is not None and last is not None, "every counter is in every sample"
+        return (last - first) / (inside[-1].at_s - inside[0].at_s)
+
+
+def _reading(selector: str, sample: Sample | None) -> CounterReading:
+    series = _series(selector)
+    if sample is None or not series:
+        return CounterReading(value=None, at=None)
+    total = sum(sample.counts.get(one, 0) for one in series)
+    return CounterReading(value=total, at=START + timedelta(seconds=sample.at_s))
+
+
+@lru_cache
+def _series(selector: str) -> tuple[Count, ...]:
+    parts = _SELECTOR.fullmatch(selector)
+    if parts is None:
+        raise Invalid(f"selector: {selector} is not plain")
+    arms = [arm for arm in ARMS if parts["arm"] is None or re.fullmatch(parts["arm"], arm)]
+    return tuple((parts["name"], arm) for arm in arms if parts["name"] in COUNTERS)

@@ -1,0 +1,74 @@
+"""The modelled service: what a release does to requests follows from the changes that are in its tree. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+
+SLOW_MS = 50.0
+"""A request that takes longer is slow (the traffic's contract)."""
+SERVICE_MS = 12.0
+"""What a request takes without any wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a release behaves; shares are 0..1 of its requests. Each of ``wait_share`` waits ``wait_ms`` longer."""
+
+    wait_ms: float = 0.0
+    wait_share: float = 0.0
+    error_share: float = 0.0
+    wrong_denial_share: float = 0.0
+    starts: bool = True
+    checks_pass: bool = True
+
+    def and_also(self, other: Behaviour) -> Behaviour:
+        """Both at once: the worse of each."""
+        worse = {
+            field.name: (min if isinstance(getattr(self, field.name), bool) else max)(
+                getattr(self, field.name), getattr(other, field.name)
+            )
+            for field in fields(self)
+        }
+        return Behaviour(**worse)
+
+    @property
+    def slow_share(self) -> float:
+        """The share of requests that are slow."""
+        return self.wait_share if SERVICE_MS + self.wait_ms >= SLOW_MS else 0.0
+
+
+HEALTHY = Behaviour()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One edit to the service. ``needs`` another change in the tree: without it the release behaves as ``without``.
+
+    ``on_top_of``: a change whose lines this one edited again, so that it cannot be taken back by itself.
+    """
+
+    name: str
+    behaviour: Behaviour = HEALTHY
+    needs: str | None = None
+    without: Behaviour = HEALTHY
+    on_top_of: str | None = None
+
+
+Tree = frozenset[str]
+"""A tree is the set of the names of the changes in it."""
+
+
+def behaviour_of(tree: Tree, changes: Mapping[str, Change]) -> Behaviour:
+    """What a release of this tree does."""
+    present = [changes[name] for name in sorted(tree)]
+    parts = [change.behaviour for change in present]
+    parts += [change.without for change in present if change.needs is not None and change.needs not in tree]
+    return reduce(Behaviour.and_also, parts, HEALTHY)
+
+
+def in_the_way(tree: Tree, leaving: Iterable[str], changes: Mapping[str, Change]) -> list[str]:
+    """Changes in ``tree`` that edited the lines of one that is about to leave it."""
+    gone = set(leaving)
+    return sorted(name for name in tree - gone if changes[name].on_top_of in gone)

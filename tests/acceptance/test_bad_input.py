@@ -1,0 +1,145 @@
+"""What a mistake costs: the contract's exit code, and a line that says what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.newcomer import Answer, Newcomer
+
+DONE, NO, INVALID, UNREACHABLE = 0, 1, 2, 4
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Newcomer:
+    """Somebody who never started anything."""
+    return Newcomer(tmp_path / "home")
+
+
+def said(answer: Answer) -> str:
+    """The one line of a refusal."""
+    assert "Traceback" not in answer.stderr, answer.stderr
+    [line] = answer.stderr.splitlines()
+    assert line.startswith("harness: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["dmeo"], ["dmeo", "demo"]),
+        (["tickets", "list"], ["tickets", "ticket"]),
+        (["ticket", "lst"], ["lst", "list"]),
+        (["demo", "--seed", "seven"], ["--seed", "integer"]),
+        (["demo", "--incidnet", "quiet"], ["--incidnet", "--incident"]),
+        (["demo", "--agent", "nobody"], ["--agent", "runbook"]),
+        (["ticket", "show"], ["ID"]),
+    ],
+)
+def test_a_mistyped_command_is_invalid_and_the_nearest_is_named(
+    newcomer: Newcomer, words: list[str], names: list[str]
+) -> None:
+    answer = newcomer.types(*words)
+
+    assert answer.code == INVALID
+    assert "Traceback" not in answer.stderr
+    assert all(name in answer.stderr for name in names), answer.stderr
+    assert answer.stdout == ""
+    assert not newcomer.home.exists()
+
+
+def test_an_unknown_incident_is_invalid_and_starts_nothing(newcomer: Newcomer) -> None:
+    answer = newcomer.types("demo", "--incident", "latency-regresion")
+
+    line = said(answer)
+    assert answer.code == INVALID
+    assert "latency-regresion" in line and "quiet" in line
+    assert "did you mean latency-regression" in line
+    assert not newcomer.home.exists()
+
+
+@pytest.mark.parametrize("words", [["ticket", "show"], ["ticket", "explain"], ["trajectory", "show"]])
+def test_an_unknown_ticket_is_invalid(newcomer: Newcomer, words: list[str]) -> None:
+    answer = newcomer.types(*words, "INF-4521")
+
+    assert answer.code == INVALID
+    assert "INF-4521" in said(answer) and "harness ticket list" in said(answer)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("HARNESS_AGENT", "nobody", "runbook"),
+        ("TEMPORAL_ADDRESS", "localhost", "host:port"),
+        ("TEMPORAL_ADDRESS", "localhost:99999", "host:port"),
+        ("TEMPORAL_NAMESPACE", "a b", "letters, digits"),
+        ("PROMETHEUS_URL", "localhost:9090", "http://"),
+        ("HARNESS_LEDGER_URL", "mysql://me:hush@host/db", "sqlite:///PATH"),
+    ],
+)
+def test_a_bad_variable_is_invalid_and_what_is_allowed_is_told(
+    newcomer: Newcomer, variable: str, value: str, allowed: str
+) -> None:
+    answer = newcomer.types("ticket", "list", environment={variable: value})
+
+    line = said(answer)
+    assert answer.code == INVALID
+    assert variable in line and allowed in line
+    assert "hush" not in line, "a ledger's URL may hold a password"
+
+
+def test_every_bad_variable_is_told_at_once(newcomer: Newcomer) -> None:
+    answer = newcomer.types("status", environment={"HARNESS_AGENT": "nobody", "PROMETHEUS_URL": "nowhere"})
+
+    assert answer.code == INVALID
+    assert "HARNESS_AGENT" in answer.stderr and "PROMETHEUS_URL" in answer.stderr
+
+
+@pytest.mark.parametrize("words", [["up"], ["down"], ["ticket", "list"], ["ledger", "verify"]])
+def test_a_home_that_cannot_be_one_is_told_in_a_line(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "home"
+    file.touch()
+
+    answer = Newcomer(file).types(*words)
+
+    assert answer.code != DONE
+    assert str(file) in said(answer)
+
+
+def test_a_part_that_somebody_else_should_run_is_named_when_it_is_away(newcomer: Newcomer) -> None:
+    answer = newcomer.types("up", environment={"TEMPORAL_ADDRESS": "127.0.0.1:1"})
+
+    assert answer.code == UNREACHABLE
+    assert "TEMPORAL_ADDRESS" in said(answer) and "127.0.0.1:1" in said(answer)
+
+
+@pytest.mark.parametrize("words", [["ticket", "list"], ["ledger", "verify"], ["ledger", "verify", "--json"],
+                                   ["ledger", "head"], ["trajectory", "show", "INF-1"]])  # fmt: skip
+def test_a_file_that_is_no_ledger_is_left_alone_and_told(newcomer: Newcomer, words: list[str]) -> None:
+    newcomer.home.mkdir()
+    ledger = newcomer.home / "ledger.db"
+    ledger.write_bytes(rubbish := b"this is no ledger, whatever its name says. " * 200)
+
+    answer = newcomer.types(*words)
+
+    assert answer.code == NO
+    assert str(ledger) in said(answer) and "damaged" in said(answer)
+    assert ledger.read_bytes() == rubbish
+
+
+def test_a_ledger_that_may_only_be_read_can_be_read(newcomer: Newcomer) -> None:
+    newcomer.types("ticket", "list")
+    read_only = {"HARNESS_LEDGER_URL": f"sqlite:///file:{newcomer.home / 'ledger.db'}?mode=ro&uri=true"}
+
+    assert newcomer.types("ledger", "verify", environment=read_only).code == DONE
+    assert newcomer.types("ticket", "list", environment=read_only).code == DONE
+
+
+def test_a_ledger_that_may_only_be_read_and_is_not_there_is_told(newcomer: Newcomer) -> None:
+    read_only = {"HARNESS_LEDGER_URL": f"sqlite:///file:{newcomer.home / 'ledger.db'}?mode=ro&uri=true"}
+
+    answer = newcomer.types("ledger", "verify", environment=read_only)
+
+    assert answer.code != DONE
+    assert "ledger.db" in said(answer)

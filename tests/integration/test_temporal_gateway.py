@@ -1,0 +1,212 @@
+"""Proves on a real Temporal server that an order has one effect, and that errors reach its sender as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from harness.adapters.node.agent import NodeAgent
+from harness.adapters.temporal import TemporalNodes, connect, node_queue
+from harness.core import deployment
+from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Refused, Retryable
+from tests.integration.temporal_world import NAMESPACE, Server, eventually, serving
+from workflows.node_api import NodeActivities, NodeOrder, NodeReport
+from workflows.worker import STICKY_TIMEOUT
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+class Agent:
+    """A node that counts its effects; ``troubles`` are raised first, one a call."""
+
+    def __init__(self, name: str, *troubles: Exception) -> None:
+        self.name = name
+        self.effects: list[deployment.NodeOrder] = []
+        self.calls = 0
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self._troubles = list(troubles)
+
+    async def obey(self, order: deployment.NodeOrder) -> deployment.NodeAnswer:
+        self.calls += 1
+        await self.may_go_on.wait()
+        if self._troubles:
+            raise self._troubles.pop(0)
+        self.effects.append(order)
+        return deployment.NodeAnswer(
+            node=self.name, ok=True, commit=order.commit, reason=f"effect {len(self.effects)}", started_at=NOW,
+            ended_at=NOW,
+        )  # fmt: skip
+
+    async def report(self) -> deployment.NodeReport:
+        return deployment.NodeReport(
+            node=self.name, at=NOW, highest_token=7, slots={}, cpu_percent=1.5, memory_total_bytes=2,
+            memory_used_bytes=1, gpus=(),
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def node(client: Client, agent: Agent) -> AsyncIterator[None]:
+    """A worker with the real API of a node around this agent."""
+    activities = NodeActivities(cast(NodeAgent, agent))
+    async with Worker(
+        client, task_queue=node_queue(agent.name), workflows=[NodeOrder, NodeReport],
+        activities=[activities.order, activities.report], sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        graceful_shutdown_timeout=timedelta(seconds=0),
+    ):  # fmt: skip
+        yield
+
+
+def order(key: str, **fields: Any) -> deployment.NodeOrder:
+    return deployment.NodeOrder.model_validate({"verb": "swap", "key": key, "token": 3, "commit": "c" * 40} | fields)
+
+
+async def test_the_same_key_has_one_effect_and_one_answer(server: Server) -> None:
+    # given a node, and an order that is sent three times at once
+    client = await server.client()
+    agent = Agent("n1")
+    nodes = TemporalNodes(client, ("n1",))
+    async with node(client, agent):
+        answers = await asyncio.gather(*(nodes.order("n1", order("INF-1/1/deploy/n1")) for _ in range(3)))
+
+        # when it is sent again after it was done, and another key after it
+        again = await nodes.order("n1", order("INF-1/1/deploy/n1", commit="d" * 40))
+        other = await nodes.order("n1", order("INF-1/2/deploy/n1"))
+
+    # then there was one effect for each key, and the order arrived as it was sent
+    assert [effect.key for effect in agent.effects] == ["INF-1/1/deploy/n1", "INF-1/2/deploy/n1"]
+    assert agent.effects[0] == order("INF-1/1/deploy/n1")
+    assert {answer.reason for answer in [*answers, again]} == {"effect 1"}
+    assert (other.reason, answers[0].started_at, answers[0].ready_at) == ("effect 2", NOW, None)
+
+    # and once the order is closed, its answer is had without the node
+    assert await nodes.order("n1", order("INF-1/1/deploy/n1")) == answers[0]
+
+
+async def test_the_same_key_at_two_nodes_is_two_orders(server: Server) -> None:
+    client = await server.client()
+    agents = Agent("t1"), Agent("t2")
+    nodes = TemporalNodes(client, ("t1", "t2"))
+    async with node(client, agents[0]), node(client, agents[1]):
+        answers = [await nodes.order(agent.name, order("INF-1/1/canary")) for agent in agents]
+
+    assert [answer.node for answer in answers] == ["t1", "t2"] == list(nodes.names())
+    assert [len(agent.effects) for agent in agents] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", [Refused, Invalid, Forbidden, Broken])
+async def test_a_nodes_error_reaches_the_sender_as_what_it_is(kind: type[HarnessError], server: Server) -> None:
+    # given a node that refuses an order, or breaks on it
+    client = await server.client()
+    name = f"e-{kind.__name__}"
+    agent = Agent(name, kind("token 3 is below 7"))
+    nodes = TemporalNodes(client, (name,))
+    async with node(client, agent):
+        with pytest.raises(kind, match=f"node {name}, order INF-1/1/x: token 3 is below 7") as raised:
+            await nodes.order(name, order("INF-1/1/x"))
+
+        # then it was asked once, and the same key may be tried again
+        assert type(raised.value) is kind and agent.calls == 1
+        assert (await nodes.order(name, order("INF-1/1/x"))).ok
+
+    assert len(agent.effects) == 1
+
+
+async def test_what_a_node_can_do_later_is_done_later_under_the_same_order(server: Server) -> None:
+    client = await server.client()
+    agent = Agent("later", Retryable("uv does not answer"), OSError("no space"))
+    async with node(client, agent):
+        answer = await TemporalNodes(client, ("later",)).order("later", order("INF-1/1/x"))
+
+    assert (answer.ok, agent.calls, len(agent.effects)) == (True, 3, 1)
+
+
+async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_no_key(server: Server) -> None:
+    # given a node that is in trouble for longer than an order may take
+    client = await server.client()
+    agent = Agent("never", *(Retryable("the data plane does not answer") for _ in range(100)))
+    nodes = TemporalNodes(client, ("never",), order_timeout=timedelta(seconds=1))
+    async with node(client, agent):
+        with pytest.raises(Retryable, match="node never, order INF-1/1/x: no answer in time"):
+            await nodes.order("never", order("INF-1/1/x"))
+
+        # when it is well again, then the same key gets its effect
+        agent._troubles.clear()
+        assert (await nodes.order("never", order("INF-1/1/x"))).ok
+
+    assert len(agent.effects) == 1
+
+
+async def test_an_absent_node_is_named_within_seconds_and_does_its_order_once_when_it_is_back(server: Server) -> None:
+    # given a node that does not run
+    client = await server.client()
+    nodes = TemporalNodes(client, ("gone",), pick_up_timeout=timedelta(seconds=1))
+    started = time.monotonic()
+    with pytest.raises(Retryable, match="node gone, order INF-1/1/x: the node does not pick it up"):
+        await nodes.order("gone", order("INF-1/1/x"))
+    assert time.monotonic() - started < 10
+
+    # when it is back and the order is sent again
+    agent = Agent("gone")
+    async with node(client, agent):
+        answer = await nodes.order("gone", order("INF-1/1/x"))
+
+    # then the order that lay in the queue and the one that was sent again are one
+    assert answer.reason == "effect 1" and agent.calls == 1
+
+
+async def test_an_order_that_takes_long_is_waited_for(server: Server) -> None:
+    client = await server.client()
+    agent = Agent("slow")
+    agent.may_go_on.clear()
+    nodes = TemporalNodes(client, ("slow",), pick_up_timeout=timedelta(seconds=0.2))
+    async with node(client, agent):
+        answer = asyncio.create_task(nodes.order("slow", order("INF-1/1/x")))
+        await eventually(lambda: asyncio.sleep(0, agent.calls == 1))
+        _, pending = await asyncio.wait({answer}, timeout=0.4)
+        assert pending == {answer}
+        agent.may_go_on.set()
+
+        assert (await answer).ok and agent.calls == 1
+
+
+async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server: Server) -> None:
+    client = await server.client()
+    nodes = TemporalNodes(client, ("r1", "r2"))
+    impatient = TemporalNodes(client, ("r1", "r2"), report_timeout=timedelta(seconds=1))
+
+    async def silent() -> float:
+        started = time.monotonic()
+        with pytest.raises(Retryable, match="node r2, report: no answer in time"):
+            await impatient.report("r2")
+        return time.monotonic() - started
+
+    async with node(client, Agent("r1")):
+        first, second, silence_s = await asyncio.gather(nodes.report("r1"), nodes.report("r1"), silent())
+        third = await nodes.report("r1")
+
+    assert first == second == third and (third.node, third.highest_token, third.at) == ("r1", 7, NOW)
+    assert silence_s < 15
+
+
+async def test_a_server_that_is_not_there_is_retryable(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+
+    with pytest.raises(Retryable, match=f"127.0.0.1:{free} is not reachable"):
+        await connect(f"127.0.0.1:{free}", NAMESPACE)

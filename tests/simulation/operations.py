@@ -1,0 +1,225 @@
+"""Runs the harness on a modelled world as its workflows do: the same activities in the same order, in virtual time.
+
+Temporal is not here. What it promises is: an activity that died is run again, from the ledger, by a new process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from harness.adapters.declarations import load_manifest
+from harness.agent.loop import work
+from harness.bootstrap import CHECKOUT, Harness, Record, Rules, read_rules
+from harness.core import events as e
+from harness.core.ids import lock_stream, ticket_stream
+from harness.core.lifecycle import STAGE, State
+from harness.core.record import Recorded, StreamWrite
+from harness.core.ticket import Ticket
+from harness.journal import Journal, decode, encode
+from harness.simulation.ledger import MemoryBlobs, MemoryLedger
+from harness.simulation.service import Behaviour, Change
+from harness.simulation.world import World
+from harness.stages.observe import Memory
+from workflows.activities import Activities
+
+RULES = read_rules()
+MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
+HEALTHY_S = 28.0
+"""Traffic before anything goes wrong: the burn rate's windows and the baseline have to be full."""
+RETRY_S = 0.2
+RESTART_S = 1.0
+SLOW = Behaviour(wait_ms=85.0, wait_share=0.95)
+
+
+class Crash(BaseException):
+    """The harness's process ends here."""
+
+
+class HookedLedger(MemoryLedger):
+    """A ledger that tells of every append, right before and right after it holds."""
+
+    before: Callable[[], None] = staticmethod(lambda: None)
+    after: Callable[[], None] = staticmethod(lambda: None)
+
+    def append(self, writes: Any) -> list[Recorded]:
+        self.before()
+        rows = super().append(writes)
+        self.after()
+        return rows
+
+
+@dataclass
+class Operations:
+    """The harness at work on ``world``. ``restarts`` counts the processes that crashed."""
+
+    world: World
+    ledger: HookedLedger
+    blobs: MemoryBlobs
+    harness: Harness
+    memory: Memory | None = None
+    carried: dict[str, asyncio.Task[str]] = field(default_factory=dict)
+    _folded: dict[str, tuple[int, Ticket]] = field(default_factory=dict)
+    restarts: int = 0
+    restart_workflow: bool = False
+    """After a crash, begin the ticket's workflow anew (as the pump does) instead of retrying the activity."""
+
+    @classmethod
+    def on(cls, world: World, *, rules: Rules = RULES) -> Operations:
+        ledger, blobs = HookedLedger(now=world.clock.now), MemoryBlobs()
+        # The memory ledger keeps the real one's contract: tests/spec/test_ledger_contract.py
+        record = Record(cast(Any, ledger), cast(Any, blobs), world.clock)
+        harness = Harness(
+            record=record, rules=rules, agent="runbook", metrics=world.metrics, nodes=world.nodes,
+            router=world.router, repository=world.repository, checks=world.checks,
+        )  # fmt: skip
+        return cls(world, ledger, blobs, harness)
+
+    # -- what the workflows do ----------------------------------------------------------------------------------
+
+    async def watch(self, until: Callable[[], bool], *, limit_s: float = 300.0) -> None:
+        """Tick once a second and start every ticket that is filed, until the condition holds or the time is over."""
+        clock = self.world.clock
+        ends_at_s = clock.now_s() + limit_s
+        while not until() and clock.now_s() < ends_at_s:
+            await clock.sleep(1.0)
+            self.memory = await self.do("watch_tick", self.memory)
+            for ticket_id in self.tickets():
+                if ticket_id not in self.carried:
+                    self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
+            for task in self.carried.values():
+                if task.done():
+                    task.result()
+        assert until(), f"not within {limit_s} s: {[(one, self.ticket(one).state) for one in self.tickets()]}"
+
+    async def carry(self, ticket_id: str) -> str:
+        """A ticket's workflow, begun anew whenever a crash took it along."""
+        while True:
+            try:
+                return await self._workflow(ticket_id)
+            except Crash:
+                self.restarts += 1
+                await self.world.clock.sleep(RESTART_S)
+
+    async def _workflow(self, ticket_id: str) -> str:
+        state: str = await self.do("look", ticket_id)
+        while (stage := STAGE.get(State(state))) is not None:
+            try:
+                if stage == "work":
+                    await self._session(ticket_id)
+                    state = await self.do("look", ticket_id)
+                else:
+                    state = await self.do(stage, ticket_id)
+            except ApplicationError as failure:
+                state = await self.do("escalate", ticket_id, f"{stage}: {failure}")
+        return state
+
+    async def _session(self, ticket_id: str) -> None:
+        steps_allowed = await self.do("begin_attempt", ticket_id)
+
+        async def give_up() -> None:
+            await self.do("give_up", ticket_id)
+
+        if steps_allowed:
+            await work(
+                think=lambda step: self.do("think", ticket_id, step), act=lambda step: self.do("act", ticket_id, step),
+                give_up=give_up, steps_allowed=steps_allowed,
+            )  # fmt: skip
+
+    async def do(self, name: str, *arguments: Any) -> Any:
+        """An activity, retried as ``workflows.edge`` has Temporal retry it."""
+        while True:
+            activity = getattr(Activities(self.harness), name)
+            try:
+                return await ActivityEnvironment().run(activity, *arguments)
+            except ApplicationError as error:
+                if error.non_retryable:
+                    raise
+                await self.world.clock.sleep(RETRY_S)
+            except Crash:
+                if self.restart_workflow and name != "watch_tick":
+                    raise
+                self.restarts += 1
+                await self.world.clock.sleep(RESTART_S)
+
+    # -- what tests ask -----------------------------------------------------------------------------------------
+
+    def tickets(self) -> list[str]:
+        return [stream.removeprefix(ticket_stream("")) for stream in self.ledger.streams(ticket_stream(""))]
+
+    def journal(self, ticket_id: str) -> Journal:
+        return Journal(ticket_id, ledger=self.ledger, blobs=self.blobs, clock=self.world.clock)
+
+    def ticket(self, ticket_id: str) -> Ticket:
+        position = self.ledger.head().position
+        if self._folded.get(ticket_id, (0,))[0] != position:
+            self._folded[ticket_id] = (position, self.journal(ticket_id).ticket)
+        return self._folded[ticket_id][1]
+
+    def state(self, ticket_id: str) -> State | None:
+        return self.ticket(ticket_id).state if ticket_id in self.tickets() else None
+
+    def events(self, stream: str) -> list[e.Event]:
+        return [decode(row) for row in self.ledger.read_stream(stream)]
+
+    def reached(self, *states: State, ticket_id: str = "INF-1") -> bool:
+        return self.state(ticket_id) in states
+
+    def happened(self, kind: type[e.Event], ticket_id: str = "INF-1") -> bool:
+        return any(row.type == kind.__name__ for row in self.ledger.read_stream(ticket_stream(ticket_id)))
+
+    def runs_everywhere(self, commit: str) -> bool:
+        """Main is at this commit and every node serves it."""
+        return self.world.repository.main() == commit and set(self.world.nodes.serving("stable")) == {commit}
+
+    def question(self, ticket_id: str = "INF-1") -> str:
+        """What the person who was called last is asked."""
+        asked = self.last(ticket_id, e.HelpRequested)
+        return str(self.blobs.get_json(asked.question)["question"])
+
+    async def settle(self) -> None:
+        """Watch until the first ticket is at an end or with a person."""
+        await self.watch(lambda: self.reached(State.RESOLVED, State.ESCALATED))
+
+    def note_in_lock(self, event: e.Event) -> None:
+        """The delivery lock as another ticket's delivery writes it."""
+        new = encode(
+            f"{type(event).__name__} by another", event, clock=self.world.clock, actor="another", correlation="another",
+            cause=None,
+        )  # fmt: skip
+        self.ledger.append([StreamWrite(lock_stream("ratelimiter"), None, [new])])
+
+    def last(self, ticket_id: str, kind: type[Any]) -> Any:
+        return [event for event in self.events(ticket_stream(ticket_id)) if isinstance(event, kind)][-1]
+
+
+def innocent(number: int) -> Change:
+    """A change that does nothing to requests."""
+    return Change(f"change-{number}")
+
+
+def days_work(bad: int, behaviour: Behaviour = SLOW, *, of: int = 10) -> list[Change]:
+    """So many changes, of which one behaves like this."""
+    return [Change(f"change-{n}", behaviour) if n == bad else innocent(n) for n in range(of)]
+
+
+async def incident(
+    changes: list[Change], *, seed: int = 1, rules: Rules = RULES, healthy_s: float = HEALTHY_S
+) -> Operations:
+    """A world that was healthy for a while, under watch, until somebody released these changes."""
+    operations = Operations.on(World(MANIFEST, seed=seed), rules=rules)
+    operations.world.release()
+    await healthy(operations, healthy_s)
+    operations.world.release(changes)
+    return operations
+
+
+async def healthy(operations: Operations, seconds: float) -> None:
+    """Let time pass under watch."""
+    ends_at_s = operations.world.clock.now_s() + seconds
+    await operations.watch(lambda: operations.world.clock.now_s() >= ends_at_s, limit_s=seconds + 2)

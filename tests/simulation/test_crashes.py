@@ -1,0 +1,191 @@
+"""The harness dies at any point of an incident and goes on: the end is the same, and nothing is done twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+import pytest
+
+from harness.core import events as e
+from harness.core.lifecycle import State
+from harness.simulation.clock import run
+from harness.simulation.effects import Effect
+from harness.simulation.service import HEALTHY, Behaviour, Change
+from harness.simulation.world import World
+from harness.stages.observe import BEAT_TICKS
+from tests.simulation.operations import MANIFEST, SLOW, Crash, Operations, days_work, healthy
+
+SAMPLE = 60
+"""Points at which the process dies just once; the runs in which it keeps dying cover the others."""
+
+
+@dataclass
+class Saboteur:
+    """Counts the points at which a process can die: before and after each append, and after each effect."""
+
+    dies_at: Callable[[int], bool]
+    points: int = 0
+
+    def point(self) -> None:
+        self.points += 1
+        if self.dies_at(self.points):
+            raise Crash(f"at point {self.points}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind, in words that don't depend on when it happened."""
+
+    state: State | None
+    effects: Counter[str]
+    events: Counter[str]
+    points: int
+    restarts: int
+    sound: bool
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What somebody releases, and trouble from outside that begins with the last swap of the first delivery."""
+
+    changes: tuple[Change, ...]
+    trouble: Behaviour = HEALTHY
+
+
+def breaking(without: Behaviour) -> tuple[Change, ...]:
+    return (*days_work(3, of=6), Change("on-it", needs="change-3", without=without))
+
+
+PLOTS = {
+    "repaired": Plot(tuple(days_work(3, of=6))),
+    "checks fail": Plot(breaking(Behaviour(checks_pass=False))),
+    "release does not start": Plot(breaking(Behaviour(starts=False))),
+    "canary fails": Plot(breaking(Behaviour(error_share=0.5))),
+    "rolled back": Plot(tuple(days_work(3, of=6)), trouble=SLOW),
+    "nobody knows how": Plot((Change("denying", Behaviour(wrong_denial_share=0.3)),)),
+}
+
+
+async def incident_under_sabotage(
+    plot: Plot, dies_at: Callable[[int], bool], *, restart_workflow: bool = False
+) -> Outcome:
+    """From the tick that files the ticket to its end; the process dies at the points of this incident."""
+    operations = Operations.on(World(MANIFEST, seed=3))
+    operations.restart_workflow = restart_workflow
+    world, saboteur = operations.world, Saboteur(dies_at)
+
+    def after_effect(effect: Effect) -> None:
+        if effect.key == "n3 INF-1/1/deploy/n3":
+            world.disturb(plot.trouble)
+        saboteur.point()
+
+    world.release()
+    await world.clock.sleep(14)
+    await operations.do("watch_tick", None)
+    world.release(plot.changes)
+    await world.clock.sleep(6)
+    world.after_effect = after_effect
+    operations.ledger.before = operations.ledger.after = saboteur.point
+    await operations.do("watch_tick", None)
+    await operations.carry("INF-1")
+    return Outcome(
+        state=operations.state("INF-1"),
+        effects=Counter(_what(effect) for effect in world.effects),
+        events=Counter(row.type for row in operations.ledger.read_all() if row.type != e.CanaryLooked.__name__),
+        points=saboteur.points,
+        restarts=operations.restarts,
+        sound=(
+            operations.ledger.verify().ok
+            and operations.runs_everywhere(world.repository.main())
+            and len({(effect.kind, effect.key) for effect in world.effects}) == len(world.effects)
+        ),
+    )
+
+
+def _what(effect: Effect) -> str:
+    """Main's moves are named by commits, whose ids depend on the time: how many there were has to do."""
+    return effect.kind if effect.kind == "main" else f"{effect.kind} {effect.key}"
+
+
+@cache
+def undisturbed(plot: str) -> Outcome:
+    return run(incident_under_sabotage(PLOTS[plot], lambda point: False))
+
+
+def same(outcome: Outcome, expected: Outcome, *, restart_workflow: bool) -> bool:
+    """A workflow that begins anew does not go back to a session that has ended: its last answer may be missing."""
+    lost = Counter({e.ObservationRecorded.__name__: 1_000 if restart_workflow else 0})
+    return (
+        outcome.sound
+        and outcome.state is expected.state
+        and outcome.effects == expected.effects
+        and outcome.events - lost == expected.events - lost
+    )
+
+
+def test_an_undisturbed_incident_does_each_thing_once() -> None:
+    outcome = undisturbed("repaired")
+    assert outcome.state is State.RESOLVED and outcome.sound and outcome.restarts == 0
+    assert set(outcome.effects.values()) == {1}
+    kinds = Counter(what.split()[0] for what in outcome.effects)
+    assert kinds == {"commit": 1, "weights": 3, "main": 1, "order": 7}
+
+
+@pytest.mark.parametrize("restart_workflow", [False, True], ids=["activity-retried", "workflow-begun-anew"])
+def test_a_crash_at_any_point_changes_nothing_and_does_nothing_twice(
+    restart_workflow: bool, record_property: Callable[[str, object], None]
+) -> None:
+    expected = undisturbed("repaired")
+    chosen = sorted(Random(11 + restart_workflow).sample(range(1, expected.points + 1), SAMPLE // 2))
+    broken = {}
+    for point in chosen:
+        outcome = run(incident_under_sabotage(PLOTS["repaired"], point.__eq__, restart_workflow=restart_workflow))
+        if outcome.restarts != 1 or not same(outcome, expected, restart_workflow=restart_workflow):
+            broken[point] = outcome
+    record_property("points", expected.points)
+    record_property("crashes", len(chosen))
+    assert broken == {}
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_process_that_dies_at_every_other_point_reaches_the_same_end(plot: str, odd: int) -> None:
+    expected = undisturbed(plot)
+    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 2 == odd))
+    assert outcome.restarts >= expected.points // 3
+    assert same(outcome, expected, restart_workflow=False)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_workflow_that_begins_anew_again_and_again_reaches_the_same_end(plot: str) -> None:
+    expected = undisturbed(plot)
+    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 9 == 4, restart_workflow=True))
+    assert outcome.restarts >= expected.points // 12
+    assert same(outcome, expected, restart_workflow=True)
+
+
+def test_a_watch_that_dies_at_its_heartbeat_tells_it_once() -> None:
+    async def story() -> None:
+        # given a watch whose process dies right after its heartbeat was recorded
+        operations = Operations.on(World(MANIFEST))
+        operations.world.release()
+        await healthy(operations, BEAT_TICKS)
+
+        def dies() -> None:
+            if operations.events("watch") and operations.restarts == 0:
+                raise Crash
+
+        operations.ledger.after = dies
+        # when it goes on
+        await healthy(operations, 5)
+        # then the same minute is not told twice, nor told differently
+        (beat,) = operations.events("watch")
+        assert operations.restarts == 1
+        assert isinstance(beat, e.WatchBeat) and beat.ticks == BEAT_TICKS
+        assert beat.requests == pytest.approx(400 * (BEAT_TICKS - 1), rel=0.02)
+
+    run(story())

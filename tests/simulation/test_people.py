@@ -1,0 +1,54 @@
+"""When the harness asks a person instead of acting, on a modelled world in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.core.lifecycle import State
+from harness.simulation.clock import run
+from harness.simulation.service import Behaviour, Change
+from harness.simulation.world import World
+from tests.simulation.operations import SLOW, days_work, incident
+
+
+@pytest.mark.parametrize(
+    ("signal", "trouble"),
+    [("slo:availability", lambda world: world.disturb(Behaviour(wrong_denial_share=0.3))),
+     ("invariant:capacity_headroom", lambda world: world.lose("n2"))],
+)  # fmt: skip
+def test_a_signal_for_which_there_is_no_runbook_is_handed_to_a_person(
+    signal: str, trouble: Callable[[World], None]
+) -> None:
+    async def story() -> None:
+        operations = await incident([])
+        trouble(operations.world)
+        await operations.settle()
+        ticket = operations.ticket("INF-1")
+        assert ticket.state is State.ESCALATED and ticket.filed.signal == signal
+        assert operations.question() == f"No runbook fits a ticket raised by {signal}. What should be done?"
+        assert operations.world.effects == []
+
+    run(story())
+
+
+def test_slowness_that_no_release_is_to_blame_for_is_handed_to_a_person() -> None:
+    async def story() -> None:
+        operations = await incident([])
+        operations.world.disturb(SLOW)
+        await operations.settle()
+        assert "no release of the service changed" in operations.question()
+        assert operations.world.effects == []
+
+    run(story())
+
+
+def test_a_commit_that_cannot_be_taken_back_by_itself_is_handed_to_a_person() -> None:
+    async def story() -> None:
+        operations = await incident([*days_work(2, of=3), Change("change-3", on_top_of="change-2")])
+        await operations.settle()
+        assert operations.state("INF-1") is State.ESCALATED
+        assert "later changes stand in the way in change-3" in operations.question()
+
+    run(story())

@@ -1,0 +1,102 @@
+"""Two at once: filers of one cause and of two, deliveries that want the same lock. The ledger decides, nobody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.core import events as e
+from harness.core.ids import cause_stream, lock_stream
+from harness.core.lifecycle import State
+from harness.core.signal import Signal
+from harness.simulation.clock import START, run
+from harness.simulation.world import World
+from harness.stages.file import file
+from tests.simulation.operations import MANIFEST, RULES, HookedLedger, Operations, days_work, incident
+
+
+def sighting(name: str, reason: str) -> Signal:
+    return Signal(
+        kind="slo", name=name, service="ratelimiter", sampled_at=START, began_at=START, evidence={"reason": reason}
+    )
+
+
+def filed(operations: Operations, signal: Signal) -> str:
+    return file(
+        signal, slos=RULES.slos, invariants=RULES.invariants, sustained_s=10, ledger=operations.ledger,
+        blobs=operations.blobs, clock=operations.world.clock,
+    )  # fmt: skip
+
+
+def meanwhile(ledger: HookedLedger, other: Callable[[], object]) -> None:
+    """Somebody else is faster: right before the next append, once."""
+
+    def cut_in() -> None:
+        ledger.before = lambda: None
+        other()
+
+    ledger.before = cut_in
+
+
+@pytest.mark.parametrize("reason", ["the same words", "other words"])
+def test_two_filers_of_one_cause_at_the_same_moment_make_one_ticket(reason: str) -> None:
+    async def story() -> None:
+        operations = Operations.on(World(MANIFEST))
+        meanwhile(operations.ledger, lambda: filed(operations, sighting("latency", "the same words")))
+        assert filed(operations, sighting("latency", reason)) == "INF-1"
+        assert operations.tickets() == ["INF-1"] and operations.ledger.verify().ok
+
+    run(story())
+
+
+def test_the_slower_of_two_filers_attaches_its_evidence() -> None:
+    async def story() -> None:
+        operations = Operations.on(World(MANIFEST))
+        meanwhile(operations.ledger, lambda: filed(operations, sighting("latency", "first")))
+        filed(operations, sighting("latency", "second"))
+        opened, attached = operations.events(cause_stream(sighting("latency", "").fingerprint))
+        assert isinstance(opened, e.CauseOpened) and isinstance(attached, e.SignalAttached)
+        assert operations.blobs.get_json(attached.evidence) == {"reason": "second"}
+
+    run(story())
+
+
+def test_filers_of_two_causes_at_the_same_moment_get_a_number_each() -> None:
+    async def story() -> None:
+        operations = Operations.on(World(MANIFEST))
+        meanwhile(operations.ledger, lambda: filed(operations, sighting("availability", "one")))
+        assert filed(operations, sighting("latency", "another")) == "INF-2"
+        assert [operations.ticket(one).filed.signal for one in operations.tickets()] == [
+            "slo:availability", "slo:latency",
+        ]  # fmt: skip
+
+    run(story())
+
+
+def test_a_delivery_that_was_overtaken_at_the_lock_queues() -> None:
+    async def story() -> None:
+        # given a change that is proposed
+        operations = await incident(days_work(2))
+        await operations.watch(lambda: operations.happened(e.ActionTaken))
+        overtaken = False
+
+        def overtake() -> None:
+            nonlocal overtaken
+            about_to_deliver = isinstance(operations.events("ticket-INF-1")[-1], e.ObservationRecorded)
+            if operations.reached(State.TESTING) and about_to_deliver and not overtaken:
+                overtaken = True
+                operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+
+        # when another delivery takes the lock between its look and its append
+        operations.ledger.before = overtake
+        await operations.watch(lambda: operations.reached(State.QUEUED))
+        # then it waits its turn and has a token above the other's
+        operations.note_in_lock(e.LockFreed(ticket_id="INF-99", attempt=1))
+        await operations.settle()
+        assert operations.reached(State.RESOLVED)
+        kinds = [type(event) for event in operations.events(lock_stream("ratelimiter"))]
+        assert kinds == [e.LockTaken, e.LockFreed, e.LockTaken, e.LockFreed]
+        assert operations.last("INF-1", e.LockAcquired).token == 3
+
+    run(story())

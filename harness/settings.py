@@ -30,8 +30,8 @@ def _http_url(value: str) -> str:
 
 
 def _ledger_url(value: str) -> str:
-    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise ValueError("sqlite:///PATH or postgresql+psycopg://…")
+    if not value.startswith("sqlite:///"):
+        raise ValueError("sqlite:///PATH")
     return value
 
 

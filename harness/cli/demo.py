@@ -274,6 +274,7 @@ async def _play_quiet(scene: Scene, scenario: dict[str, Any]) -> Report:
     scene.say(
         f"{document['requests']} requests; ticks by state: {json.dumps(beat.states)}; tickets: {tickets or 'none'}"
     )
+    _tell_the_oracle(scene, oracle)
     expected = document["outcome"] == scenario["expects"]["outcome"] and document["enough"] and oracle["healthy"]
     return Report({**document, "oracle": oracle}, expected)
 
@@ -300,7 +301,16 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
             f"  {one['metric']:<20} (shown)  at admission {number(one['sick'], one['unit'])}, "
             f"now {number(one['after'], one['unit'])}"
         )
-    say(f"oracle, by its own client: slow {number(oracle['slow_share'], '%')}, p99 {oracle['p99_ms']:.1f} ms")
+    _tell_the_oracle(scene, oracle)
     home = scene.settings.home.root
-    say(f"look on: harness ticket explain {document['ticket']} · harness trajectory show {document['ticket']} · "
-        f"harness ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
+    say(f"look on: {sys.argv[0]} ticket explain {document['ticket']} · … trajectory show {document['ticket']} · "
+        f"… ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
+
+
+def _tell_the_oracle(scene: Scene, oracle: dict[str, Any]) -> None:
+    for one in (*oracle["earlier"], oracle):
+        word = "healthy" if one["healthy"] else "not healthy"
+        scene.say(
+            f"oracle, by its own client: {word}, slow {number(one['slow_share'], '%')}, {one['errors']} errors, "
+            f"p99 {one['p99_ms']:.1f} ms"
+        )

@@ -104,10 +104,10 @@ def _print_table(stack: StackReport) -> None:
     colour = {"up": "green", "down": "red", "degraded": "yellow"}
     table = Table(title=stack.home, title_justify="left", box=None)
     for heading in ("component", "state", "since", "pid", "url", "last exit"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "url")
     for part in stack.components:
         state = f"[{colour[part.state]}]{part.state}[/]"
         last_exit = f"{part.last_exit} ({part.last_exit_at})" if part.last_exit else ""
-        cells = (part.since or "", str(part.pid or ""), part.url or "", last_exit)
+        cells = ((part.since or "")[11:19], str(part.pid or ""), part.url or "", last_exit)
         table.add_row(part.name, state, *cells)
     Console().print(table)

@@ -519,7 +519,7 @@ class WatchBeat(Event):
 
 
 class LockTaken(Event):
-    """The lock of a service was taken (stream ``lock-<service>``); this event's position is the fencing token."""
+    """The lock of a service was taken (stream ``lock-<service>``); the stream's version is then the fencing token."""
 
     ticket_id: str
     attempt: int

@@ -17,13 +17,14 @@ State = Literal["ok", "pending", "violated", "no_data", "query_failed"]
 
 
 class Invariant(Declaration):
-    """``condition`` is broken once it did not hold for ``for``; then ``on_violation`` happens."""
+    """``condition`` is broken once it did not hold for ``for``; then a ticket is filed, whose
+    criteria hold it to be restored. ``auto_remediate`` says so, and is the only way to react so far."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     service: str | None = None
     condition: CriterionText
     for_s: Seconds = Field(alias="for")
-    on_violation: Literal["auto_remediate", "open_ticket", "call_for_help", "block_deploys"]
+    on_violation: Literal["auto_remediate"]
 
     @model_validator(mode="after")
     def _is_binary(self) -> Self:

@@ -64,7 +64,6 @@ class Profile(Declaration):
     """One way to watch and deliver: ``demo`` is scaled so that a fault is found, fixed and verified in a minute."""
 
     profile: str
-    tick_s: float = Field(gt=0)
     admission: Admission
     session: Session
     canary: Canary

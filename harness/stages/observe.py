@@ -6,6 +6,7 @@ to FILE, which records them together with their ticket.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.core import burn_rate
 from harness.core import events as e
+from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
 from harness.core.ids import WATCH_STREAM, cause_stream, fingerprint, service_stream, signal_stream
 from harness.core.invariant import Invariant, InvariantState, QueryFailed, step
@@ -227,12 +229,9 @@ async def _look_at_nodes(watch: Watch) -> None:
     stream = service_stream(watch.manifest.name)
     rows = watch.ledger.read_stream(stream)
     seen = {event.node: event for row in rows if isinstance(event := decode(row), e.ReleaseObserved)}
-    for node in watch.nodes.names():
-        try:
-            report = await watch.nodes.report(node)
-        except Retryable:  # a node that is away serves nothing new; the invariants tell of its loss
-            continue
-        stable = report.slots.get("stable")
+    names = watch.nodes.names()
+    for node, report in zip(names, await asyncio.gather(*(_report(watch, node) for node in names)), strict=True):
+        stable = report.slots.get("stable") if report else None
         last = seen.get(node)
         if stable is None or (last is not None and last.after == stable.commit):
             continue
@@ -244,6 +243,13 @@ async def _look_at_nodes(watch: Watch) -> None:
             correlation=watch.manifest.name, cause=None,
         )  # fmt: skip
         watch.ledger.append([StreamWrite(stream, None, [new])])
+
+
+async def _report(watch: Watch, node: str) -> NodeReport | None:
+    try:
+        return await watch.nodes.report(node)
+    except Retryable:  # a node that is away serves nothing new; the invariants tell of its loss
+        return None
 
 
 # --- what is told of quiet times -----------------------------------------------------------------------------------

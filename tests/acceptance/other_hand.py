@@ -35,9 +35,9 @@ class OtherHand:
             "--repository", self._outside.repository, "--temporal", self._temporal, "--nodes", *NODES,
         ]  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-m", "scenarios.driver", *words],
-            cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "scenarios.driver", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"the driver ended with {done.returncode}: {done.stdout}{done.stderr}"
         release: str = json.loads(done.stdout.splitlines()[-1])["release"]
         return release
 

@@ -151,11 +151,11 @@ def test_a_crash_at_any_point_changes_nothing_and_does_nothing_twice(
     assert broken == {}
 
 
-@pytest.mark.parametrize("odd", [0, 1])
 @pytest.mark.parametrize("plot", PLOTS)
-def test_a_process_that_dies_at_every_other_point_reaches_the_same_end(plot: str, odd: int) -> None:
+def test_a_process_that_dies_at_every_third_point_reaches_the_same_end(plot: str) -> None:
+    """Three, because points come in pairs around an append: so it dies before some and after others."""
     expected = undisturbed(plot)
-    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 2 == odd))
+    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 3 == 0))
     assert outcome.restarts >= expected.points // 3
     assert same(outcome, expected, restart_workflow=False)
 
@@ -163,8 +163,8 @@ def test_a_process_that_dies_at_every_other_point_reaches_the_same_end(plot: str
 @pytest.mark.parametrize("plot", PLOTS)
 def test_a_workflow_that_begins_anew_again_and_again_reaches_the_same_end(plot: str) -> None:
     expected = undisturbed(plot)
-    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 9 == 4, restart_workflow=True))
-    assert outcome.restarts >= expected.points // 12
+    outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 11 == 4, restart_workflow=True))
+    assert outcome.restarts >= expected.points // 14
     assert same(outcome, expected, restart_workflow=True)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from harness.core import events as e
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
-from tests.simulation.operations import SLOW, days_work, incident
+from tests.simulation.operations import RULES, SLOW, days_work, incident
 
 
 @pytest.mark.parametrize(
@@ -50,5 +52,18 @@ def test_a_commit_that_cannot_be_taken_back_by_itself_is_handed_to_a_person() ->
         await operations.settle()
         assert operations.state("INF-1") is State.ESCALATED
         assert "later changes stand in the way in change-3" in operations.question()
+
+    run(story())
+
+
+def test_a_session_that_takes_too_many_steps_is_handed_to_a_person() -> None:
+    async def story() -> None:
+        session = RULES.profile.session.model_copy(update={"steps": 3})
+        rules = replace(RULES, profile=RULES.profile.model_copy(update={"session": session}))
+        operations = await incident(days_work(4), rules=rules)
+        await operations.settle()
+        assert operations.reached(State.ESCALATED)
+        assert operations.last("INF-1", e.HelpRequested).exit_status == "limits"
+        assert "ended at a limit after 3 steps" in operations.question()
 
     run(story())

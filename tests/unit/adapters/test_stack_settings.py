@@ -95,10 +95,3 @@ def test_the_password_of_a_refused_ledger_is_not_repeated(monkeypatch: pytest.Mo
         Settings.load()
     assert "HARNESS_LEDGER_URL" in str(refused.value)
     assert "hunter2" not in str(refused.value)
-
-
-def test_the_password_of_the_ledger_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_LEDGER_URL", "postgresql+psycopg://harness:hunter2@db/ledger")
-    settings = Settings.load()
-    assert settings.ledger_url.endswith("@db/ledger")
-    assert "hunter2" not in repr(settings)

@@ -69,7 +69,12 @@ def test_no_data_is_neither_healthy_nor_violated(reading: Reading, expected: str
     ],
 )
 def test_a_mistake_is_told_by_path_and_reason(changed: dict[str, Any], told: str) -> None:
-    given = {"name": "headroom", "condition": "available > 20%", "for": "3s", "on_violation": "open_ticket"} | changed
+    given = {
+        "name": "headroom",
+        "condition": "available > 20%",
+        "for": "3s",
+        "on_violation": "auto_remediate",
+    } | changed
 
     with pytest.raises(Invalid) as refused:
         parse_invariants({"invariants": [given]}, "f")
@@ -79,7 +84,7 @@ def test_a_mistake_is_told_by_path_and_reason(changed: dict[str, Any], told: str
 
 def test_metric_and_unit_have_to_fit_the_manifest() -> None:
     manifest = load_manifest(ROOT / "services/ratelimiter/service.yaml")
-    given = {"name": "headroom", "for": "3s", "on_violation": "open_ticket"}
+    given = {"name": "headroom", "for": "3s", "on_violation": "auto_remediate"}
 
     (unknown,) = parse_invariants({"invariants": [given | {"condition": "availble > 20%"}]}, "f")
     (unfit,) = parse_invariants({"invariants": [given | {"condition": "available > 20ms"}]}, "f")

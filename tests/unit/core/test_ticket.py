@@ -1,0 +1,117 @@
+"""Ticket files as they are read, and tickets as their events tell them. Touches nothing."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from harness.core import events as e
+from harness.core.errors import Forbidden, Invalid
+from harness.core.lifecycle import State
+from harness.core.ticket import Ticket, TicketSpec, fold
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FILE: dict[str, Any] = {
+    "ticket": {
+        "type": "incident",
+        "service": "ratelimiter",
+        "objective": {"description": "Answer in time again"},
+        "acceptance_criteria": [{"metric": "slow_share", "condition": "< 10%", "duration": "10s sustained"}],
+    }
+}
+
+
+def changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    document = deepcopy(FILE)
+    inner: Any = document
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    return document
+
+
+def test_a_ticket_file_says_what_has_to_hold() -> None:
+    spec = TicketSpec.read(FILE, "ticket.yaml")
+    assert spec.priority == "P2" and spec.context.notes == ""
+    (criterion,) = spec.acceptance_criteria
+    assert criterion.spec().condition.holds(0.09) is True and criterion.spec().condition.holds(0.11) is False
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "ticket.yaml: a ticket file has exactly one key, `ticket`"),
+        (changed(("ticket", "type"), "wish"), "ticket.yaml: ticket: type"),
+        (changed(("ticket", "objective", "description"), ""), "objective.description"),
+        (changed(("ticket", "acceptance_criteria"), []), "acceptance_criteria"),
+        (changed(("ticket", "acceptance_criteria", 0, "metrics"), "x"), "metrics"),
+    ],
+)
+def test_a_bad_ticket_file_is_refused_with_the_place(document: Any, said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        TicketSpec.read(document, "ticket.yaml")
+    assert said in str(refused.value)
+
+
+def test_a_criterion_that_is_not_understood_names_its_field() -> None:
+    spec = TicketSpec.read(changed(("ticket", "acceptance_criteria", 0, "condition"), "lower"), "ticket.yaml")
+    with pytest.raises(Invalid, match=r"condition: .*lower"):
+        spec.acceptance_criteria[0].spec()
+
+
+def told(*events: e.Event) -> Ticket:
+    filed = event(e.TicketFiled, ticket_id="INF-1", signal_began_at=None)
+    ticket = fold((f"id-{n}", NOON + timedelta(seconds=n), event) for n, event in enumerate((filed, *events)))
+    assert ticket is not None
+    return ticket
+
+
+def event(kind: type[e.Event], **fields: Any) -> e.Event:
+    return kind.model_construct(**{"attempt": 1, "token": 1, **fields})
+
+
+STARTED = (
+    event(e.TicketAdmitted), event(e.AttemptStarted, agent="runbook", base="a", runbook=None),
+)  # fmt: skip
+DELIVERED = (
+    event(e.ChangeProposed), event(e.LockAcquired), event(e.ChecksPassed), event(e.CanaryPassed),
+    event(e.MainMoved, before="a", after="b"), event(e.NodeSwapped, node="n1"), event(e.ReleaseDeployed),
+)  # fmt: skip
+
+
+def test_a_ticket_is_what_its_events_say() -> None:
+    ticket = told(*STARTED, *DELIVERED, event(e.CriteriaMet))
+    assert ticket.state is State.RESOLVED and ticket.version == 11
+    assert ticket.closed_at == NOON + timedelta(seconds=10)
+    assert ticket.attempt.deployed_at == NOON + timedelta(seconds=9)
+    assert ticket.recorded["id-8"] == DELIVERED[5]
+
+
+def test_an_attempt_remembers_the_first_move_of_main_when_it_is_taken_back() -> None:
+    back = event(e.MainMoved, before="b", after="c")
+    ticket = told(*STARTED, *DELIVERED, back, event(e.RolledBack), event(e.CriteriaNotMet))
+    assert ticket.attempt.main_moved == DELIVERED[4]
+    assert ticket.attempt.rolled_back is not None and ticket.closed_at is None
+
+
+def test_each_attempt_has_its_own_story() -> None:
+    again = event(e.AttemptStarted, attempt=2, agent="runbook", base="b", runbook=None)
+    ticket = told(*STARTED, event(e.ChangeProposed), event(e.ChecksFailed), again)
+    first, second = ticket.attempts
+    assert first.checks is not None and second.checks is None and second.started_at == NOON + timedelta(seconds=5)
+
+
+def test_a_ticket_that_is_reverted_keeps_the_time_at_which_it_closed() -> None:
+    ticket = told(*STARTED, *DELIVERED, event(e.CriteriaMet), event(e.ChangeReverted))
+    assert ticket.state is State.REVERTED and ticket.closed_at == NOON + timedelta(seconds=10)
+
+
+def test_no_events_are_no_ticket_and_a_story_begins_at_its_beginning() -> None:
+    assert fold([]) is None
+    with pytest.raises(Invalid, match="begins with TicketFiled, not with TicketAdmitted"):
+        fold([("id-1", NOON, STARTED[0])])
+    with pytest.raises(Forbidden, match="CriteriaMet cannot happen"):
+        told(event(e.CriteriaMet))

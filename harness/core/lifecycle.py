@@ -5,7 +5,7 @@ The diagram in ``docs/lifecycle.md`` is generated from ``TABLE``; the workflow a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -141,8 +141,7 @@ def evolve(life: Life, event: e.Event) -> Life:
         held = (*held, life.state)
     elif life.state in (S.AWAITING_APPROVAL, S.PAUSED):
         held = held[:-1]
-    return replace(
-        life,
+    return Life(
         state=_target(life, event, target),
         held=held,
         attempt=event.attempt if isinstance(event, e.AttemptStarted) else life.attempt,

@@ -38,27 +38,17 @@ class Traffic:
         self._route, self._behaviour, self._chance = route, behaviour, chance
         self._position = [(number + 0.5) / KEYS for number in range(KEYS)]
         chance.shuffle(self._position)
-        self._routes: dict[int, tuple[str, str | None]] = {}
         self._requests = 0
         self.outside = HEALTHY
         self.counts: Counter[Count] = Counter()
 
     def advance(self, now_s: float) -> None:
-        """Make all requests up to this moment; who answers them has been the same since ``reroute``."""
+        """Make all requests up to this moment; who answers them has been the same since the last call."""
         until = round(now_s * REQUESTS_PER_S)
-        answered = Counter(self._answers(number % KEYS) for number in range(self._requests, until))
+        answered = Counter(self._route(self._position[number % KEYS]) for number in range(self._requests, until))
         self._requests = max(self._requests, until)
         for (arm, commit), requests in answered.items():
             self._count(arm, requests, UNREACHABLE if commit is None else self._behaviour(commit))
-
-    def reroute(self) -> None:
-        """From now on other releases may answer."""
-        self._routes.clear()
-
-    def _answers(self, key: int) -> tuple[str, str | None]:
-        if key not in self._routes:
-            self._routes[key] = self._route(self._position[key])
-        return self._routes[key]
 
     def _count(self, arm: str, requests: int, release: Behaviour) -> None:
         met = release.and_also(self.outside)

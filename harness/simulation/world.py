@@ -77,7 +77,6 @@ class World:
         """Before anything changes: what was until now has happened."""
         self.metrics.scrape()
         self._traffic.advance(self.clock.now_s())
-        self._traffic.reroute()
         self._serving.clear()
 
     def _route(self, position: float) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """One stack as a newcomer meets it: a quiet minute, a real incident, an oracle that can tell, and nothing left behind.
 
-Every fixture builds on the one before, so that one stack serves all: quiet → incident → oracle → down → tampering.
+Every fixture builds on the one before, so that one stack serves all: interrupted → quiet → incident → oracle → down →
+tampering.
 """
 
 from __future__ import annotations
@@ -58,11 +59,24 @@ def checkout_before() -> str:
 
 
 @pytest.fixture(scope="module")
-def quiet(newcomer: Newcomer, checkout_before: str) -> Answer:
-    """`harness demo --incident quiet` on a new home."""
-    return newcomer.types(
-        "demo", "--incident", "quiet", "--headless", "--json", "--keep", timeout_s=DEMO_WITHIN_S
-    )  # fmt: skip
+def interrupted(newcomer: Newcomer, checkout_before: str) -> Answer:
+    """`harness demo` on a new home, interrupted as by Ctrl-C once the stack is up."""
+    demo = newcomer.starts("demo", "--headless")
+    assert demo.stdout is not None
+    told = ""
+    while "waiting for" not in told:
+        line = demo.stdout.readline()
+        assert line, demo.communicate()[1]
+        told += line
+    demo.send_signal(signal.SIGINT)
+    stdout, stderr = demo.communicate(timeout=30)
+    return Answer(demo.returncode, told + stdout, stderr)
+
+
+@pytest.fixture(scope="module")
+def quiet(newcomer: Newcomer, interrupted: Answer) -> Answer:
+    """`harness demo --incident quiet`, on the stack that the interrupted one left."""
+    return newcomer.types("demo", "--incident", "quiet", "--headless", "--json", "--keep", timeout_s=DEMO_WITHIN_S)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +158,16 @@ def fault() -> Commit:
 
 def subject(commit: Commit) -> str:
     return commit["message"].splitlines()[0]
+
+
+# --- second thoughts -----------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_demo_tells_how_to_go_on(interrupted: Answer) -> None:
+    assert interrupted.code == 130
+    assert "Traceback" not in interrupted.stderr
+    told = interrupted.stdout + interrupted.stderr
+    assert "interrupted" in told and "harness ticket list" in told and "harness down" in told
 
 
 # --- nothing is wrong ----------------------------------------------------------------------------------------------

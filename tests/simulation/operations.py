@@ -32,6 +32,8 @@ RULES = read_rules()
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
 HEALTHY_S = 28.0
 """Traffic before anything goes wrong: the burn rate's windows and the baseline have to be full."""
+WATCHED_S = 8.0
+"""The last part of that, in which the watch looks on."""
 RETRY_S = 0.2
 RESTART_S = 1.0
 SLOW = Behaviour(wait_ms=85.0, wait_share=0.95)
@@ -211,10 +213,11 @@ def days_work(bad: int, behaviour: Behaviour = SLOW, *, of: int = 10) -> list[Ch
 async def incident(
     changes: list[Change], *, seed: int = 1, rules: Rules = RULES, healthy_s: float = HEALTHY_S
 ) -> Operations:
-    """A world that was healthy for a while, under watch, until somebody released these changes."""
+    """A world that was healthy for a while, under watch at last, until somebody released these changes."""
     operations = Operations.on(World(MANIFEST, seed=seed), rules=rules)
     operations.world.release()
-    await healthy(operations, healthy_s)
+    await operations.world.clock.sleep(healthy_s - WATCHED_S)
+    await healthy(operations, WATCHED_S)
     operations.world.release(changes)
     return operations
 

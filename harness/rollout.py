@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
-from harness.core.errors import HarnessError
+from harness.core.errors import Broken, Refused
 from harness.journal import Journal
 from harness.ports import Nodes, Repository
 
@@ -33,7 +33,7 @@ async def roll_back(
     try:
         commit = _take_back_on_main(journal, repository)
         answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in reversed(touched)]
-    except HarnessError as error:
+    except (Refused, Broken) as error:  # what may be retried is: the way back must not fail for one slow answer
         return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=str(error)))
     if failed := [answer for answer in answers if not answer.ok]:
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)

@@ -20,6 +20,7 @@ from harness.adapters.stack.components import NODES
 from harness.adapters.temporal import Client, TemporalNodes
 from harness.adapters.worktree import ServiceRepository
 from harness.agent.runbook import Runbook
+from harness.core.errors import Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.policy import Profile, Registry
@@ -73,6 +74,13 @@ class Record:
     ledger: Ledger
     blobs: Blobs
     clock: Clock
+
+
+def read_record(settings: Settings) -> Record:
+    """The ledger of these settings. Raises Retryable where there is none: an empty one would look healthy."""
+    if settings.given_ledger_url is None and not settings.home.ledger.exists():
+        raise Retryable(f"{settings.home.ledger}: no ledger is here yet; `harness demo` or `harness up` makes one")
+    return open_record(settings)
 
 
 def open_record(settings: Settings) -> Record:

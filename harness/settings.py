@@ -23,6 +23,13 @@ def _address(value: str) -> str:
     return value
 
 
+def _folder(value: Path) -> Path:
+    whole = value.expanduser().absolute()
+    if any(path.exists() and not path.is_dir() for path in (whole, *whole.parents)):
+        raise ValueError("a folder, or a path where one can be made")
+    return value
+
+
 def _http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
         raise ValueError("a URL that begins with http:// or https://")
@@ -51,7 +58,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
-    harness_home: Path = Field(Path("var"), validation_alias="HARNESS_HOME")
+    harness_home: Annotated[Path, AfterValidator(_folder)] = Field(Path("var"), validation_alias="HARNESS_HOME")
     harness_agent: Literal["runbook"] = Field("runbook", validation_alias="HARNESS_AGENT")
     temporal_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "default", validation_alias="TEMPORAL_NAMESPACE"

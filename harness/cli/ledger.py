@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.bootstrap import open_record
+from harness.bootstrap import read_record
 from harness.cli.render import AsJson, print_json
 from harness.settings import Settings
 
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="The event ledger: the source of tr
 @app.command()
 def verify(as_json: AsJson = False) -> None:
     """Walk the hash chain and every stream. Exit 1 and the first bad position when something was altered."""
-    found = open_record(Settings.load()).ledger.verify()
+    found = read_record(Settings.load()).ledger.verify()
     if as_json:
         print_json(
             {"ok": found.ok, "events": found.events, "head": found.head,
@@ -30,5 +30,5 @@ def verify(as_json: AsJson = False) -> None:
 @app.command()
 def head(as_json: AsJson = False) -> None:
     """Show the position and hash of the last event."""
-    position, chain = open_record(Settings.load()).ledger.head()
+    position, chain = read_record(Settings.load()).ledger.head()
     print_json({"position": position, "hash": chain}) if as_json else print(position, chain)

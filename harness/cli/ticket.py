@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.bootstrap import Record, open_record
+from harness.bootstrap import Record, read_record
 from harness.cli.render import AsJson, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
@@ -22,7 +22,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The ticket's id, such as 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List all tickets, newest first."""
-    record = open_record(Settings.load())
+    record = read_record(Settings.load())
     rows = [_row(record, ticket) for ticket in _tickets(record)]
     if as_json:
         print_json(rows)
@@ -30,13 +30,13 @@ def list_(as_json: AsJson = False) -> None:
     for row in rows:
         print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}")
     if not rows:
-        print("no tickets; `harness demo` makes one")
+        print("no tickets")
 
 
 @app.command()
 def show(ticket_id: Id, as_json: AsJson = False) -> None:
     """Show one ticket: objective, criteria with before and after, attempts."""
-    record = open_record(Settings.load())
+    record = read_record(Settings.load())
     document = ticket_document(record, ticket_id)
     if as_json:
         print_json(document)
@@ -58,7 +58,7 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
 @app.command()
 def explain(ticket_id: Id, as_json: AsJson = False) -> None:
     """Tell why each decision was made, with its evidence: every event of the ticket in order."""
-    record = open_record(Settings.load())
+    record = read_record(Settings.load())
     journal = _journal(record, ticket_id)
     decisions: list[dict[str, Any]] = []
     streams = [ticket_stream(journal.ticket_id)]

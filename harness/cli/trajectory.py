@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.bootstrap import open_record
+from harness.bootstrap import read_record
 from harness.cli.render import AsJson, print_json
 from harness.cli.story import line
 from harness.core.ids import ticket_stream
@@ -28,7 +28,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show steps, observations and outcome of a ticket."""
-    record = open_record(Settings.load())
+    record = read_record(Settings.load())
     journal = Journal(trajectory_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
     history = [(row, decode(row)) for row in record.ledger.read_stream(ticket_stream(trajectory_id))]
     document = trajectory(journal.ticket, history, record.blobs.get_json)

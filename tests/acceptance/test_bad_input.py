@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.adapters.clock import SystemClock
+from harness.ledger.store import Ledger
 from tests.acceptance.newcomer import Answer, Newcomer
 
 DONE, NO, INVALID, UNREACHABLE = 0, 1, 2, 4
@@ -15,6 +17,12 @@ DONE, NO, INVALID, UNREACHABLE = 0, 1, 2, 4
 def newcomer(tmp_path: Path) -> Newcomer:
     """Somebody who never started anything."""
     return Newcomer(tmp_path / "home")
+
+
+def make_ledger(newcomer: Newcomer) -> None:
+    """An empty ledger in the newcomer's home."""
+    newcomer.home.mkdir()
+    Ledger.open(newcomer.home / "ledger.db", now=SystemClock().now).close()
 
 
 def said(answer: Answer) -> str:
@@ -61,6 +69,8 @@ def test_an_unknown_incident_is_invalid_and_starts_nothing(newcomer: Newcomer) -
 
 @pytest.mark.parametrize("words", [["ticket", "show"], ["ticket", "explain"], ["trajectory", "show"]])
 def test_an_unknown_ticket_is_invalid(newcomer: Newcomer, words: list[str]) -> None:
+    make_ledger(newcomer)
+
     answer = newcomer.types(*words, "INF-4521")
 
     assert answer.code == INVALID
@@ -128,8 +138,17 @@ def test_a_file_that_is_no_ledger_is_left_alone_and_told(newcomer: Newcomer, wor
     assert ledger.read_bytes() == rubbish
 
 
+@pytest.mark.parametrize("words", [["ticket", "list"], ["ledger", "verify"], ["trajectory", "show", "INF-1"]])
+def test_no_ledger_is_not_taken_for_a_healthy_one(newcomer: Newcomer, words: list[str]) -> None:
+    answer = newcomer.types(*words)
+
+    assert answer.code == UNREACHABLE
+    assert "ledger.db" in said(answer) and "harness up" in said(answer)
+    assert not newcomer.home.exists()
+
+
 def test_a_ledger_that_may_only_be_read_can_be_read(newcomer: Newcomer) -> None:
-    newcomer.types("ticket", "list")
+    make_ledger(newcomer)
     read_only = {"HARNESS_LEDGER_URL": f"sqlite:///file:{newcomer.home / 'ledger.db'}?mode=ro&uri=true"}
 
     assert newcomer.types("ledger", "verify", environment=read_only).code == DONE

@@ -47,7 +47,7 @@ class Stage:
 
 
 STAGES = {
-    "testing": Stage("ChangeProposed", ("ChecksPassed", "ChecksFailed"), usual_s=7.0),
+    "testing": Stage("ChangeProposed", ("ChecksPassed", "ChecksFailed"), usual_s=5.0),
     "canarying": Stage("ChecksPassed", ("CanaryPassed", "CanaryFailed"), usual_s=11.5),
     "deploying": Stage("CanaryPassed", ("ReleaseDeployed", "DeployFailed"), usual_s=7.5),
 }

@@ -63,6 +63,8 @@ def _temporal(wanted: Wanted) -> Component:
         # Without these two every hop of a task through the server waits 50 ms for its next poll.
         *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
         *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=1000"),
+        # Without this every timer below a second takes a whole one (0.3 s took 1.00 s, with it 0.32 s).
+        *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="20ms"'),
         # An attribute that is not registered makes its workflow task fail and retry for ever.
         *("--search-attribute", f"{SEARCH_ATTRIBUTE}=Keyword"),
     ]

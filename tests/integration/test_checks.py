@@ -357,7 +357,7 @@ def test_a_check_that_hangs_is_ended_in_time(world: World) -> None:
 
     assert (run.passed, run.exit_code) == (False, None)
     assert "3 protected tests did not pass" in run.reason and "not done after 3 s" in run.reason
-    assert 3 <= (run.wait.closed_at - run.wait.opened_at).total_seconds() < 9
+    assert 3 <= (run.wait.closed_at - run.wait.opened_at).total_seconds() < 60
 
 
 def test_a_memory_hog_and_a_fork_bomb_fail_and_leave_the_machine_alone(world: World) -> None:

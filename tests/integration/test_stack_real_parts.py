@@ -69,7 +69,7 @@ def test_the_real_parts_come_up_are_repaired_and_leave_nothing(home: Home, tmp_p
     before = pids(home)
     started = time.monotonic()
     bring_up(home, plan, say=print)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
     assert pids(home) == before
 
     # when the supervisor and, with it, everything is killed, then the next up repairs it on the same ports

@@ -100,7 +100,7 @@ def test_a_second_up_finds_all_well_and_starts_nothing(home: Home) -> None:
     start(home, *parts)
 
     # then it takes a moment, and the same processes serve
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
     assert [process_of(home, name) for name in ("store", "reader")] == before
     assert report(home, names=()).all_up
 

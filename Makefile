@@ -17,7 +17,7 @@ demo: setup ## one real incident end to end; pass flags by ARGS="--incident NAME
 	@$(BIN)/harness demo $(ARGS)
 
 test: lint ## everything that CI runs (at most 30 minutes on 2 cores)
-	$(BIN)/pytest --durations=15 --session-timeout=1500 $(ARGS)
+	$(BIN)/pytest --durations=15 --session-timeout=2700 $(ARGS)
 
 test-fast: lint ## lint, contracts, types and the quick tests (under a minute once types are cached)
 	$(BIN)/pytest --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from harness.core import events as e
 from harness.core.errors import Broken, Invalid
 from harness.core.ids import event_id, ticket_stream
@@ -30,7 +32,13 @@ def decode(recorded: Recorded) -> e.Event:
             f"position {recorded.position}: {recorded.type} of schema version {recorded.schema_version} is not known "
             "here; this ledger was written by a newer harness"
         )
-    return kind.model_validate(recorded.data)
+    try:
+        return kind.model_validate(recorded.data)
+    except ValidationError as error:
+        raise Broken(
+            f"position {recorded.position}: {recorded.type} is not of the shape that this version knows "
+            f"({error.error_count()} faults); another version of the harness wrote this ledger"
+        ) from None
 
 
 def encode(key: str, event: e.Event, *, clock: Clock, actor: str, correlation: str, cause: str | None) -> NewEvent:

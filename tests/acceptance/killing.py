@@ -29,7 +29,7 @@ STAGE_BEGINS_WITHIN_S = 400.0
 DEMO_ENDS_WITHIN_S = 500.0
 POLL_S = 0.02
 FIRST_VERSIONS_WITHIN_S = 20.0
-RECORDS_FOR_S = 24 * 3600
+RECORDS_FOR_S = 2 * 3600
 WEIGHTS = "http.in.rds.main"
 WRITES = {WEIGHTS: 3, "cluster.canary": 3, "cluster.baseline": 3, "cluster.stable": 2 * 2 * len(NODES)}
 """Writes of one fault and its repair, by resource: two steps and off; an arm comes, drains, goes; every node is swapped

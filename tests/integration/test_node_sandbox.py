@@ -110,7 +110,8 @@ async def test_secrets_of_the_host_are_out_of_reach(
     secret.chmod(0o600)
     (tree / "link").symlink_to(secret)
     monkeypatch.setenv("SOME_API_KEY", "hunter2")
-    looked_at = [str(secret), "link", "/etc/shadow", "/etc/passwd", "/root/.bashrc", f"/proc/{os.getpid()}/environ"]
+    profile = str(Path.home() / ".bashrc")
+    looked_at = [str(secret), "link", "/etc/shadow", "/etc/passwd", profile, f"/proc/{os.getpid()}/environ"]
 
     read = await run(sandbox, tree, "cat", *looked_at)
     environment = await run(sandbox, tree, "sh", "-c", "env; cat /proc/*/environ")

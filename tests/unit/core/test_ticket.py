@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from harness.core import events as e
-from harness.core.errors import Forbidden, Invalid
+from harness.core.errors import Broken, Forbidden, Invalid
 from harness.core.lifecycle import State
+from harness.core.record import Recorded
 from harness.core.ticket import Ticket, TicketSpec, fold
+from harness.journal import decode
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE: dict[str, Any] = {
@@ -115,3 +117,14 @@ def test_no_events_are_no_ticket_and_a_story_begins_at_its_beginning() -> None:
         fold([("id-1", NOON, STARTED[0])])
     with pytest.raises(Forbidden, match="CriteriaMet cannot happen"):
         told(event(e.CriteriaMet))
+
+
+def test_an_event_of_another_shape_is_told_by_its_position() -> None:
+    row = Recorded(
+        id="0" * 8 + "-0000-0000-0000-" + "0" * 12, type="MainMoved", schema_version=1, data={"before": "a"},
+        actor="harness", causation_id=None, correlation_id=None, occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        stream="ticket-INF-1", version=1, position=7, recorded_at=datetime(2026, 1, 1, tzinfo=UTC), prev_hash="", hash="",
+    )  # fmt: skip
+
+    with pytest.raises(Broken, match="position 7: MainMoved"):
+        decode(row)

@@ -123,7 +123,8 @@ def test_an_event_of_another_shape_is_told_by_its_position() -> None:
     row = Recorded(
         id="0" * 8 + "-0000-0000-0000-" + "0" * 12, type="MainMoved", schema_version=1, data={"before": "a"},
         actor="harness", causation_id=None, correlation_id=None, occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
-        stream="ticket-INF-1", version=1, position=7, recorded_at=datetime(2026, 1, 1, tzinfo=UTC), prev_hash="", hash="",
+        stream="ticket-INF-1", version=1, position=7, recorded_at=datetime(2026, 1, 1, tzinfo=UTC), prev_hash="",
+        hash="",
     )  # fmt: skip
 
     with pytest.raises(Broken, match="position 7: MainMoved"):

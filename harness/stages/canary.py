@@ -117,7 +117,7 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
 async def _look_until_decided(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, started: e.CanaryStarted
 ) -> judge.StageVerdict:
-    clock = journal.clock
+    clock, planned = journal.clock, plan.planned_per_arm
     verdict = _verdict(plan, journal.ticket.attempt.looks)
     while verdict.decision not in ("promote", "abort", "ask"):
         step = await _step(journal, stage)
@@ -125,16 +125,30 @@ async def _look_until_decided(
         counts, sampled_at = await _counts(stage, sorted(plan.metrics), started)
         due = _sample_of_look(plan, len(attempt.looks) + 1)
         have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
-        late = clock.now() > attempt.canary_steps[0].at + timedelta(seconds=_longest_s(stage.policy))
+        ends_at = _ends_at(stage.policy, attempt.canary_steps)
+        late = ends_at is not None and clock.now() > ends_at + timedelta(seconds=stage.policy.extension_s)
         fresh = sampled_at is not None and (not attempt.looks or sampled_at > attempt.looks[-1].window_to)
-        if counts is not None and sampled_at is not None and fresh and (have >= due or late):
-            _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
-            verdict = _verdict(plan, journal.ticket.attempt.looks)
-            continue
+        if counts is not None and sampled_at is not None and fresh:
+            exposed = ends_at is not None and sampled_at >= ends_at
+            if late or (have >= due and (have < planned or exposed)):
+                _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
+                verdict = _verdict(plan, journal.ticket.attempt.looks)
+                continue
         if late:
             return _insufficient(verdict, have, plan)
         await clock.sleep(POLL_S)
     return verdict
+
+
+def _ends_at(policy: Canary, taken: Sequence[e.CanaryStepped]) -> datetime | None:
+    """When the last step will have been held for its time; None while it was not taken yet.
+
+    Counted from when the steps were taken, not from the start: a harness that was away takes no time from a step, and
+    the sample of a long first step does not stand for a larger one that nobody was exposed to.
+    """
+    if len(taken) < len(policy.steps):
+        return None
+    return taken[-1].at + timedelta(seconds=policy.steps[-1].hold_s)
 
 
 def _record_look(
@@ -183,10 +197,6 @@ def _sample_of_look(plan: judge.DeliveryPlan, look: int) -> int:
         return plan.planned_per_arm
     span = plan.planned_per_arm - plan.min_per_arm
     return plan.min_per_arm + ceil(span * (look - 1) / max(1, plan.planned_looks - 1))
-
-
-def _longest_s(policy: Canary) -> float:
-    return sum(step.hold_s for step in policy.steps) + policy.extension_s
 
 
 def _verdict(plan: judge.DeliveryPlan, looks: Sequence[e.CanaryLooked]) -> judge.StageVerdict:

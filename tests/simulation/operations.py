@@ -35,7 +35,6 @@ HEALTHY_S = 28.0
 WATCHED_S = 8.0
 """The last part of that, in which the watch looks on."""
 RETRY_S = 0.2
-RESTART_S = 1.0
 SLOW = Behaviour(wait_ms=85.0, wait_share=0.95)
 
 
@@ -68,6 +67,8 @@ class Operations:
     carried: dict[str, asyncio.Task[str]] = field(default_factory=dict)
     _folded: dict[str, tuple[int, Ticket]] = field(default_factory=dict)
     restarts: int = 0
+    restart_s: float = 1.0
+    """How long a process that crashed is away."""
     restart_workflow: bool = False
     """After a crash, begin the ticket's workflow anew (as the pump does) instead of retrying the activity."""
 
@@ -106,7 +107,7 @@ class Operations:
                 return await self._workflow(ticket_id)
             except Crash:
                 self.restarts += 1
-                await self.world.clock.sleep(RESTART_S)
+                await self.world.clock.sleep(self.restart_s)
 
     async def _workflow(self, ticket_id: str) -> str:
         state: str = await self.do("look", ticket_id)
@@ -147,7 +148,7 @@ class Operations:
                 if self.restart_workflow and name != "watch_tick":
                     raise
                 self.restarts += 1
-                await self.world.clock.sleep(RESTART_S)
+                await self.world.clock.sleep(self.restart_s)
 
     # -- what tests ask -----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from harness.simulation.effects import Effect
 from harness.simulation.service import HEALTHY, Behaviour, Change
 from harness.simulation.world import World
 from harness.stages.observe import BEAT_TICKS
-from tests.simulation.operations import MANIFEST, RULES, SLOW, Crash, Operations, days_work, healthy
+from tests.simulation.operations import MANIFEST, RULES, SLOW, Crash, Operations, days_work, healthy, incident
 
 SAMPLE = 60
 """Points at which the process dies just once; the runs in which it keeps dying cover the others."""
@@ -173,6 +173,32 @@ def test_a_workflow_that_begins_anew_again_and_again_reaches_the_same_end(plot: 
     outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 11 == 4, restart_workflow=True))
     assert outcome.restarts >= expected.points // 14
     assert same(outcome, expected, restart_workflow=True)
+
+
+@pytest.mark.parametrize("away_s", [7.6, 30.0])
+def test_a_process_that_is_away_in_a_canary_takes_no_time_from_it(away_s: float) -> None:
+    async def story() -> None:
+        # given a canary that had its first looks when the process dies
+        operations = await incident(days_work(2, of=4))
+        await operations.watch(lambda: operations.happened(e.CanaryLooked))
+
+        def dies() -> None:
+            operations.ledger.before = lambda: None
+            operations.restart_s = away_s
+            raise Crash
+
+        operations.ledger.before = dies
+        # when it comes back only after a while
+        await operations.settle()
+        # then the steps that were left are held for their whole time, and the change is judged as without the crash
+        (attempt,) = operations.ticket("INF-1").attempts
+        assert operations.restarts == 1 and operations.reached(State.RESOLVED)
+        first, last = attempt.canary_steps
+        assert (last.at - first.at).total_seconds() > away_s
+        judged_after_s = (attempt.looks[-1].window_to - last.at).total_seconds()
+        assert judged_after_s >= RULES.profile.canary.steps[-1].hold_s - 1
+
+    run(story())
 
 
 def test_a_watch_that_dies_at_its_heartbeat_tells_it_once() -> None:

@@ -6,8 +6,10 @@ from prometheus_client import Gauge
 from temporalio import activity
 
 from harness import lock
+from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
+from harness.core.action import Effect
 from harness.core.lifecycle import ENDS, STAGE, State
 from harness.journal import Journal
 from harness.stages import admit, canary, deploy, file, observe, test, verify, work
@@ -90,10 +92,11 @@ class Activities:
             return self._harness.rules.profile.session.steps if isinstance(started, e.AttemptStarted) else 0
 
     @activity.defn
-    async def think(self, ticket_id: str, step: int) -> bool:
-        """Record the next action; False when a limit was reached."""
+    async def think(self, ticket_id: str, step: int) -> Effect | None:
+        """Record the next action; the kind of effect it will have, None when a limit was reached."""
         async with at_the_edge():
-            return work.think(self._journal(ticket_id), self._worker(), step) is not None
+            taken = work.think(self._journal(ticket_id), self._worker(), step)
+            return effect_of(taken.tool) if taken else None
 
     @activity.defn
     async def act(self, ticket_id: str, step: int) -> bool:

@@ -1,19 +1,24 @@
-"""One agent session in Temporal: every thought and every act is an activity of its own. Holds no rule."""
+"""One agent session in Temporal: every thought and every act is an activity of its own. Holds no rule.
+
+Thoughts and looks are local activities: this agent's thought is a walk over the ledger, a look is one query, and a hop
+through the server would cost more than either. Work takes seconds and keeps a heartbeat, so it is a whole activity.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from harness.agent.loop import work
+    from harness.core.action import Effect
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
-
-T = TypeVar("T")
-THINK_TIMEOUT = timedelta(seconds=10)
-STEP_TIMEOUT = timedelta(minutes=5)
+LOOK_TIMEOUT = timedelta(seconds=10)
+WORK_TIMEOUT = timedelta(minutes=5)
+LOST_AFTER = timedelta(seconds=3)
+"""A worker that was killed in a local activity is noticed when its workflow task times out; the default is 10 s."""
 
 
 @workflow.defn(name="AgentSession")
@@ -23,29 +28,30 @@ class AgentSession:
     @workflow.run
     async def run(self, ticket_id: str) -> None:
         """Begin the next attempt and work it to its end; nothing to do when a human was called instead."""
-        steps_allowed = await self._do("begin_attempt", int, ticket_id)
+        steps_allowed: int = await self._do("begin_attempt", ticket_id)
 
-        async def think(step: int) -> bool:
-            # Local, because this agent's thought is a pure walk over the ledger: a hop through the server would cost
-            # more than the thought. A model's call is long and is to be an activity like any other.
-            chosen: bool = await workflow.execute_local_activity(
-                "think", args=[ticket_id, step], result_type=bool, start_to_close_timeout=THINK_TIMEOUT,
-                retry_policy=RETRY,
-            )  # fmt: skip
-            return chosen
+        async def think(step: int) -> Effect | None:
+            effect: Effect | None = await self._do_here("think", ticket_id, step)
+            return effect
 
-        async def act(step: int) -> bool:
-            return await self._do("act", bool, ticket_id, step)
+        async def act(step: int, effect: Effect) -> bool:
+            do = self._do if effect == "work" else self._do_here
+            ended: bool = await do("act", ticket_id, step)
+            return ended
 
         async def give_up() -> None:
-            await self._do("give_up", str, ticket_id)
+            await self._do("give_up", ticket_id)
 
         if steps_allowed:
             await work(think=think, act=act, give_up=give_up, steps_allowed=steps_allowed)
 
-    async def _do(self, name: str, kind: type[T], *arguments: object) -> T:
-        done: T = await workflow.execute_activity(
-            name, args=arguments, result_type=kind, start_to_close_timeout=STEP_TIMEOUT,
-            heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=RETRY,
+    async def _do(self, name: str, *arguments: object) -> Any:
+        return await workflow.execute_activity(
+            name, args=arguments, start_to_close_timeout=WORK_TIMEOUT, heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=RETRY,
         )  # fmt: skip
-        return done
+
+    async def _do_here(self, name: str, *arguments: object) -> Any:
+        return await workflow.execute_local_activity(
+            name, args=arguments, start_to_close_timeout=LOOK_TIMEOUT, retry_policy=RETRY
+        )

@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ChildWorkflowError
 
 with workflow.unsafe.imports_passed_through():
     from harness.core.lifecycle import STAGE, State
-    from workflows.agent_session import AgentSession
+    from workflows.agent_session import LOST_AFTER, AgentSession
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 
 STAGE_TIMEOUT = timedelta(minutes=30)
@@ -27,7 +27,9 @@ class TicketWorkflow:
             try:
                 if stage == "work":
                     session = f"{ticket_id}/work-{workflow.info().get_current_history_length()}"
-                    await workflow.execute_child_workflow(AgentSession.run, ticket_id, id=session)
+                    await workflow.execute_child_workflow(
+                        AgentSession.run, ticket_id, id=session, task_timeout=LOST_AFTER
+                    )
                     state = await self._do("look", ticket_id)
                 else:
                     state = await self._do(stage, ticket_id)

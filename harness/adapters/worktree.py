@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from git import Actor, GitCommandError, Repo
@@ -46,6 +47,8 @@ class ServiceRepository:
             raise Invalid(f"{path}: no git repository; `harness up` makes the service's own one") from None
         self._repo.git.update_environment(**_ENVIRONMENT)
         self._worktrees = worktrees
+        # A commit never changes, and every tick and every step of an agent asks: 11 ms to read, 1 ms to remember.
+        self._manifest_of = lru_cache(maxsize=64)(self._read_manifest)
 
     def main(self) -> str:
         """The commit that ``main`` is at."""
@@ -72,9 +75,12 @@ class ServiceRepository:
 
     def manifest(self, commit: str) -> Manifest:
         """The service manifest as of a commit. Raises Invalid, too, when there is none or it can't be read."""
+        return self._manifest_of(self._commit(commit))
+
+    def _read_manifest(self, commit: str) -> Manifest:
         where = f"service.yaml of {commit[:12]}"
         try:
-            text = _text(self._repo, "show", "--no-textconv", f"{self._commit(commit)}:service.yaml")
+            text = _text(self._repo, "show", "--no-textconv", f"{commit}:service.yaml")
         except GitCommandError:
             raise Invalid(f"{where}: is not there; a service declares itself in service.yaml at its root") from None
         return parse_manifest(text, where)

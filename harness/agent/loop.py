@@ -7,25 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from harness.core.action import Effect
+
 
 async def work(
     *,
-    think: Callable[[int], Awaitable[bool]],
-    act: Callable[[int], Awaitable[bool]],
+    think: Callable[[int], Awaitable[Effect | None]],
+    act: Callable[[int, Effect], Awaitable[bool]],
     give_up: Callable[[], Awaitable[None]],
     steps_allowed: int,
 ) -> None:
     """Run one session.
 
     Args:
-        think: records the action of step n; False when a limit other than the number of steps is reached.
-        act: does the recorded action of step n and records what was seen; True when it ended the session.
+        think: records the action of step n and gives its effect; None when a limit other than the number of steps is
+            reached.
+        act: does the recorded action of step n, which has that effect, and records what was seen; True when it ended
+            the session.
         give_up: records that a limit ended the session.
         steps_allowed: how many steps a session may take.
     """
     for step in range(1, steps_allowed + 1):
-        if not await think(step):
+        effect = await think(step)
+        if effect is None:
             break
-        if await act(step):
+        if await act(step, effect):
             return
     await give_up()

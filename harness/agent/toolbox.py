@@ -37,6 +37,11 @@ TOOLS: Final[dict[str, Tool]] = {
 }
 
 
+def effect_of(tool: str) -> Effect:
+    """What kind of effect a call of this tool has; one that there is not is only answered."""
+    return TOOLS[tool].effect if tool in TOOLS else "read"
+
+
 async def call(action: Action, desk: Desk) -> Observation:
     """Do the action. An unknown tool, bad arguments or a refusal come back as an observation that is not ok."""
     tool = TOOLS.get(action.tool)

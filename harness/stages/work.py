@@ -13,7 +13,7 @@ import orjson
 
 from harness.agent.desk import Desk
 from harness.agent.runbook import Runbook, choose, next_action
-from harness.agent.toolbox import TOOLS, call
+from harness.agent.toolbox import call, effect_of
 from harness.core import events as e
 from harness.core.action import Action, Observation, Turn
 from harness.core.manifest import Manifest
@@ -101,8 +101,7 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
                 commit=observation.commit, waits=observation.waits,
             ),
         )  # fmt: skip
-    tool = TOOLS.get(action.tool)
-    return seen.ok and tool is not None and tool.effect == "end"
+    return seen.ok and effect_of(action.tool) == "end"
 
 
 def give_up(journal: Journal) -> e.HelpRequested:

@@ -29,6 +29,7 @@ from harness.adapters.stack.components import Wanted, stack_plan
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.programs import find_programs
 from harness.adapters.temporal import HARNESS_QUEUE, connect
+from harness.core.action import Effect
 from harness.core.errors import HarnessError
 from harness.core.lifecycle import State
 from workflows.agent_session import AgentSession
@@ -174,10 +175,10 @@ class Stages:
         return STEPS if await self._do("begin_attempt") == State.WORKING else 0
 
     @activity.defn
-    async def think(self, ticket_id: str, step: int) -> bool:
-        """Always has a thought."""
+    async def think(self, ticket_id: str, step: int) -> Effect:
+        """Always has a thought: to work first, to look then, and to end the session at the step that was agreed."""
         self._note("think", step)
-        return True
+        return "end" if step == self._ends_at else "work" if step == 1 else "read"
 
     @activity.defn
     async def act(self, ticket_id: str, step: int) -> bool:

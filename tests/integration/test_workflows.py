@@ -199,6 +199,31 @@ def worker_process(server: Server, folder: Path) -> Iterator[subprocess.Popen[by
         process.wait()
 
 
+async def test_a_session_goes_on_where_its_worker_was_killed_in_a_local_activity(
+    server: Server, tmp_path: Path
+) -> None:
+    # given a worker process that dies in the act that ends a session, which no heartbeat watches over
+    client = await server.client()
+    record = Stages(tmp_path, SMOOTH)
+    (tmp_path / "hold-work").touch()
+    with worker_process(server, tmp_path) as first:
+        await start_ticket(client, "K-2")
+        await asyncio.to_thread(until, lambda: "work" in record.calls(), 40)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    (tmp_path / "hold-work").unlink()
+
+    # when another one is started
+    with worker_process(server, tmp_path):
+        async with asyncio.timeout(60):
+            state = await client.get_workflow_handle("K-2").result()
+
+    # then the local activities since the last whole one are done again: they look first whether they are done
+    assert state == State.RESOLVED
+    again = [["think", 2], ["act", 2], "work"]
+    assert record.calls() == ["admit", *SESSION, *again, "test", "canary", "deploy", "verify"]
+
+
 async def test_another_worker_goes_on_where_one_was_killed(server: Server, tmp_path: Path) -> None:
     # given a worker process in the middle of the canary
     client = await server.client()

@@ -130,8 +130,8 @@ class Operations:
 
         if steps_allowed:
             await work(
-                think=lambda step: self.do("think", ticket_id, step), act=lambda step: self.do("act", ticket_id, step),
-                give_up=give_up, steps_allowed=steps_allowed,
+                think=lambda step: self.do("think", ticket_id, step),
+                act=lambda step, _: self.do("act", ticket_id, step), give_up=give_up, steps_allowed=steps_allowed,
             )  # fmt: skip
 
     async def do(self, name: str, *arguments: Any) -> Any:

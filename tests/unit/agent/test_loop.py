@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.loop import work
+from harness.core.action import Effect
+
+EFFECTS: tuple[Effect, ...] = ("read", "work", "end")
 
 
 class Session:
@@ -14,11 +17,12 @@ class Session:
         self.limit_at, self.ends_at = limit_at, ends_at
         self.said: list[str] = []
 
-    async def think(self, step: int) -> bool:
+    async def think(self, step: int) -> Effect | None:
         self.said.append(f"think {step}")
-        return step != self.limit_at
+        return None if step == self.limit_at else EFFECTS[step % len(EFFECTS)]
 
-    async def act(self, step: int) -> bool:
+    async def act(self, step: int, effect: Effect) -> bool:
+        assert effect == EFFECTS[step % len(EFFECTS)]
         self.said.append(f"act {step}")
         return step == self.ends_at
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.adapters.declarations import read_yaml
-from harness.adapters.prometheus import PrometheusMetrics
 from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.components import NODES
-from harness.adapters.worktree import ServiceRepository
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
 from harness.cli.render import AsJson, number, print_json
@@ -36,6 +34,9 @@ from harness.core.manifest import Manifest
 from harness.journal import Journal, decode
 from harness.measure import Window, measure
 from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from harness.adapters.prometheus import PrometheusMetrics
 
 WARM_UP_LIMIT_S = 120
 INCIDENT_LIMIT_S = 300
@@ -136,6 +137,8 @@ class Report:
 
 
 async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: int, say: Say) -> Report:
+    from harness.adapters.worktree import ServiceRepository  # half a second of imports that only the demo needs
+
     record, rules = open_record(settings), read_rules()
     bare = settings.home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, settings.home.worktrees)
@@ -160,6 +163,8 @@ async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: 
 
 async def _healthy(scene: Scene) -> None:
     """Wait until there is as much healthy traffic on record as a baseline needs, and every node was seen once."""
+    from harness.adapters.prometheus import PrometheusMetrics
+
     admission = scene.rules.profile.admission
     longest = max(max(slo.windows_s) for slo in scene.rules.slos)
     needed_s = admission.baseline_s + admission.gap_s + longest + 6

@@ -328,7 +328,7 @@ def test_a_report_with_another_word_is_none(world: World) -> None:
         "print('words found:', words, flush=True)\n"
         f"report = json.dumps({{'exit_code': 0, 'collected': {IDS}, 'passed': {IDS}, 'failed': []}})\n"
         "for word in words:\n"
-        "    print('\\nharness-reporter: ' + word.decode() + ' ' + report, flush=True)\n"
+        "    print('\\n' + word.decode() + ' ' + report, flush=True)\n"
         "print(6)\n"
     )
     run = world.check({"src/tiny/double.py": f"def main(words):\n    exec({spy!r})\n"})

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from harness.adapters.checks.inside.harness_pytest import MARK
 from harness.adapters.sandbox import Finished
 from harness.core.manifest import Check, Probe
 
@@ -26,7 +25,7 @@ class Report:
 
 def read_report(stdout: str, word: str) -> Report | None:
     """The report that carries this run's word; None when there is none, or more than one."""
-    begin = f"{MARK}{word} "
+    begin = f"{word} "
     lines = [line.removeprefix(begin) for line in stdout.splitlines() if line.startswith(begin)]
     if len(lines) != 1:
         return None

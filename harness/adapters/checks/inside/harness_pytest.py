@@ -17,7 +17,6 @@ from types import ModuleType
 
 import pytest
 
-MARK = "harness-reporter: "
 _PR_SET_DUMPABLE = 4
 
 
@@ -82,7 +81,7 @@ def main(order_path: str) -> int:
         "failed": reporter.ids("failed"),
     }
     sys.stdout.flush()
-    os.write(1, f"\n{MARK}{order['word']} {json.dumps(report)}\n".encode())
+    os.write(1, f"\n{order['word']} {json.dumps(report)}\n".encode())
     return code
 
 

@@ -23,6 +23,9 @@ MARK = "HARNESS_COMPONENT"
 """Set by the supervisor for every component and inherited by its children. HARNESS_HOME alone would not do: a
 person's shell or editor may carry it too, and must survive ``harness down``."""
 
+LOADS_WITHIN_S = 1.0
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h, in field 9 of /proc/<pid>/stat
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -75,11 +78,32 @@ def send(process: ProcessId, sig: signal.Signals) -> None:
 def is_marked(process: ProcessId, home: Home) -> bool:
     """Whether the process was started by the stack of this home, by its environment at its start."""
     try:
-        environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        environ = _environment(process.pid).split(b"\0")
     except OSError:
         return False
     names_home = f"HARNESS_HOME={home.root}".encode() in environ
     return names_home and any(entry.startswith(f"{MARK}=".encode()) for entry in environ)
+
+
+def _environment(pid: int) -> bytes:
+    """The environment of a process at its start.
+
+    The kernel shows none while it lays out the memory of a program that is being executed: one of 1,500 processes was
+    seen so right after its start. That moment is waited for, at most LOADS_WITHIN_S.
+    """
+    deadline = time.monotonic() + LOADS_WITHIN_S
+    while True:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+        if environ or not _is_loading(pid) or time.monotonic() > deadline:
+            return environ
+        time.sleep(0.001)
+
+
+def _is_loading(pid: int) -> bool:
+    """Whether it is a living process of user space whose memory has no place for an environment yet."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    flags, environment_ends = int(fields[5]), int(fields[47])
+    return state not in "ZX" and not flags & _KERNEL_THREAD and environment_ends == 0
 
 
 def tree(pid: int) -> set[int]:

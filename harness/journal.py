@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from harness.core import events as e
-from harness.core.errors import Broken, Invalid
+from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.ids import event_id, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.record import NewEvent, Recorded, StreamWrite
@@ -102,6 +102,15 @@ class Journal:
         self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
         self.ticket, self._last = after, new.id
         return event
+
+    def require_newest(self) -> None:
+        """Before an effect that another worker may have gone beyond: raises VersionConflict when one has.
+
+        A worker that was stopped for a while goes on from what it remembers, with the token of its own delivery.
+        """
+        stream = ticket_stream(self.ticket_id)
+        if newer := self.ledger.read_stream(stream, from_version=self.ticket.version + 1):
+            raise VersionConflict(stream=stream, expected=self.ticket.version, actual=newer[-1].version)
 
     def once(self, key: str, kind: type[E], make: Callable[[], E], *, actor: str = HARNESS) -> E:
         """The event recorded under this key; made and recorded when it is not there yet."""

@@ -15,6 +15,7 @@ async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: s
     """Have one node serve ``commit``, drained; a release that does not start leaves the old one serving."""
     token = journal.ticket.life.token
     assert token is not None, "the delivery lock is held while nodes are swapped"
+    journal.require_newest()
     return await nodes.order(node, NodeOrder(verb="swap", key=journal.key(key), token=token, commit=commit))
 
 
@@ -30,6 +31,7 @@ async def roll_back(
     if done := journal.recorded(f"{n}/rollback", e.Event):
         assert isinstance(done, e.RolledBack | e.RollbackFailed)
         return done
+    journal.require_newest()
     try:
         commit = _take_back_on_main(journal, repository)
         answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in reversed(touched)]

@@ -53,6 +53,10 @@ class MemoryMetrics:
                 self._samples.append(Sample(self._next_s, dict(self._traffic.counts), self._healthy()))
             self._next_s += SCRAPE_S
 
+    def forget(self) -> None:
+        """What was scraped until now is lost."""
+        self._samples.clear()
+
     async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
         """The last sample's values, summed over the arms that the selector matches."""
         sample = self._sample(self._moment(at))

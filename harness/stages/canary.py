@@ -177,6 +177,7 @@ async def _step(journal: Journal, stage: Stage) -> int:
         return len(taken)
     number = len(taken) + 1
     share = steps[number - 1].share
+    journal.require_newest()
     version = await stage.router.set_weights(
         {"canary": share, "baseline": share}, _token(journal), journal.key(f"{attempt.n}/canary-{number}")
     )
@@ -244,11 +245,17 @@ async def _counts(
 async def _finish(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, *, reason: str
 ) -> e.CanaryPassed | e.CanaryFailed:
-    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict."""
+    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict.
+
+    Off is written with the number after the token, which the lock has when it is given back and no delivery ever gets:
+    a step of this canary that a worker writes after it was stopped for a while is refused from then on, though its
+    token is the delivery's own.
+    """
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
     keys = await _keys(stage, attempt.canary_steps)
-    version = await stage.router.set_weights(OFF, token, journal.key(f"{n}/canary-off"))
+    journal.require_newest()
+    version = await stage.router.set_weights(OFF, token + 1, journal.key(f"{n}/canary-off"))
     node = stage.nodes.names()[0]
     gone = await asyncio.gather(
         *(

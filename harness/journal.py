@@ -93,13 +93,18 @@ class Journal:
     def record(self, key: str, event: E, *, actor: str = HARNESS, beside: Sequence[StreamWrite] = ()) -> E:
         """Append the event, and writes to other streams in the same transaction; the ticket's life must allow it.
 
-        Raises Broken when the key has its event already: ``recorded`` has to be asked first.
+        Raises Broken when the key has its event already: ``recorded`` has to be asked first. Raises VersionConflict
+        when another worker was faster: after a stall longer than a heartbeat, two have one ticket for a moment.
         """
         if event_id(self.key(key)) in self.ticket.recorded:
             raise Broken(f"{self.key(key)}: has its event already, and {type(event).__name__} would be a second one")
         new = encode(self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last)
         after = apply(self.ticket, new.id, new.occurred_at, event)
-        self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
+        try:
+            self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
+        except Broken:  # the same key with other content: a bug, unless it was recorded after this journal was read
+            self.require_newest()
+            raise
         self.ticket, self._last = after, new.id
         return event
 

@@ -23,7 +23,7 @@ def test_a_delivery_waits_for_another_and_goes_on_when_that_is_over() -> None:
         await operations.settle()
         assert operations.state("INF-1") is State.RESOLVED
         assert operations.last("INF-1", e.LockAcquired).token == 3
-        # and turns the traffic of its canary off with the number after it, so that its own steps are refused from then on
+        # and turns its canary's traffic off with the number after it, so that its own steps are refused from then on
         tokens = [effect.detail.split(".")[0] for effect in operations.world.effects if effect.kind == "weights"]
         assert tokens == ["000000000003", "000000000003", "000000000004"]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.core import events as e
+from harness.core.errors import VersionConflict
 from harness.core.ids import cause_stream, lock_stream
 from harness.core.lifecycle import State
 from harness.core.signal import Signal
@@ -70,6 +71,40 @@ def test_filers_of_two_causes_at_the_same_moment_get_a_number_each() -> None:
         assert [operations.ticket(one).filed.signal for one in operations.tickets()] == [
             "slo:availability", "slo:latency",
         ]  # fmt: skip
+
+    run(story())
+
+
+def looked(requests: int) -> e.CanaryLooked:
+    counted = {"canary_bad": 0, "canary_total": requests, "baseline_bad": 0, "baseline_total": requests}
+    counts = (e.ArmCount(metric="slow_share", **counted),)
+    return e.CanaryLooked(attempt=1, look=1, step=1, window_to=START, counts=counts, decision="continue")
+
+
+def test_of_two_workers_that_look_at_one_canary_the_slower_one_has_to_read_what_the_faster_saw() -> None:
+    async def story() -> None:
+        # given a canary that two workers have in hand, as after a stall longer than a heartbeat
+        operations = await incident(days_work(2, of=4))
+        await operations.watch(lambda: operations.happened(e.CanaryStepped))
+        faster, slower = operations.journal("INF-1"), operations.journal("INF-1")
+        # when both record the first look, by samples of their own
+        faster.record("1/canary/look-1", looked(200))
+        with pytest.raises(VersionConflict):
+            slower.record("1/canary/look-1", looked(240))
+        # then the slower one is told to read again, which is retried, and not that the ledger is broken, which is not
+        assert operations.last("INF-1", e.CanaryLooked) == looked(200)
+
+    run(story())
+
+
+def test_two_workers_that_record_the_very_same_thing_record_it_once() -> None:
+    async def story() -> None:
+        operations = await incident(days_work(2, of=4))
+        await operations.watch(lambda: operations.happened(e.CanaryStepped))
+        faster, slower = operations.journal("INF-1"), operations.journal("INF-1")
+        for journal in (faster, slower):
+            journal.record("1/canary/look-1", looked(200))
+        assert faster.ticket == slower.ticket
 
     run(story())
 

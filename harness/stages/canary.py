@@ -120,24 +120,41 @@ async def _look_until_decided(
     clock, planned = journal.clock, plan.planned_per_arm
     verdict = _verdict(plan, journal.ticket.attempt.looks)
     while verdict.decision not in ("promote", "abort", "ask"):
-        step = await _step(journal, stage)
+        counts, sampled_at = await _counts_if_readable(stage, sorted(plan.metrics), started)
+        step = await _step(journal, stage, seen=counts is not None)
         attempt = journal.ticket.attempt
-        counts, sampled_at = await _counts(stage, sorted(plan.metrics), started)
         due = _sample_of_look(plan, len(attempt.looks) + 1)
         have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
-        ends_at = _ends_at(stage.policy, attempt.canary_steps)
-        late = ends_at is not None and clock.now() > ends_at + timedelta(seconds=stage.policy.extension_s)
-        fresh = sampled_at is not None and (not attempt.looks or sampled_at > attempt.looks[-1].window_to)
-        if counts is not None and sampled_at is not None and fresh:
+        late = _is_late(stage.policy, attempt.canary_steps, clock.now(), seen=counts is not None)
+        if counts is not None and sampled_at is not None:
+            fresh = not attempt.looks or sampled_at > attempt.looks[-1].window_to
+            ends_at = _ends_at(stage.policy, attempt.canary_steps)
             exposed = ends_at is not None and sampled_at >= ends_at
-            if late or (have >= due and (have < planned or exposed)):
+            if fresh and (late or have >= due) and (have < planned or exposed):
                 _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
                 verdict = _verdict(plan, journal.ticket.attempt.looks)
                 continue
         if late:
-            return _insufficient(verdict, have, plan)
+            return _insufficient(verdict, None if counts is None else have, plan)
         await clock.sleep(POLL_S)
     return verdict
+
+
+async def _counts_if_readable(
+    stage: Stage, names: Sequence[str], started: e.CanaryStarted
+) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
+    """Nothing when nobody answers: to wait for that elsewhere would leave the arms their traffic, with nobody looking."""
+    try:
+        return await _counts(stage, names, started)
+    except Retryable:
+        return None, None
+
+
+def _is_late(policy: Canary, taken: Sequence[e.CanaryStepped], now: datetime, *, seen: bool) -> bool:
+    """Whether the last step, and what may be added to it, is over; whatever step it is when nobody can see it."""
+    if not taken or (seen and len(taken) < len(policy.steps)):
+        return False
+    return now > taken[-1].at + timedelta(seconds=policy.steps[len(taken) - 1].hold_s + policy.extension_s)
 
 
 def _ends_at(policy: Canary, taken: Sequence[e.CanaryStepped]) -> datetime | None:
@@ -169,11 +186,14 @@ def _record_look(
     journal.record(f"{attempt.n}/canary/look-{look.look}", look.model_copy(update={"decision": decision}))
 
 
-async def _step(journal: Journal, stage: Stage) -> int:
-    """The step under way (1..n), moved on when its time is over; its shares are applied before it counts."""
+async def _step(journal: Journal, stage: Stage, *, seen: bool) -> int:
+    """The step under way (1..n), moved on when its time is over and somebody sees what it does; its shares are applied
+    before it counts."""
     attempt = journal.ticket.attempt
     taken, steps = attempt.canary_steps, stage.policy.steps
-    if taken and (len(taken) == len(steps) or _held(journal, taken[-1]) < steps[len(taken) - 1].hold_s):
+    if not seen or len(taken) == len(steps):
+        return len(taken)
+    if taken and _held(journal, taken[-1]) < steps[len(taken) - 1].hold_s:
         return len(taken)
     number = len(taken) + 1
     share = steps[number - 1].share
@@ -211,8 +231,12 @@ def _pair(count: e.ArmCount) -> judge.Pair:
     )
 
 
-def _insufficient(verdict: judge.StageVerdict, have: int, plan: judge.DeliveryPlan) -> judge.StageVerdict:
-    reason = f"insufficient: {have} of {plan.planned_per_arm} requests in the smaller arm when the time was over"
+def _insufficient(verdict: judge.StageVerdict, have: int | None, plan: judge.DeliveryPlan) -> judge.StageVerdict:
+    """``have`` is None when the arms could not be measured at the end."""
+    seen = f"{have} of {plan.planned_per_arm} requests in the smaller arm" if have is not None else "nothing measured"
+    if have is not None and have >= plan.planned_per_arm:
+        seen = "no sample of the whole last step"
+    reason = f"insufficient: {seen} when the time was over"
     return judge.StageVerdict("ask", reason, verdict.metrics, None)
 
 
@@ -253,7 +277,6 @@ async def _finish(
     """
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
-    keys = await _keys(stage, attempt.canary_steps)
     journal.require_newest()
     version = await stage.router.set_weights(OFF, token + 1, journal.key(f"{n}/canary-off"))
     node = stage.nodes.names()[0]
@@ -266,6 +289,12 @@ async def _finish(
         )
     )
     promoted = verdict is not None and verdict.decision == "promote"
+    try:
+        keys = await _keys(stage, attempt.canary_steps)
+    except Retryable:
+        if promoted:
+            raise
+        keys = 0
     if promoted and keys < stage.policy.keys_per_arm:
         promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
     common = {

@@ -90,6 +90,33 @@ def test_a_canary_that_is_not_measured_is_not_promoted() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("trouble", [blind, failing])
+def test_a_canary_that_nobody_can_see_is_given_no_more_traffic_and_soon_none(
+    trouble: Callable[[MemoryMetrics], None],
+) -> None:
+    async def story() -> None:
+        # given a repair that is right, and measurements that stop when its first step begins
+        operations = await incident(days_work(1))
+        world, policy = operations.world, operations.harness.rules.profile.canary
+        largest = 0.0
+
+        def after_effect(effect: Effect) -> None:
+            nonlocal largest
+            largest = max(largest, world.router.shares["canary"])
+            if effect.key == "INF-1/1/canary-1":
+                trouble(world.metrics)
+
+        world.after_effect = after_effect
+        await operations.watch(lambda: operations.happened(e.CanaryStepped))
+        # when the step, and what may be added to it, is over
+        await healthy(operations, policy.steps[0].hold_s + policy.extension_s + 2)
+        # then the canary never got more than the first step's share, and by now has none
+        assert largest == policy.steps[0].share and world.router.shares == OFF
+        assert "insufficient" in operations.last("INF-1", e.CanaryFailed).reason
+
+    run(story())
+
+
 def test_a_gate_that_is_not_measured_fails() -> None:
     async def story() -> None:
         operations = await incident(days_work(1))

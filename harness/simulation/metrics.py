@@ -36,7 +36,9 @@ class Sample:
 
 
 class MemoryMetrics:
-    """``failing``: questions get no answer. ``blind``: nothing is scraped any more, so there is no data."""
+    """``failing``: questions get no answer. ``blind``: nothing is scraped any more, so there is no data.
+    ``nonsense`` names an arm for which something else than events is counted.
+    """
 
     def __init__(self, *, traffic: Traffic, healthy: Callable[[], int], clock: VirtualClock, phase_s: float) -> None:
         self._traffic, self._healthy, self._clock = traffic, healthy, clock
@@ -44,6 +46,7 @@ class MemoryMetrics:
         self._samples: list[Sample] = []
         self.failing = False
         self.blind = False
+        self.nonsense: str | None = None
 
     def scrape(self) -> None:
         """Take every sample that is due by now."""
@@ -60,6 +63,8 @@ class MemoryMetrics:
     async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
         """The last sample's values, summed over the arms that the selector matches."""
         sample = self._sample(self._moment(at))
+        if self.nonsense and any(f'"{self.nonsense}"' in selector for selector in selectors.values()):
+            raise Invalid("counter: it is 0.5, which is no whole number")
         return {name: _reading(selector, sample) for name, selector in selectors.items()}
 
     async def value(self, query: str, at: datetime | None = None) -> float | None:

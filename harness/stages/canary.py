@@ -15,7 +15,7 @@ from math import ceil
 from harness.core import canary as judge
 from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
-from harness.core.errors import Retryable
+from harness.core.errors import Broken, Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.core.policy import Canary
 from harness.core.slo import Slo
@@ -51,7 +51,11 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
     started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
     if isinstance(started, str):
         return await _finish(journal, stage, plan, None, reason=started)
-    verdict = await _look_until_decided(journal, stage, plan, started)
+    try:
+        verdict = await _look_until_decided(journal, stage, plan, started)
+    except (Refused, Broken):  # a person is called, and the arms must not have traffic until one comes
+        await _off(journal, stage)
+        raise
     return await _finish(journal, stage, plan, verdict, reason=verdict.reason)
 
 
@@ -143,7 +147,7 @@ async def _look_until_decided(
 async def _counts_if_readable(
     stage: Stage, names: Sequence[str], started: e.CanaryStarted
 ) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
-    """Nothing when nobody answers: to wait for that elsewhere would leave the arms their traffic, with nobody looking."""
+    """Nothing when nobody answers: to wait for that elsewhere would leave the arms their traffic, and nobody looks."""
     try:
         return await _counts(stage, names, started)
     except Retryable:
@@ -269,16 +273,10 @@ async def _counts(
 async def _finish(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, *, reason: str
 ) -> e.CanaryPassed | e.CanaryFailed:
-    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict.
-
-    Off is written with the number after the token, which the lock has when it is given back and no delivery ever gets:
-    a step of this canary that a worker writes after it was stopped for a while is refused from then on, though its
-    token is the delivery's own.
-    """
+    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict."""
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
-    journal.require_newest()
-    version = await stage.router.set_weights(OFF, token + 1, journal.key(f"{n}/canary-off"))
+    version = await _off(journal, stage)
     node = stage.nodes.names()[0]
     gone = await asyncio.gather(
         *(
@@ -305,6 +303,18 @@ async def _finish(
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
     return journal.record(f"{n}/canary", e.CanaryFailed.model_validate({**common, "reason": reason}))
+
+
+async def _off(journal: Journal, stage: Stage) -> str:
+    """No traffic for the arms any more, for good: written with the number after the token, which the lock has when it
+    is given back and no delivery ever gets.
+
+    A step of this canary that a worker writes after it was stopped for a while is refused from then on, though its
+    token is the delivery's own.
+    """
+    journal.require_newest()
+    key = journal.key(f"{journal.ticket.attempt.n}/canary-off")
+    return await stage.router.set_weights(OFF, _token(journal) + 1, key)
 
 
 async def _keys(stage: Stage, steps: Sequence[e.CanaryStepped]) -> int:

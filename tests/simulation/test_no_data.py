@@ -117,6 +117,26 @@ def test_a_canary_that_nobody_can_see_is_given_no_more_traffic_and_soon_none(
     run(story())
 
 
+def test_a_canary_that_cannot_be_judged_has_no_traffic_while_a_person_is_waited_for() -> None:
+    async def story() -> None:
+        # given counters that turn into nonsense while a canary has traffic
+        operations = await incident(days_work(1))
+        world = operations.world
+
+        def nonsense(effect: Effect) -> None:
+            if effect.key == "INF-1/1/canary-1":
+                world.metrics.nonsense = "canary"
+
+        world.after_effect = nonsense
+        # when that is found
+        await operations.settle()
+        # then a person is asked, and until the answer every request goes to stable
+        assert operations.reached(State.ESCALATED) and "no whole number" in operations.question()
+        assert world.router.shares == OFF
+
+    run(story())
+
+
 def test_a_gate_that_is_not_measured_fails() -> None:
     async def story() -> None:
         operations = await incident(days_work(1))

@@ -298,7 +298,7 @@ async def _finish(
     common = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
         "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks),
-        "waits": _waits(attempt, gone),
+        "waits": (*_windows(stage.policy, attempt), *_drains(gone)),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
@@ -349,16 +349,24 @@ def _verdicts(
     )  # fmt: skip
 
 
-def _waits(attempt: Attempt, gone: Sequence[NodeAnswer]) -> tuple[e.Wait, ...]:
-    drains = [
+def _windows(policy: Canary, attempt: Attempt) -> list[e.Wait]:
+    """What the steps were held for. A step that went on for longer because its worker was away waited for nothing."""
+    steps, waits = attempt.canary_steps, []
+    for number, step in enumerate(steps if attempt.looks else ()):
+        closes_at = step.at + timedelta(seconds=policy.steps[number].hold_s)
+        if number == len(steps) - 1:  # the last sample comes after its end, and may be asked more time for
+            closes_at = min(attempt.looks[-1].window_to, closes_at + timedelta(seconds=policy.extension_s))
+        what = f"canary sample, step {step.step}"
+        waits.append(e.Wait(kind="query_window", what=what, opened_at=step.at, closed_at=max(step.at, closes_at)))
+    return waits
+
+
+def _drains(gone: Sequence[NodeAnswer]) -> list[e.Wait]:
+    return [
         e.Wait(kind="drain", what=f"{answer.node}: arm", opened_at=answer.drain_from, closed_at=answer.drain_to)
         for answer in gone
         if answer.drain_from and answer.drain_to
     ]
-    if not attempt.looks:
-        return tuple(drains)
-    first, last = attempt.canary_steps[0].at, attempt.looks[-1].window_to
-    return (e.Wait(kind="query_window", what="canary sample", opened_at=first, closed_at=max(first, last)), *drains)
 
 
 def _start_wait(answer: NodeAnswer) -> e.Wait:

@@ -197,6 +197,12 @@ def test_a_process_that_is_away_in_a_canary_takes_no_time_from_it(away_s: float)
         assert (last.at - first.at).total_seconds() > away_s
         judged_after_s = (attempt.looks[-1].window_to - last.at).total_seconds()
         assert judged_after_s >= RULES.profile.canary.steps[-1].hold_s - 1
+        # and only the steps are told as waiting for evidence: nobody waited for anything while the process was away
+        assert attempt.canary is not None
+        windows = [wait for wait in attempt.canary.waits if wait.kind == "query_window"]
+        waited_s = sum((wait.closed_at - wait.opened_at).total_seconds() for wait in windows)
+        policy = RULES.profile.canary
+        assert waited_s <= sum(step.hold_s for step in policy.steps) + policy.extension_s
 
     run(story())
 

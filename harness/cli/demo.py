@@ -23,6 +23,7 @@ from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.components import NODES
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
+from harness.cli.incident_file import Incident, OracleOrder
 from harness.cli.render import AsJson, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
@@ -74,15 +75,15 @@ def demo(
     Exit 0 when the incident ends as its file expects, on samples that reach the profile's minimum.
     """
     path = find_incident(incident)
-    scenario = read_yaml(path)
+    played = _read_incident(path)
     settings = Settings.load()
     assert agent == settings.harness_agent, "the worker runs the same agent"
     say = teller(headless=headless, to_stderr=as_json)
-    say(f"incident {scenario['id']}: {scenario['story']}")
+    say(f"incident {played.id}: {played.story}")
     start_stack(settings, to_stderr=as_json)
     drawn = secrets.randbelow(2**31) if seed is None else seed
     try:
-        report = asyncio.run(_play(settings, scenario, path, drawn, say))
+        report = asyncio.run(_play(settings, played, path, drawn, say))
     except KeyboardInterrupt:
         say("interrupted; the ticket is worked on: `harness ticket list` shows it, `harness down` stops everything")
         raise
@@ -113,6 +114,16 @@ def find_incident(name: str | None) -> Path:
     return path
 
 
+def _read_incident(path: Path) -> Incident:
+    """The incident in a file. Raises Invalid for a file that is none, or one that plays elsewhere than here."""
+    incident, rules = Incident.parse(read_yaml(path), str(path)), read_rules()
+    here = {"service": (incident.service, rules.service), "profile": (incident.profile, rules.profile.profile)}
+    for name, (given, allowed) in here.items():
+        if given != allowed:
+            raise Invalid(f"{path}: {name}: {given!r} is not what this checkout operates; allowed: {allowed}")
+    return incident
+
+
 def teller(*, headless: bool, to_stderr: bool) -> Say:
     """Says a line with the seconds since the start; stderr when stdout is for JSON."""
     from rich.console import Console  # only people need it
@@ -136,7 +147,7 @@ class Report:
     as_expected: bool
 
 
-async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: int, say: Say) -> Report:
+async def _play(settings: Settings, incident: Incident, path: Path, seed: int, say: Say) -> Report:
     from harness.adapters.worktree import ServiceRepository  # half a second of imports that only the demo needs
 
     record, rules = open_record(settings), read_rules()
@@ -146,18 +157,19 @@ async def _play(settings: Settings, scenario: dict[str, Any], path: Path, seed: 
     scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base)
     await _healthy(scene)
     position = record.ledger.head().position
-    if scenario["fault"] is None:
-        return await _play_quiet(scene, scenario)
+    if incident.fault is None:
+        return await _play_quiet(scene, incident)
     say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
     installed = await _driver(scene, path, seed)
     began_at = datetime.fromisoformat(installed["installed_at"])
     ticket_id = await _follow(scene, position)
     journal = Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
-    oracle = await _oracle(scene, scenario["oracle"])
-    document = incident_report(scenario["id"], journal, began_at, rules.profile, scene.manifest)
+    oracle = await _oracle(scene, incident.oracle)
+    document = incident_report(incident.id, journal, began_at, rules.profile, scene.manifest)
     _tell_the_end(scene, document, oracle)
     enough = document["verify"]["samples"] >= rules.profile.verify.min_samples
-    expected = document["outcome"] == scenario["expects"]["outcome"]
+    filed = journal.ticket.filed
+    expected = incident.expects.fits(document["outcome"], filed.type, filed.signal)
     return Report({**document, "seed": seed, "oracle": oracle}, expected and enough and oracle["healthy"])
 
 
@@ -202,17 +214,17 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     )  # fmt: skip
 
 
-async def _oracle(scene: Scene, oracle: dict[str, Any]) -> dict[str, Any]:
+async def _oracle(scene: Scene, order: OracleOrder) -> dict[str, Any]:
     """The oracle's own client and counts, through Envoy; whether the service is healthy by them.
 
     Asked again while it is not: a stall of the machine is seen once, a fault every time. ``earlier`` keeps what it saw.
     """
     url = scene.settings.addresses.url("envoy_in")
-    words = ["--url", url, "--requests", str(oracle["requests"]), "--rate", "100", "--slow-ms", str(oracle["slow_ms"])]
+    words = ["--url", url, "--requests", str(order.requests), "--rate", "100", "--slow-ms", str(order.slow_ms)]
     readings: list[dict[str, Any]] = []
     while len(readings) < ORACLE_ASKED_AT_MOST and not (readings and readings[-1]["healthy"]):
         reading = await _program("scenarios.oracle", *words)
-        healthy = reading["slow_share"] < oracle["healthy_slow_share_below"] and not reading["errors"]
+        healthy = reading["slow_share"] < order.healthy_slow_share_below and not reading["errors"]
         readings.append({**reading, "healthy": healthy})
     return {**readings[-1], "earlier": readings[:-1]}
 
@@ -259,7 +271,7 @@ def _state(scene: Scene, ticket_id: str) -> State:
     return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock).state
 
 
-async def _play_quiet(scene: Scene, scenario: dict[str, Any]) -> Report:
+async def _play_quiet(scene: Scene, incident: Incident) -> Report:
     """Watch a whole heartbeat without a fault: it counts what the watch saw in a minute."""
     ledger = scene.record.ledger
     beats = len(ledger.read_stream(WATCH_STREAM))
@@ -271,16 +283,16 @@ async def _play_quiet(scene: Scene, scenario: dict[str, Any]) -> Report:
         await asyncio.sleep(POLL_S)
     beat = decode(ledger.read_stream(WATCH_STREAM)[-1])
     assert isinstance(beat, e.WatchBeat)
-    oracle = await _oracle(scene, scenario["oracle"])
+    oracle = await _oracle(scene, incident.oracle)
     tickets = [
         stream for stream in ledger.streams("ticket-") if ledger.read_stream(stream)[0].occurred_at >= beat.since
     ]
-    document = quiet_report(scenario["id"], beat, [stream.removeprefix("ticket-") for stream in tickets], scene.rules)
+    document = quiet_report(incident.id, beat, [stream.removeprefix("ticket-") for stream in tickets], scene.rules)
     scene.say(
         f"{document['requests']} requests; ticks by state: {json.dumps(beat.states)}; tickets: {tickets or 'none'}"
     )
     _tell_the_oracle(scene, oracle)
-    expected = document["outcome"] == scenario["expects"]["outcome"] and document["enough"] and oracle["healthy"]
+    expected = document["outcome"] == incident.expects.outcome and document["enough"] and oracle["healthy"]
     return Report({**document, "oracle": oracle}, expected)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.adapters.clock import SystemClock
 from harness.ledger.store import Ledger
-from tests.acceptance.newcomer import Answer, Newcomer
+from tests.acceptance.newcomer import ROOT, Answer, Newcomer
 
 DONE, NO, INVALID, UNREACHABLE = 0, 1, 2, 4
 
@@ -64,6 +64,34 @@ def test_an_unknown_incident_is_invalid_and_starts_nothing(newcomer: Newcomer) -
     assert answer.code == INVALID
     assert "latency-regresion" in line and "quiet" in line
     assert "did you mean latency-regression" in line
+    assert not newcomer.home.exists()
+
+
+QUIET = (ROOT / "scenarios" / "quiet.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("- a list\n", ["document"]),
+        (QUIET.replace("story:", "stroy:"), ["stroy", "nearest: story", "story: is missing"]),
+        (QUIET.replace("outcome: none", "outcome: fine"), ["expects.outcome", "'fine'", "'resolved'"]),
+        (QUIET.replace("requests: 600", "requests: many"), ["oracle.requests", "'many'"]),
+        (QUIET.replace("service: ratelimiter", "service: billing"), ["service", "'billing'", "ratelimiter"]),
+    ],
+    ids=["no mapping", "mistyped key", "unknown outcome", "no number", "another service"],
+)
+def test_a_file_that_is_no_incident_is_invalid_and_starts_nothing(
+    newcomer: Newcomer, tmp_path: Path, text: str, names: list[str]
+) -> None:
+    file = tmp_path / "incident.yaml"
+    file.write_text(text)
+
+    answer = newcomer.types("demo", "--incident", str(file))
+
+    assert answer.code == INVALID
+    assert "Traceback" not in answer.stderr
+    assert all(name in answer.stderr for name in [str(file), *names]), answer.stderr
     assert not newcomer.home.exists()
 
 

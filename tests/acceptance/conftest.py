@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.acceptance.killing")
+pytest.register_assert_rewrite("tests.acceptance.killing", "tests.acceptance.disturbing")
 
 from tests.acceptance.homes import newcomer, outside  # noqa: E402  (the assertions are rewritten at import)
 

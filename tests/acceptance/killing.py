@@ -154,13 +154,13 @@ def _play_once(stand: Stand, *, stage: str, seed: int, delay_s: float) -> Killed
     outside, before = stand.outside, _before(stand)
     demo = stand.newcomer.starts("demo", "--headless", "--json", "--keep", "--seed", str(seed))
     try:
-        begun = _wait_for(outside, STAGES[stage].begins, before.position, demo)
+        begun = wait_for(outside, STAGES[stage].begins, before.position, demo)
         due = begun.at + timedelta(seconds=delay_s)
         time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
         killed_at = None
         if not _rows(outside, STAGES[stage].ends, before.position):
             killed_at = datetime.now(UTC)
-            os.kill(worker_pid(outside), signal.SIGKILL)
+            os.kill(pid_of(outside, "worker"), signal.SIGKILL)
         stdout, stderr = demo.communicate(timeout=DEMO_ENDS_WITHIN_S)
     finally:
         demo.kill()
@@ -176,14 +176,19 @@ def _play_once(stand: Stand, *, stage: str, seed: int, delay_s: float) -> Killed
     return Killed(stage, round((killed_at - begun.at).total_seconds(), 3), round(silent_s, 3), before, document)
 
 
-def worker_pid(outside: Outside) -> int:
-    return int((outside.home / "run" / "worker.pid").read_text().split()[0])
+def pid_of(outside: Outside, part: str) -> int:
+    return int((outside.home / "run" / f"{part}.pid").read_text().split()[0])
 
 
-def worker_deaths(outside: Outside) -> int:
-    """How often the supervisor saw the worker end."""
-    deaths: int = json.loads((outside.home / "run" / "state.json").read_text())["components"]["worker"]["exits"]
-    return deaths
+def exits_of(outside: Outside, part: str) -> int:
+    """How often the supervisor saw the part end."""
+    exits: int = json.loads((outside.home / "run" / "state.json").read_text())["components"][part]["exits"]
+    return exits
+
+
+def rows_of(outside: Outside, ticket: str) -> list[Row]:
+    """The ticket's events."""
+    return [row for row in outside.rows() if row.stream == f"ticket-{ticket}"]
 
 
 def _before(stand: Stand) -> Before:
@@ -192,7 +197,7 @@ def _before(stand: Stand) -> Before:
     return Before(
         position=rows[-1].position if rows else 0, commits=frozenset(commit.id for commit in outside.every_commit()),
         starts=len(outside.starts()), versions=len(stand.recorder.seen()), last_written=_last_written(stand.recorder),
-        deaths=worker_deaths(outside),
+        deaths=exits_of(outside, "worker"),
     )  # fmt: skip
 
 
@@ -201,7 +206,7 @@ def _last_written(recorder: Recorder) -> dict[str, int]:
     return {resource: number for resource, number, _ in sorted(recorder.seen(), key=lambda entry: entry[1])}
 
 
-def _wait_for(outside: Outside, kind: str, position: int, demo: subprocess.Popen[str]) -> Row:
+def wait_for(outside: Outside, kind: str, position: int, demo: subprocess.Popen[str]) -> Row:
     deadline = time.monotonic() + STAGE_BEGINS_WITHIN_S
     while not (found := _rows(outside, (kind,), position)):
         if demo.poll() is not None or time.monotonic() > deadline:
@@ -218,7 +223,7 @@ def _rows(outside: Outside, kinds: tuple[str, ...], position: int) -> list[Row]:
 def assert_every_effect_happened_once(killed: Killed, stand: Stand) -> None:
     """Counted in git, in the nodes' log of starts and in Envoy: what one undisturbed delivery does, no more."""
     assert (killed.demo.outcome, killed.demo.attempts) == ("resolved", 1)
-    assert worker_deaths(stand.outside) == killed.before.deaths + 1
+    assert exits_of(stand.outside, "worker") == killed.before.deaths + 1
     _assert_one_commit(killed, stand.outside)
     _assert_starts(killed, stand.outside)
     _assert_versions(killed, stand.recorder)

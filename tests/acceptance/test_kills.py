@@ -1,4 +1,7 @@
-"""kill -9 of the harness's worker inside TEST, CANARY and DEPLOY: the ticket resolves and nothing was done twice."""
+"""kill -9 of the harness's worker inside TEST, CANARY and DEPLOY, and of other parts at any moment of an incident.
+
+The ticket resolves every time, and nothing was done twice.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.acceptance.disturbing import assert_nothing_was_lost_or_doubled, drawn, play_disturbed
 from tests.acceptance.killing import STAGES, Stand, assert_every_effect_happened_once, play, stack_on_record
 from tests.acceptance.newcomer import Newcomer
 
@@ -31,3 +35,15 @@ def test_a_killed_worker_costs_time_and_nothing_else(
 
     # then another one went on where it was: the same effects as without the kill, each once
     assert_every_effect_happened_once(killed, stand)
+
+
+@pytest.mark.timeout(900)
+def test_a_server_and_a_node_that_are_killed_cost_time_and_nothing_else(
+    stand: Stand, record_property: Callable[[str, object], None]
+) -> None:
+    # given an incident, and Temporal and the node of the canary killed at moments that nobody chose
+    disturbed = play_disturbed(stand, drawn(("temporal", "node-n1"), SEED), SEED)
+    record_property("kills", disturbed.numbers())
+
+    # then the ticket ends well, one known release is everywhere, and every effect is there once
+    assert_nothing_was_lost_or_doubled(disturbed, stand)

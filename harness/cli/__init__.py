@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from harness.cli import demo, ledger, stack, ticket, trajectory
+from harness.cli import demo, ledger, stack, summary, ticket, trajectory
 from harness.core.errors import HarnessError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(demo.demo)
+app.command()(summary.summary)
 app.add_typer(ticket.app, name="ticket")
 app.add_typer(trajectory.app, name="trajectory")
 app.add_typer(ledger.app, name="ledger")

@@ -24,7 +24,7 @@ from harness.adapters.stack.components import NODES
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
 from harness.cli.incident_file import Incident, OracleOrder
-from harness.cli.render import AsJson, number, print_json
+from harness.cli.render import AsJson, condition_unit, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
 from harness.core import events as e
@@ -307,7 +307,7 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
             f"  {phase['name']:<7} {phase['seconds']:5.1f} s, of which {phase['waiting_s']:5.1f} s waiting for evidence"
         )
     for one in document["criteria"]:
-        unit = "%" if "%" in one["condition"] else ""
+        unit = condition_unit(one["condition"])
         before, after = number(one["before"], unit), number(one["after"], unit)
         say(
             f"  {one['metric']:<20} {one['condition']:<8} before {before}, "
@@ -321,6 +321,7 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
     _tell_the_oracle(scene, oracle)
     home = scene.settings.home.root
     say(f"look on: {sys.argv[0]} ticket explain {document['ticket']} · … trajectory show {document['ticket']} · "
+        f"… summary --format html --out summary.html · "
         f"… ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Annotated, Any
 
@@ -24,6 +25,11 @@ def safe(text: str) -> str:
     )
 
 
+def condition_unit(condition: str) -> str:
+    """The unit in which values of a metric with this condition are shown; none when the condition names none."""
+    return "%" if "%" in condition else "s" if re.search(r"[0-9 ](ns|us|ms|s|m|h)$", condition) else ""
+
+
 def number(value: float | None, unit: str = "") -> str:
     """A measurement for people: shares as per cent, None as «not measured»."""
     if value is None:
@@ -33,3 +39,13 @@ def number(value: float | None, unit: str = "") -> str:
     if unit == "s":
         return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
     return f"{value:.4g}{' ' if unit else ''}{unit}"
+
+
+def many(count: int, word: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def short_hashes(text: str) -> str:
+    """Text for people, with the whole hashes of commits cut as git shows them."""
+    return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.cli.render import number, safe
+from harness.cli.render import condition_unit, number, safe
 from harness.core import events as e
 from harness.ports import Blobs
 
@@ -113,7 +113,8 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
 
 def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
     criteria = "; ".join(
-        f"{one.metric} {number(one.measured.value, _unit(one.condition))} ({one.condition})" for one in event.criteria
+        f"{one.metric} {number(one.measured.value, condition_unit(one.condition))} ({one.condition})"
+        for one in event.criteria
     )
     window = f"{event.samples} requests in {event.window_s:g} s"
     if isinstance(event, e.CriteriaMet):
@@ -121,12 +122,8 @@ def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
     return f"VERIFY failed: {safe(event.reason)}; {criteria}; {window}"
 
 
-def _unit(condition: str) -> str:
-    return "%" if "%" in condition else ""
-
-
 def _measured(criterion: e.FrozenCriterion) -> str:
-    return number(criterion.baseline.value if criterion.baseline else None, _unit(criterion.condition))
+    return number(criterion.baseline.value if criterion.baseline else None, condition_unit(criterion.condition))
 
 
 def _arm_count(count: e.ArmCount) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.bootstrap import Record, read_record
-from harness.cli.render import AsJson, number, print_json, safe
+from harness.cli.render import AsJson, condition_unit, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
@@ -44,7 +44,7 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
     print(f"{document['id']} {document['type']} {document['priority']} {document['state']}: {document['objective']}")
     for one in document["acceptance_criteria"]:
         word = {True: "met", False: "not met", None: "not measured"}[one["met"]]
-        unit = "%" if "%" in one["condition"] else ""
+        unit = condition_unit(one["condition"])
         before, after = number(one["baseline"], unit), number(one["value"], unit)
         print(f"  {one['metric']} {one['condition']} {one['duration']}: {word} (before {before}, now {after})")
     for attempt in document["attempts"]:

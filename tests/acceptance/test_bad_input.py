@@ -106,6 +106,23 @@ def test_an_unknown_ticket_is_invalid(newcomer: Newcomer, words: list[str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--week", "2025-W53"], ["--week 2025-W53", "2026-W47"]),
+        (["--week", "last"], ["--week last", "2026-W47"]),
+        (["--out", "nowhere/summary.html"], ["nowhere/summary.html", "a folder that can be written to"]),
+    ],
+)
+def test_a_week_or_a_file_that_cannot_be_is_invalid(newcomer: Newcomer, words: list[str], names: list[str]) -> None:
+    make_ledger(newcomer)
+
+    answer = newcomer.types("summary", *words)
+
+    assert answer.code == INVALID
+    assert all(name in said(answer) for name in names), answer.stderr
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
         ("HARNESS_AGENT", "nobody", "runbook"),

@@ -41,9 +41,9 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{value:.4g}{' ' if unit else ''}{unit}"
 
 
-def many(count: int, word: str) -> str:
-    """``1 line``, ``2 lines``."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
+def many(count: int, word: str, words: str = "") -> str:
+    """``1 line``, ``2 lines``; ``words`` where an s does not make the plural."""
+    return f"{count} {word if count == 1 else words or word + 's'}"
 
 
 def short_hashes(text: str) -> str:

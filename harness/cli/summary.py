@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from harness.bootstrap import Record, read_record
+from harness.cli.history import rows
 from harness.cli.render import AsJson
 from harness.cli.story import line
 from harness.cli.summary_html import page
 from harness.cli.summary_markdown import markdown
-from harness.core import events as e
 from harness.core.errors import Invalid
-from harness.core.record import Recorded
 from harness.core.summary import summary as document_of
 from harness.core.week import Week
 from harness.journal import decode
@@ -51,7 +49,7 @@ def week_document(record: Record, week: Week) -> dict[str, Any]:
     """The document of a week, anchored at the ledger's head."""
     head = record.ledger.head()
     return document_of(
-        history(record, head.position), week=week, head=head, body=record.blobs.get_json,
+        ((row, decode(row)) for row in rows(record, head.position)), week=week, head=head, body=record.blobs.get_json,
         tell=lambda event: line(event, record.blobs),
     )  # fmt: skip
 
@@ -64,16 +62,6 @@ def rendered(document: dict[str, Any], form: Format) -> str:
         case "md":
             return markdown(document)
     return json.dumps(document, allow_nan=False) + "\n"
-
-
-def history(record: Record, last_position: int) -> Iterator[tuple[Recorded, e.Event]]:
-    """Every row up to a position with its event, page by page."""
-    position = 0
-    while position < last_position and (rows := record.ledger.read_all(after_position=position)):
-        for row in rows:
-            if row.position <= last_position:
-                yield row, decode(row)
-        position = rows[-1].position
 
 
 def write_whole(path: Path, text: str) -> None:

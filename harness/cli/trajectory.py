@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from harness.bootstrap import read_record
-from harness.cli.render import AsJson, print_json
+from harness.cli.render import AsJson, many, print_json, safe
 from harness.cli.story import line
+from harness.cli.trajectory_export import Shelf, check, export_atif, listed, moment
 from harness.core.ids import ticket_stream
 from harness.core.trajectory import trajectory
 from harness.journal import Journal, decode
@@ -17,9 +19,62 @@ from harness.settings import Settings
 app = typer.Typer(no_args_is_help=True, help="Trajectories: every ticket, as data to learn from.")
 
 
-@app.callback()
-def group() -> None:
-    """Trajectories: every ticket, as data to learn from."""
+Format = Annotated[Literal["atif"], typer.Option("--format", help="Which form.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List every trajectory with its outcome and the split that it belongs to, in the order of filing."""
+    found = list(listed(Shelf.of(read_record(Settings.load()))))
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        reward = "not verified" if row["reward"] is None else f"reward {row['reward']}"
+        print(
+            f"{row['trajectory']:<8} {row['state']:<10} {reward:<12} {many(row['steps'], 'step')} in "
+            f"{many(row['attempts'], 'attempt')}, {row['split']}"
+        )
+    if not found:
+        print("no trajectories")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The folder to make; MANIFEST.json in it names every file.")],
+    format_: Format = "atif",
+    since: Annotated[str | None, typer.Option(help="Only what something happened to since: 2026-11-26, or 7d.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write trajectories as files to learn from, whole or not at all.
+
+    One ATIF document a ticket. Values of variables named *_API_KEY, *_TOKEN, *_SECRET or *_PASSWORD are taken out;
+    exit 3 and no folder when one is found in a file nevertheless.
+    """
+    record = read_record(Settings.load())
+    manifest = export_atif(record, out, None if since is None else moment(since, record.clock.now()))
+    if as_json:
+        print_json(manifest)
+        return
+    counts = ", ".join(f"{count} {split}" for split, count in manifest["counts"].items())
+    print(f"{many(len(manifest['files']), 'trajectory', 'trajectories')} in {out}: {counts}")
+
+
+@app.command()
+def validate(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A document, or the folder of an export.")],
+    format_: Format = "atif",
+    as_json: AsJson = False,
+) -> None:
+    """Check documents by the format's published models and by our stricter rules. Exit 1 with every fault."""
+    documents, faults = check(path)
+    if as_json:
+        print_json({"ok": not faults, "documents": documents, "faults": faults})
+    else:
+        for one in faults:
+            print(safe(f"{one['path']}: {one['reason']}"))
+        print(f"{many(documents, 'document')}, {many(len(faults), 'fault')}")
+    raise typer.Exit(1 if faults else 0)
 
 
 @app.command()

@@ -108,15 +108,20 @@ def test_an_unknown_ticket_is_invalid(newcomer: Newcomer, words: list[str]) -> N
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["--week", "2025-W53"], ["--week 2025-W53", "2026-W47"]),
-        (["--week", "last"], ["--week last", "2026-W47"]),
-        (["--out", "nowhere/summary.html"], ["nowhere/summary.html", "a folder that can be written to"]),
+        (["summary", "--week", "2025-W53"], ["--week 2025-W53", "2026-W47"]),
+        (["summary", "--week", "last"], ["--week last", "2026-W47"]),
+        (["summary", "--out", "nowhere/summary.html"], ["nowhere/summary.html", "a folder that can be written to"]),
+        (["trajectory", "export", "--out", "new", "--since", "lately"], ["--since lately", "2026-11-26", "7d"]),
+        (["trajectory", "export", "--out", "/dev/null"], ["--out /dev/null", "new"]),
+        (["trajectory", "validate", "nowhere.json"], ["nowhere.json", "an export"]),
     ],
 )
-def test_a_week_or_a_file_that_cannot_be_is_invalid(newcomer: Newcomer, words: list[str], names: list[str]) -> None:
+def test_a_week_a_time_or_a_path_that_cannot_be_is_invalid(
+    newcomer: Newcomer, words: list[str], names: list[str]
+) -> None:
     make_ledger(newcomer)
 
-    answer = newcomer.types("summary", *words)
+    answer = newcomer.types(*words)
 
     assert answer.code == INVALID
     assert all(name in said(answer) for name in names), answer.stderr

@@ -1,0 +1,203 @@
+"""Exports trajectories from the ledger, ticket by ticket, and checks what was exported. Writes only under --out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness.adapters.exports import MANIFEST, Export, altered, format_faults, new_export, read_strictly
+from harness.bootstrap import Record
+from harness.cli.history import rows
+from harness.cli.story import line
+from harness.core import atif
+from harness.core import events as e
+from harness.core.canonical import canonical_bytes
+from harness.core.errors import Broken, HarnessError, Invalid
+from harness.core.ids import ticket_stream
+from harness.core.record import Head, Recorded
+from harness.core.redaction import Secrets
+from harness.core.splits import SPLITS, Kin, Split, lineage, splits
+from harness.core.ticket import Ticket, fold
+from harness.core.trajectory import trajectory
+from harness.core.units import seconds
+from harness.journal import decode
+
+VERSION = version("harness")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+History = list[tuple[Recorded, e.Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What has to be known of every ticket before the first is written: it ties them together."""
+
+    ticket: str
+    fingerprint: str | None
+    recurrence_of: str | None
+    filed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Every trajectory of a ledger up to its head, in the order of filing, with its split and what it comes from."""
+
+    record: Record
+    head: Head
+    filings: tuple[Filing, ...]
+    split: dict[str, Split]
+
+    @classmethod
+    def of(cls, record: Record) -> Shelf:
+        head = record.ledger.head()
+        filings = tuple(_filings(record, head))
+        kin = [Kin(one.ticket, one.fingerprint, (one.recurrence_of,) if one.recurrence_of else ()) for one in filings]
+        return cls(record, head, filings, splits(kin))
+
+    def history(self, filing: Filing) -> History:
+        """The ticket's rows with their events, up to the head."""
+        stream = self.record.ledger.read_stream(ticket_stream(filing.ticket))
+        return [(row, decode(row)) for row in stream if row.position <= self.head.position]
+
+    def extra(self, filing: Filing) -> dict[str, Any]:
+        """Where the ticket stands among the others."""
+        before = {one.ticket: one.recurrence_of for one in self.filings}
+        return {
+            "parent": filing.recurrence_of, "lineage": lineage(filing.ticket, before),
+            "split": self.split[filing.ticket],
+        }  # fmt: skip
+
+
+def _filings(record: Record, head: Head) -> Iterator[Filing]:
+    for row in rows(record, head.position):
+        if row.type == e.TicketFiled.__name__:
+            event = decode(row)
+            assert isinstance(event, e.TicketFiled)
+            yield Filing(event.ticket_id, event.fingerprint, event.recurrence_of, row.occurred_at)
+
+
+def listed(shelf: Shelf) -> Iterator[dict[str, Any]]:
+    """A row for every trajectory, in the order of filing."""
+    for filing in shelf.filings:
+        history = shelf.history(filing)
+        document = trajectory(_ticket(history), history, shelf.record.blobs.get_json)
+        yield {
+            "trajectory": filing.ticket, "ticket": filing.ticket, "fingerprint": filing.fingerprint,
+            "state": document["outcome"]["state"], "reward": document["outcome"]["reward"],
+            "attempts": document["outcome"]["attempts"], "steps": len(document["steps"]),
+            "filed_at": filing.filed_at.isoformat(), **shelf.extra(filing),
+            "first_position": document["provenance"]["first_position"],
+            "last_position": document["provenance"]["last_position"],
+        }  # fmt: skip
+
+
+def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, Any]:
+    """Write every trajectory that something happened to since then; gives the manifest. One is in memory at a time."""
+    shelf, secrets = Shelf.of(record), Secrets.of(os.environ)
+    files: list[dict[str, Any]] = []
+    first, last = None, None
+    with new_export(out, secrets) as export:
+        for filing in shelf.filings:
+            history = shelf.history(filing)
+            if since is not None and history[-1][0].occurred_at < since:
+                continue
+            files.append(_write(export, shelf, filing, history, secrets))
+            begins, ends = history[0][0].position, history[-1][0].position
+            first, last = min(first or begins, begins), max(last or ends, ends)
+        manifest = {
+            "format": "atif",
+            "counts": {split: sum(one["split"] == split for one in files) for split in SPLITS},
+            "files": files,
+            "ledger_head": shelf.head.hash,
+            "schema_versions": {
+                "atif": atif.VERSION,
+                "harness": VERSION,
+                "events": {name: kind.schema_version for name, kind in sorted(e.EVENTS.items())},
+            },
+            "redaction": {
+                "secrets_taken_out": secrets.taken_out, "secrets_searched": len(secrets.values),
+                "secrets_too_short_to_search": secrets.too_short,
+            },
+            "created_from": {"first_position": first, "last_position": last},
+        }  # fmt: skip
+        export.write(MANIFEST, canonical_bytes(manifest) + b"\n")
+    return manifest
+
+
+def _write(export: Export, shelf: Shelf, filing: Filing, history: History, secrets: Secrets) -> dict[str, Any]:
+    blobs = Redacted(shelf.record, secrets)
+    document = secrets.taken_from(
+        atif.atif(
+            history, trajectory=trajectory(_ticket(history), history, blobs.get_json), extra=shelf.extra(filing),
+            body=blobs.get_json, tell=lambda event: line(event, blobs), version=VERSION,
+        )
+    )  # fmt: skip
+    if faults := atif.faults(document):
+        raise Broken(f"{filing.ticket}: its document breaks a rule of the format, nothing was exported: {faults[0]}")
+    split = shelf.split[filing.ticket]
+    name = filing.ticket if PLAIN_NAME.fullmatch(filing.ticket) else sha256(filing.ticket.encode()).hexdigest()[:16]
+    written = export.write(f"{split}/{name}.json", canonical_bytes(document, name=filing.ticket) + b"\n")
+    return {**written, "rows": 1, "split": split}
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """Bodies without secrets: in a body that becomes text within a document they could not be told apart later."""
+
+    record: Record
+    secrets: Secrets
+
+    def put_json(self, value: Any) -> str:
+        raise Broken("an export reads only")
+
+    def get_json(self, ref: str) -> Any:
+        return self.secrets.taken_from(self.record.blobs.get_json(ref))
+
+
+def _ticket(history: History) -> Ticket:
+    ticket = fold((row.id, row.occurred_at, event) for row, event in history)
+    assert ticket is not None
+    return ticket
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """`2026-11-26`, `2026-11-26T17:00:00+00:00`, or as long ago as `7d`. Raises Invalid; UTC where no offset is."""
+    if re.fullmatch(r"[0-9.]+(s|m|h|d)", text):
+        try:
+            return now - timedelta(seconds=seconds(text))
+        except OverflowError:
+            raise Invalid(f"--since {text}: is longer ago than the calendar goes") from None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"--since {text[:40]}: write a date such as 2026-11-26, a time, or as long ago as 7d") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def check(path: Path) -> tuple[int, list[dict[str, str]]]:
+    """(documents, faults) of a file or of a whole export. Raises Invalid when it cannot be read as JSON."""
+    if not path.is_dir():
+        return 1, [{"path": str(path), "reason": reason} for reason in _document_faults(path)]
+    manifest = read_strictly(path / MANIFEST)
+    try:
+        found = [{"path": name, "reason": reason} for name, reason in altered(path, manifest)]
+        names = [str(one["path"]) for one in manifest["files"] if (path / str(one["path"])).is_file()]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Invalid(f"{path / MANIFEST}: is no manifest of an export ({error!r})") from None
+    for name in names:
+        try:
+            found += [{"path": name, "reason": reason} for reason in _document_faults(path / name)]
+        except HarnessError as error:
+            found.append({"path": name, "reason": str(error)})
+    return len(names), found
+
+
+def _document_faults(path: Path) -> list[str]:
+    document = read_strictly(path)
+    return [*format_faults(document), *atif.faults(document)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from harness.core.errors import Broken, HarnessError, Invalid, Retryable
 from harness.core.ids import WATCH_STREAM, service_stream
 from harness.core.lifecycle import ENDS, State
 from harness.core.manifest import Manifest
+from harness.core.record import Recorded
 from harness.journal import Journal, decode
 from harness.measure import Window, measure
 from harness.settings import Settings
@@ -58,6 +60,8 @@ class Scene:
     repository: Path
     base: str
     """The commit that the service shipped with: every series starts from its tree."""
+    draws: bool
+    """Whether a person looks on at a terminal."""
 
 
 def demo(
@@ -66,7 +70,9 @@ def demo(
     ] = None,
     agent: Annotated[Literal["runbook"], typer.Option(help="Who works the ticket.")] = "runbook",
     seed: Annotated[int | None, typer.Option(help="Draws where the fault lies; random when left out.")] = None,
-    headless: Annotated[bool, typer.Option(help="No colour and no time on the lines: for logs.")] = False,
+    headless: Annotated[
+        bool, typer.Option(help="Plain lines without colour and time, for logs; no live view.")
+    ] = False,
     keep: Annotated[bool, typer.Option(help="Leave the stack running.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,8 +88,9 @@ def demo(
     say(f"incident {played.id}: {played.story}")
     start_stack(settings, to_stderr=as_json)
     drawn = secrets.randbelow(2**31) if seed is None else seed
+    draws = not headless and not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     try:
-        report = asyncio.run(_play(settings, played, path, drawn, say))
+        report = asyncio.run(_play(settings, played, path, drawn, say, draws))
     except KeyboardInterrupt:
         say("interrupted; the ticket is worked on: `harness ticket list` shows it, `harness down` stops everything")
         raise
@@ -147,14 +154,14 @@ class Report:
     as_expected: bool
 
 
-async def _play(settings: Settings, incident: Incident, path: Path, seed: int, say: Say) -> Report:
+async def _play(settings: Settings, incident: Incident, path: Path, seed: int, say: Say, draws: bool) -> Report:
     from harness.adapters.worktree import ServiceRepository  # half a second of imports that only the demo needs
 
     record, rules = open_record(settings), read_rules()
     bare = settings.home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, settings.home.worktrees)
     base = repository.shipped()
-    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base)
+    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base, draws)
     await _healthy(scene)
     position = record.ledger.head().position
     if incident.fault is None:
@@ -162,7 +169,7 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
     installed = await _driver(scene, path, seed)
     began_at = datetime.fromisoformat(installed["installed_at"])
-    ticket_id = await _follow(scene, position)
+    ticket_id = await _follow(scene, position, began_at)
     journal = Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
     oracle = await _oracle(scene, incident.oracle)
     document = incident_report(incident.id, journal, began_at, rules.profile, scene.manifest)
@@ -242,8 +249,23 @@ async def _program(module: str, *words: str) -> dict[str, Any]:
     return document
 
 
-async def _follow(scene: Scene, position: int) -> str:
-    """Tell every event from here on until the first ticket has ended; its id."""
+async def _follow(scene: Scene, position: int, began_at: datetime) -> str:
+    """Show what happens from here on until the first ticket has ended; its id."""
+    if not scene.draws:
+        return await _until_over(scene, position, lambda row, event: _tell(scene, event))
+    from harness.cli.live import Watching, drawn  # half a second of imports that only a terminal needs
+
+    watching = Watching.from_here(scene.record, position, began_at)
+    with drawn(watching):
+        return await _until_over(scene, position, lambda row, event: watching.see(row))
+
+
+def _tell(scene: Scene, event: e.Event) -> None:
+    if text := line(event, scene.record.blobs):
+        scene.say(text)
+
+
+async def _until_over(scene: Scene, position: int, show: Callable[[Recorded, e.Event], None]) -> str:
     ledger = scene.record.ledger
     ticket_id = ""
     deadline = time.monotonic() + INCIDENT_LIMIT_S
@@ -253,8 +275,7 @@ async def _follow(scene: Scene, position: int) -> str:
             event = decode(row)
             if isinstance(event, e.TicketFiled) and not ticket_id:
                 ticket_id = event.ticket_id
-            if text := line(event, scene.record.blobs):
-                scene.say(text)
+            show(row, event)
         if ticket_id:
             state = _state(scene, ticket_id)
             if state in ENDS or state is State.ESCALATED:

@@ -8,9 +8,9 @@ from harness.bootstrap import Record
 from harness.core.record import Recorded
 
 
-def rows(record: Record, last_position: int) -> Iterator[Recorded]:
+def rows(record: Record, last_position: int, *, after_position: int = 0) -> Iterator[Recorded]:
     """Every row up to a position, in order; what is recorded meanwhile is left out."""
-    position = 0
+    position = after_position
     while position < last_position and (page := record.ledger.read_all(after_position=position)):
         yield from (row for row in page if row.position <= last_position)
         position = page[-1].position

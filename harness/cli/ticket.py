@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from harness.cli.render import AsJson, condition_unit, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
+from harness.core.lifecycle import State
 from harness.core.ticket import Attempt, Ticket, fold
 from harness.journal import Journal, decode
 from harness.settings import Settings
@@ -79,6 +81,27 @@ def explain(ticket_id: Id, as_json: AsJson = False) -> None:
         return
     for one in decisions:
         print(f"#{one['position']:<5} {one['at'][11:23]} {one['actor']:<14} {one['why']}")
+
+
+@app.command()
+def watch(ticket_id: Id, as_json: AsJson = False) -> None:
+    """Watch a ticket, under way or past, until it has ended or waits for a person.
+
+    A live view on a terminal, else a line an event. With --json the ticket's document, at the end. Exit 0 when it is
+    resolved, 1 when not; an interruption ends the watching and not the work.
+    """
+    from harness.cli.live import watch_ticket  # half a second of imports that only this needs
+
+    record = read_record(Settings.load())
+    _journal(record, ticket_id)
+    try:
+        state = watch_ticket(record, ticket_id, silent=as_json)
+    except KeyboardInterrupt:
+        print(f"interrupted; the work goes on: `harness ticket watch {ticket_id}` shows it", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(ticket_document(record, ticket_id))
+    raise typer.Exit(0 if state is State.RESOLVED else 1)
 
 
 def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:

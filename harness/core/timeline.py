@@ -6,7 +6,7 @@ polling past the moment at which the evidence existed included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,21 +59,35 @@ def overhead_s(phases: Iterable[Phase]) -> float:
     return sum(phase.seconds - phase.waiting_s for phase in phases)
 
 
+def under_way(history: Sequence[tuple[datetime, e.Event]]) -> tuple[str, datetime] | None:
+    """The phase that a ticket is in and since when; None when it waits for a person, or is at an end."""
+    phase, since = None, None
+    for at, _, after in _moves(history):
+        phase, since = after, at
+    return None if phase is None or since is None else (phase, since)
+
+
 def _spans(history: Sequence[tuple[datetime, e.Event]], began_at: datetime) -> dict[str, list[Span]]:
     spans: dict[str, list[Span]] = {name: [] for name in PHASES}
-    life, entered_at = Life(), began_at
+    entered_at = began_at
+    for at, before, _ in _moves(history):
+        if before is not None:
+            spans[before].append((entered_at, at))
+        entered_at = at
+    return spans
+
+
+def _moves(history: Sequence[tuple[datetime, e.Event]]) -> Iterator[tuple[datetime, str | None, str | None]]:
+    """(time, phase before, phase after) whenever the phase changes; filing ends detection."""
+    life = Life()
     for at, event in history:
         if isinstance(event, e.TicketFiled):
-            spans["detect"].append((began_at, at))
-            entered_at = at
+            yield at, "detect", PHASE_OF[life.state]
             continue
         after = evolve(life, event)
         if PHASE_OF.get(after.state) != PHASE_OF.get(life.state):
-            if life.state in PHASE_OF:
-                spans[PHASE_OF[life.state]].append((entered_at, at))
-            entered_at = at
+            yield at, PHASE_OF.get(life.state), PHASE_OF.get(after.state)
         life = after
-    return spans
 
 
 def _union(spans: Sequence[Span]) -> list[Span]:

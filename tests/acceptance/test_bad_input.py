@@ -95,7 +95,9 @@ def test_a_file_that_is_no_incident_is_invalid_and_starts_nothing(
     assert not newcomer.home.exists()
 
 
-@pytest.mark.parametrize("words", [["ticket", "show"], ["ticket", "explain"], ["trajectory", "show"]])
+@pytest.mark.parametrize(
+    "words", [["ticket", "show"], ["ticket", "explain"], ["ticket", "watch"], ["trajectory", "show"]]
+)
 def test_an_unknown_ticket_is_invalid(newcomer: Newcomer, words: list[str]) -> None:
     make_ledger(newcomer)
 

@@ -1,0 +1,246 @@
+"""Draws a ticket under way for a person at a terminal, and follows the ledger until it is over. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from harness.bootstrap import Record
+from harness.cli.history import rows
+from harness.cli.render import condition_unit, number, safe, short_hashes
+from harness.cli.story import line
+from harness.core import events as e
+from harness.core.lifecycle import State
+from harness.core.record import Recorded
+from harness.core.view import PhaseView, View, see
+from harness.journal import decode
+
+WAIT_S = 1.0
+REDRAWN_PER_S = 4
+STORY_LINES = 8
+WIDE = 96
+"""Columns from which on canary and nodes stand beside each other."""
+BAD_SHARE = 0.01
+PHASE_WORDS = {"work": "agent works"}
+
+
+class Watching:
+    """The view as it is now, fed row by row from the ledger."""
+
+    def __init__(self, record: Record, view: View) -> None:
+        self.record = record
+        self.view = view
+        self.position = 0
+        self._told = 0
+
+    @classmethod
+    def from_here(cls, record: Record, position: int, began_at: datetime) -> Watching:
+        """Watches the next ticket that is filed, and knows what the nodes served until now."""
+        watching = cls(record, View(ticket_id=""))
+        for row in rows(record, position):
+            watching.see(row)
+        watching.view = replace(watching.view, ticket_id=None, lines=(), began_at=began_at)
+        return watching
+
+    def catch_up(self, tell: Callable[[str], None]) -> None:
+        """See everything that is recorded by now; ``tell`` gets the lines of the ticket's story, from its cause on."""
+        for row in rows(self.record, self.record.ledger.head().position, after_position=self.position):
+            self.see(row)
+            if self.view.filed is not None:
+                for one in self.view.lines:
+                    if one.position > self._told:
+                        tell(f"{one.at:%H:%M:%S}  {one.text}")
+                        self._told = one.position
+
+    def see(self, row: Recorded) -> None:
+        """See one row."""
+        event = decode(row)
+        told = line(event, self.record.blobs)
+        self.view = see(self.view, row, event, told=told, reason=_reason(event, self.record))
+        self.position = row.position
+
+    def wait(self) -> None:
+        """Until something more is recorded, or a second has passed."""
+        self.record.ledger.wait_past(self.position, timeout_s=WAIT_S)
+
+
+def _reason(event: e.Event, record: Record) -> str:
+    """The text that the event only refers to, and the view shows."""
+    match event:
+        case e.SignalStarted():
+            return str(record.blobs.get_json(event.evidence).get("reason"))
+        case e.HelpRequested():
+            return str(record.blobs.get_json(event.question)["question"])
+        case e.TicketFiled():
+            return str(record.blobs.get_json(event.spec)["ticket"]["objective"]["description"])
+    return ""
+
+
+@contextmanager
+def drawn(watching: Watching) -> Iterator[None]:
+    """Keeps the view on the screen while the caller feeds it; the last state stays there."""
+    console = Console(highlight=False)
+
+    def now() -> Panel:
+        return screen(watching.view, datetime.now(UTC), console.width)
+
+    with Live(console=console, get_renderable=now, refresh_per_second=REDRAWN_PER_S):
+        yield
+
+
+def _tell(told: str) -> None:
+    print(told, flush=True)
+
+
+def watch_ticket(record: Record, ticket_id: str, *, silent: bool) -> State:
+    """Show a ticket until nothing more happens to it by itself; the state it is in then."""
+    console = Console(highlight=False)
+    watching = Watching(record, View(ticket_id=ticket_id))
+    draws = console.is_terminal and not console.is_dumb_terminal and not silent
+    with drawn(watching) if draws else nullcontext():
+        while True:
+            watching.catch_up((lambda told: None) if draws or silent else _tell)
+            if watching.view.over:
+                return watching.view.state
+            watching.wait()
+
+
+# --- drawing -------------------------------------------------------------------------------------------------------
+
+
+def screen(view: View, now: datetime, width: int) -> Panel:
+    """The whole view, ``width`` columns wide."""
+    beside = Table.grid(expand=True, padding=(0, 2))
+    parts: tuple[Group | Table, ...] = (_canary(view), _nodes(view))
+    if width >= WIDE:
+        beside.add_column(ratio=3)
+        beside.add_column(ratio=2)
+        beside.add_row(*parts)
+    else:
+        beside.add_column()
+        for part in parts:
+            beside.add_row(part)
+    body = Group(_stages(view, now, width - 4), Text(), _fires(view), Text(), beside, Text(), _story(view))
+    return Panel(
+        body, title=_title(view), title_align="left", subtitle=_elapsed(view, now), subtitle_align="right",
+        width=width, padding=(0, 1),
+    )  # fmt: skip
+
+
+def _title(view: View) -> Text:
+    if view.filed is None:
+        return Text("no ticket yet; the watch looks on", style="bold")
+    attempt = f", attempt {view.life.attempt}" if view.life.attempt > 1 else ""
+    return Text(f"{view.filed.ticket_id} ({view.filed.type}{attempt}): {plain(view.title)}", style="bold")
+
+
+def _stages(view: View, now: datetime, width: int) -> Text:
+    """From the fault to the verification, with the seconds of each phase; a phase is not broken over two lines."""
+    colour = "green" if view.state is State.RESOLVED else "red"
+    end = Text(str(view.state), style=f"bold {colour}") if view.over else Text("resolved", style="dim")
+    lines = [Text.assemble(("fault", "red"))]
+    for part in [*(_phase(phase, now) for phase in view.phases()), end]:
+        if lines[-1].cell_len + part.cell_len + 3 > width:
+            lines.append(Text())
+        lines[-1].append(" › ", style="dim")
+        lines[-1].append_text(part)
+    return Text("\n").join(lines)
+
+
+def _elapsed(view: View, now: datetime) -> Text | None:
+    if view.began_at is None:
+        return None
+    until = view.history[-1][0] if view.over else now
+    return Text(f"{(until - view.began_at).total_seconds():.1f} s since it began", style="bold")
+
+
+def _phase(phase: PhaseView, now: datetime) -> Text:
+    name = PHASE_WORDS.get(phase.name, phase.name)
+    seconds = phase.seconds + ((now - phase.since).total_seconds() if phase.since else 0.0)
+    if phase.since:
+        return Text(f"● {name} {seconds:.1f} s", style="bold yellow")
+    if phase.stopped:
+        return Text(f"✗ {name} {seconds:.1f} s", style="red")
+    return Text(f"✓ {name} {seconds:.1f} s", style="green") if seconds else Text(name, style="dim")
+
+
+def _fires(view: View) -> Text:
+    """What burns or breaks, what was stopped, what is asked, and whether the criteria hold."""
+    lines = [Text(f"▲ {plain(one.reason)}", style="bold red") for one in view.fires]
+    lines += [
+        Text(f"✗ attempt {one.attempt} was stopped by {one.phase}: {plain(one.reason)}", style="red")
+        for one in view.stops
+    ]
+    if view.question:
+        lines.append(Text(f"? a person is asked: {plain(view.question)}", style="bold yellow"))
+    for one in view.criteria:
+        sign, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}[one.met]
+        value = number(one.measured.value, condition_unit(one.condition))
+        lines.append(Text(f"{sign} {one.metric} {value}, wanted {one.condition}", style=colour))
+    return Text("\n").join(lines or [Text("nothing burns, no invariant is broken", style="green")])
+
+
+def _canary(view: View) -> Group:
+    """Both arms as they are counted: bad requests of all, with and without the change."""
+    canary = view.canary
+    if canary is None:
+        return Group(Text.assemble(("canary", "bold"), (": not yet", "dim")))
+    going = f": look {canary.look}, each arm has {canary.share:.0%} of the users"
+    word, colour = {True: (": passed", "green"), False: (": stopped the change", "red"), None: (going, "yellow")}[
+        canary.passed
+    ]
+    table = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    verdicts = {one.metric: one for one in canary.verdicts if one.role != "limit"}
+    table.add_row(*(Text(heading, style="dim") for heading in ("bad requests", "with change", "without", "verdict")))
+    for count in canary.counts:
+        said = verdicts.get(count.metric)
+        chance = "" if said is None or said.p_value is None else f" (p {said.p_value:.2g})"
+        table.add_row(
+            Text(count.metric),
+            _arm(count.canary_bad, count.canary_total),
+            _arm(count.baseline_bad, count.baseline_total),
+            Text("not yet" if said is None else plain(said.reason.replace("_", " ")) + chance, style="dim"),
+        )
+    if not canary.counts:
+        table.add_row(Text(f"none yet; {canary.planned_per_arm} an arm are planned", style="dim"))
+    return Group(Text.assemble((f"canary on {plain(canary.node)}", "bold"), (word, colour)), table)
+
+
+def _arm(bad: int, total: int) -> Text:
+    return Text(f"{bad} of {total}", style="bold red" if total and bad / total > BAD_SHARE else "")
+
+
+def _nodes(view: View) -> Table:
+    table = Table.grid(padding=(0, 2))
+    headings = (("nodes", "bold"), ("serve", "dim"), ("brought by", "dim"))
+    table.add_row(*(Text(word, style=style) for word, style in headings))
+    for name, serving in view.nodes:
+        colour = "" if serving.by == "harness" else "yellow"
+        arms = " + canary" if view.canary and view.canary.node == name and view.canary.passed is None else ""
+        table.add_row(Text(plain(name)), Text(serving.commit[:10] + arms), Text(plain(serving.by), style=colour))
+    return table
+
+
+def _story(view: View) -> Group:
+    lines = [Text("what happens", style="bold")]
+    for one in view.lines[-STORY_LINES:]:
+        told = Text(f"{one.at:%H:%M:%S}  ", style="dim")
+        told.append(plain(one.text), style="default")
+        told.no_wrap, told.overflow = True, "ellipsis"
+        lines.append(told)
+    return Group(*lines)
+
+
+def plain(text: str) -> str:
+    """Text of the world in one line that a terminal only shows."""
+    return short_hashes(" ".join(safe(text).split()))

@@ -142,6 +142,8 @@ def _short(value: Any, length: int = 44) -> str:
 def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
     if not event.ok:
         return f"could not: {safe(_short(body.get('reason', body), 160))}"
+    if event.tool == "query_metric":
+        return safe(f"{body['metric']} is {body['value']}, {body['samples']} samples")
     if event.tool == "measure":
         return ", ".join(f"{name} min {min(values):.3g}" for name, values in body["measures"].items())
     if event.tool in ("git_diff", "revert_commit"):
@@ -149,4 +151,13 @@ def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
         added = sum(each.startswith("+") and not each.startswith("+++") for each in lines)
         removed = sum(each.startswith("-") and not each.startswith("---") for each in lines)
         return f"{added} lines added, {removed} removed"
-    return safe(_short({key: value for key, value in body.items() if key not in ("query", "nodes")}, 160))
+    return safe(_short(", ".join(_said(key, value) for key, value in body.items() if key != "nodes") or "done", 160))
+
+
+def _said(key: str, value: Any) -> str:
+    """A field of an answer: lists and objects by their size, the rest as it is."""
+    name = key.replace("_", " ")
+    if isinstance(value, list):
+        plain = all(isinstance(one, str | int | float) for one in value)
+        return f"{name}: {', '.join(map(str, value)) or 'none'}" if plain else f"{len(value)} {name}"
+    return f"{name} {len(value)} fields" if isinstance(value, dict) else f"{name} {value}"

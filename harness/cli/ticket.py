@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from harness.bootstrap import Record, read_record
+from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
+from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.ticket import Attempt, Ticket, fold
@@ -59,28 +61,43 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
 
 @app.command()
 def explain(ticket_id: Id, as_json: AsJson = False) -> None:
-    """Tell why each decision was made, with its evidence: every event of the ticket in order."""
+    """Tell why: this ticket, this change, and every gate's answer, with queries, windows, samples and values.
+
+    From the ledger alone: every event of the ticket and of its signal in order, each with the evidence it rests on.
+    """
     record = read_record(Settings.load())
-    journal = _journal(record, ticket_id)
-    decisions: list[dict[str, Any]] = []
-    streams = [ticket_stream(journal.ticket_id)]
-    if journal.ticket.filed.fingerprint:
-        streams.insert(0, signal_stream(journal.ticket.filed.fingerprint))
-    rows = sorted(
-        (row for stream in streams for row in record.ledger.read_stream(stream)), key=lambda row: row.position
-    )
-    for row in (row for row in rows if row.correlation_id == journal.ticket_id):
-        event = decode(row)
-        if text := line(event, record.blobs):
-            decisions.append(
-                {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
-                 "why": text, "data": row.data, "hash": row.hash}
-            )  # fmt: skip
+    document = explanation(record, _journal(record, ticket_id).ticket)
     if as_json:
-        print_json({"ticket": journal.ticket_id, "decisions": decisions})
+        print_json(document)
         return
-    for one in decisions:
-        print(f"#{one['position']:<5} {one['at'][11:23]} {one['actor']:<14} {one['why']}")
+    print(f"{ticket_id} is {document['state']}: {document['objective']}")
+    for text in explained(document):
+        print(text)
+
+
+def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
+    """Every event of a ticket and of its signal, with the question it answers and what it rests on."""
+    streams = [ticket_stream(ticket.id)]
+    if ticket.filed.fingerprint:
+        streams.insert(0, signal_stream(ticket.filed.fingerprint))
+    rows = sorted(
+        (row for stream in streams for row in record.ledger.read_stream(stream) if row.correlation_id == ticket.id),
+        key=lambda row: row.position,
+    )
+    history = [(row, decode(row)) for row in rows]
+    asked = questions(history)
+    return {
+        "ticket": ticket.id, "state": str(ticket.state),
+        "objective": safe(record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]),
+        "decisions": [
+            {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
+             "why": text, "question": asked[row.position].about, "attempt": asked[row.position].attempt,
+             "decided": decided(event), "evidence": evidence(event, record.blobs.get_json), "data": row.data,
+             "hash": row.hash}
+            for row, event in history
+            if (text := line(event, record.blobs))
+        ],
+    }  # fmt: skip
 
 
 @app.command()

@@ -1,0 +1,161 @@
+"""Why a ticket went as it went: each event with the evidence that it rests on, under the question it answers. Pure.
+
+Touches nothing. Everything is in the ledger and its blobs: queries, windows, samples, values, verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.core import events as e
+from harness.core.record import Recorded
+from harness.core.summary import cut
+
+Body = Callable[[str], Any]
+OUTPUT_CHARS: Final = 2_000
+ANSWER_CHARS: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the reader asks; ``attempt`` 0: about the ticket as a whole."""
+
+    attempt: int
+    about: str
+    """`ticket`, `change`, `test`, `canary`, `deploy` or `verify`."""
+
+
+_ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
+    "ticket": (
+        e.SignalStarted, e.TicketFiled, e.TicketAdmitted, e.TicketRejected, e.TicketMerged,
+        e.WindowAwaited, e.WindowOpened,
+    ),
+    "change": (
+        e.AttemptStarted, e.ActionTaken, e.ObservationRecorded, e.ChangeProposed, e.NothingToChange, e.HelpRequested,
+        e.AnswerGiven, e.TakenOver,
+    ),
+    "test": (e.DeliveryQueued, e.LockAcquired, e.ChecksPassed, e.ChecksFailed),
+    "canary": (e.CanaryStarted, e.CanaryStepped, e.CanaryLooked, e.CanaryPassed, e.CanaryFailed),
+    "deploy": (e.MainMoved, e.NodeSwapped, e.ReleaseDeployed, e.DeployFailed),
+    "verify": (e.CriteriaMet, e.CriteriaNotMet, e.ChangeReverted),
+}  # fmt: skip
+"""What else happens (a lock given back, a way back, a pause) belongs to the question that was open."""
+_DECIDES: Final[dict[type[e.Event], str]] = {
+    e.TicketAdmitted: "admitted", e.TicketRejected: "rejected", e.ChangeProposed: "proposed",
+    e.NothingToChange: "nothing to change", e.HelpRequested: "a person was called", e.ChecksPassed: "let it through",
+    e.ChecksFailed: "stopped it", e.CanaryPassed: "let it through", e.CanaryFailed: "stopped it",
+    e.ReleaseDeployed: "let it through", e.DeployFailed: "stopped it", e.CriteriaMet: "let it through",
+    e.CriteriaNotMet: "took it back", e.RollbackFailed: "the way back failed",
+}  # fmt: skip
+
+
+def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question]:
+    """Position → the question that the event answers, in the order of the history."""
+    asked: dict[int, Question] = {}
+    attempt, about = 0, "ticket"
+    for row, event in history:
+        if isinstance(event, e.AttemptStarted):
+            attempt = event.attempt
+        about = next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
+        asked[row.position] = Question(attempt if about != "ticket" else 0, about)
+    return asked
+
+
+def decided(event: e.Event) -> str | None:
+    """How the event answers its question; None for one that only adds evidence."""
+    return _DECIDES.get(type(event))
+
+
+def evidence(event: e.Event, body: Body) -> list[dict[str, Any]]:
+    """What the event rests on: each with its ``kind`` and the values of that kind."""
+    return [*_evidence(event, body), *_waits(event)]
+
+
+def _evidence(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
+    match event:
+        case e.SignalStarted():
+            told = body(event.evidence)
+            for one in told.get("burn") or []:
+                yield {"kind": "burn", "window_s": one["window_s"], "rate": one["rate"], "target": told.get("target")}
+            if "value" in told:
+                yield {"kind": "value", "name": event.name, "value": told["value"]}
+        case e.TicketAdmitted():
+            sick = {one.metric: one for one in event.sick}
+            for criterion in event.criteria:
+                wanted = {"condition": criterion.condition, "duration": criterion.duration}
+                yield _measurement("before", criterion.baseline, metric=criterion.metric, **wanted)
+                yield _measurement("at admission", sick.get(criterion.metric), metric=criterion.metric, **wanted)
+            yield {"kind": "rules", "sha256": event.policy, "attempts_allowed": event.attempts_allowed}
+        case e.ObservationRecorded():
+            yield from _answer(event, body(event.body))
+        case e.ChangeProposed():
+            yield {"kind": "change", "commit": event.commit, "base": event.base, "branch": event.branch,
+                   "diff": event.diff}  # fmt: skip
+    yield from _gate(event, body)
+
+
+def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
+    match event:
+        case e.ChecksPassed() | e.ChecksFailed():
+            for check in event.outcomes:
+                yield {
+                    "kind": "check", "name": check.name, "passed": check.passed, "exit_code": check.exit_code,
+                    "seconds": round(check.seconds, 3), "tests_passed": check.tests_passed, "output": check.output,
+                    "output_end": None if check.passed else str(body(check.output)["text"])[-OUTPUT_CHARS:],
+                }  # fmt: skip
+        case e.CanaryStarted():
+            yield {"kind": "plan", "canary": event.canary, "baseline": event.baseline, "node": event.node,
+                   "planned_per_arm": event.planned_per_arm}  # fmt: skip
+        case e.CanaryLooked():
+            for count in event.counts:
+                yield {"kind": "count", **count.model_dump()}
+        case e.CanaryPassed() | e.CanaryFailed():
+            for verdict in event.verdicts:
+                yield {"kind": "verdict", **verdict.model_dump(), "looks": event.looks, "alpha": event.alpha,
+                       "per_arm": event.per_arm, "keys": event.keys}  # fmt: skip
+        case e.CriteriaMet() | e.CriteriaNotMet():
+            for one in event.criteria:
+                yield _measurement(
+                    "after",
+                    one.measured,
+                    metric=one.metric,
+                    condition=one.condition,
+                    duration=one.duration,
+                    met=one.met,
+                )
+            for shown in event.shown:
+                yield _measurement("shown", shown, metric=shown.metric)
+
+
+def _measurement(role: str, one: e.Measurement | None, **more: Any) -> dict[str, Any]:
+    """A metric with its query, window, samples and value; None where nothing was measured."""
+    measured = (
+        one.model_dump(mode="json") if one else dict.fromkeys(("query", "window_from", "window_to", "value", "samples"))
+    )
+    return {"kind": "measurement", "role": role, **measured, **more}
+
+
+def _answer(event: e.ObservationRecorded, answer: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(answer, Mapping) and {"query", "window_from", "window_to", "value"} <= set(answer):
+        yield {"kind": "measurement", "role": "seen by the agent", **answer}
+    else:
+        yield {"kind": "answer", "ok": event.ok, "blob": event.body, "body": _short(answer)}
+
+
+def _short(value: Any) -> Any:
+    """The same JSON with its texts cut: a whole one is in the blob."""
+    if isinstance(value, str):
+        return cut(value, ANSWER_CHARS)
+    if isinstance(value, Mapping):
+        return {key: _short(inner) for key, inner in value.items()}
+    return [_short(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _waits(event: e.Event) -> Iterator[dict[str, Any]]:
+    for wait in getattr(event, "waits", ()):
+        yield {
+            "kind": "wait", "for": wait.kind, "what": wait.what, "from": wait.opened_at.isoformat(),
+            "to": wait.closed_at.isoformat(), "seconds": round((wait.closed_at - wait.opened_at).total_seconds(), 3),
+        }  # fmt: skip

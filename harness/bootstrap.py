@@ -5,22 +5,27 @@ Adapters are imported where they are built: a command that only reads the ledger
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 import harness
 from harness.adapters import declarations
 from harness.adapters.clock import SystemClock
+from harness.agent.probe import Report, probe
 from harness.agent.runbook import Runbook
-from harness.core.errors import Retryable
+from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
+from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.policy import Profile, Registry
 from harness.core.slo import Slo
-from harness.ports import Checks, Clock, Metrics, Nodes, Repository, Router
-from harness.settings import Settings
+from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository, Router
+from harness.settings import NO_KEY, ModelAgent, Settings
 
 if TYPE_CHECKING:
     from harness.adapters.node.agent import NodeAgent
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from harness.ledger.store import Ledger
 
 CHECKOUT = Path(harness.__file__).resolve().parent.parent
+PROMPTS = Path(harness.__file__).resolve().parent / "agent" / "prompts"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,9 @@ class Rules:
     invariants: tuple[Invariant, ...]
     runbooks: tuple[Runbook, ...]
     profile: Profile
+    models: ModelPolicy
+    prompt: str
+    """What a model that works a ticket is told first."""
     digest: str
 
 
@@ -55,13 +64,17 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         for folder in ("slos", "invariants", "runbooks", "policies")
         for path in (checkout / folder).rglob("*.yaml")
     )
+    models = checkout / "policies" / "models.yaml"
+    prompt = PROMPTS / "ticket.md"
     return Rules(
         service=registered.service,
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=declarations.load_invariants(checkout / "invariants"),
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
-        digest=sha256(b"".join(path.read_bytes() for path in files)).hexdigest(),
+        models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
+        prompt=prompt.read_text(),
+        digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
     )
 
 
@@ -103,6 +116,8 @@ class Harness:
     router: Router
     repository: Repository
     checks: Checks
+    model: Model | None = None
+    """Who thinks for an agent that is a model."""
 
     def manifest(self) -> Manifest:
         """The service's manifest, as of main."""
@@ -138,7 +153,48 @@ def build_harness(settings: Settings, client: Client) -> Harness:
             sandbox=sandbox, releases=ReleaseStore(home=home, repository=bare), repository=repository,
             scratch=home.worktrees,
         ),
+        model=None if settings.harness_agent == "runbook" else build_model(
+            settings, settings.harness_agent, rules.models.wire, rules.models
+        ),
     )  # fmt: skip
+
+
+def build_model(
+    settings: Settings, agent: ModelAgent, bounds: Wire, policy: ModelPolicy, base_url: str | None = None
+) -> Model:
+    """The model of this agent, at ``base_url`` or where the environment says.
+
+    Raises Invalid when there is neither a key nor an endpoint of one's own, which may need none.
+    """
+    key, base_url = settings.model_key(agent), base_url or settings.model_base_url(agent)
+    if key is None and base_url is None:
+        raise Invalid(NO_KEY.format(agent=agent, name=agent.upper()))
+    # Here, as each SDK takes a second or two to import, and most processes need none.
+    from harness.adapters.models.wire import Endpoint
+
+    endpoint = Endpoint(
+        provider=agent, model=settings.harness_model or policy.defaults[agent], base_url=base_url, bounds=bounds,
+        key=key or SecretStr("harness-has-no-key"),
+    )  # fmt: skip
+    if agent == "anthropic":
+        from harness.adapters.models.anthropic_messages import AnthropicModel
+
+        return AnthropicModel(endpoint)
+    from harness.adapters.models.openai_chat import OpenAIModel
+
+    return OpenAIModel(endpoint)
+
+
+def build_probe(
+    settings: Settings, agent: ModelAgent, base_url: str | None
+) -> Callable[[], Coroutine[None, None, Report]]:
+    """One fixed session with this agent's model; needs neither a home nor a stack."""
+    path = CHECKOUT / "policies" / "models.yaml"
+    policy = ModelPolicy.parse(declarations.read_yaml(path), str(path))
+    bounds = policy.wire.model_copy(update={"stall_s": policy.probe.stall_s, "call_s": policy.probe.wall_clock_s})
+    model = build_model(settings, agent, bounds, policy, base_url)
+    system = (PROMPTS / "probe.md").read_text()
+    return lambda: probe(model, SystemClock(), system=system, limits=policy.probe, cost_usd=policy.cost_usd)
 
 
 def build_node(settings: Settings, name: str) -> NodeAgent:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from harness.core.conversation import Prompt, Reply
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.events import Wait
 from harness.core.manifest import Manifest
@@ -116,6 +117,15 @@ class CommitInfo:
     files: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A line of a file that holds what was searched for; lines count from 1."""
+
+    path: str
+    line: int
+    text: str
+
+
 class Repository(Protocol):
     """The service's own git repository."""
 
@@ -133,6 +143,25 @@ class Repository(Protocol):
 
     def diff(self, base: str, commit: str) -> str:
         """The unified diff between two commits."""
+        ...
+
+    def files(self, commit: str) -> list[str]:
+        """The paths of all plain files of a commit, sorted: no links, nothing of other repositories."""
+        ...
+
+    def read(self, commit: str, path: str) -> str:
+        """The text of a file; raises Refused when there is no such plain file, or it is no text."""
+        ...
+
+    def search(self, commit: str, text: str) -> list[Hit]:
+        """Every line of a text file that holds this text, by path and line."""
+        ...
+
+    def write(self, path: str, text: str, onto: str, branch: str, key: str, message: str) -> str:
+        """A commit on ``branch`` on top of ``onto`` in which the file has this text; one commit a key.
+
+        Raises Refused when the path is no plain file's, or the file has this text already.
+        """
         ...
 
     def revert(self, commit: str, onto: str, branch: str, key: str, message: str) -> str:
@@ -194,4 +223,21 @@ class Checks(Protocol):
 
     async def probe(self, name: str, commit: str, head: str) -> ProbeRun:
         """Run ``head``'s probe on a commit's tree."""
+        ...
+
+
+class Model(Protocol):
+    """A language model behind an endpoint: one prompt, one reply. Keeps no state; asking twice costs twice."""
+
+    @property
+    def name(self) -> str:
+        """The model that is asked for; a reply names the one that answered."""
+        ...
+
+    async def reply(self, prompt: Prompt) -> Reply:
+        """The model's next turn, within a bounded time.
+
+        Raises Retryable when the endpoint did not answer whole (with its own ``retry_after_s`` where it gave one),
+        Refused when it will not take the request as it is. Neither holds a key.
+        """
         ...

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,7 +30,8 @@ def _folder(value: Path) -> Path:
     return value
 
 
-def _http_url(value: str) -> str:
+def http_url(value: str) -> str:
+    """The URL without a slash at its end; ValueError for what is none."""
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
         raise ValueError("a URL that begins with http:// or https://")
     return value.rstrip("/")
@@ -48,6 +49,24 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _key(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("printable ASCII without spaces, as it goes into a header")
+    return value
+
+
+def _model(value: str) -> str:
+    if not re.fullmatch(r"[\w./:@+-]{1,100}", value):
+        raise ValueError("a model's name: letters, digits and ./:@+-_")
+    return value
+
+
+NO_KEY = (
+    "{name}_API_KEY: is not set, and agent {agent} needs it; set it, or an endpoint without keys in {name}_BASE_URL"
+)
+ModelAgent = Literal["anthropic", "openai"]
+
+
 class Settings(BaseSettings):
     """What the environment says. Made by ``Settings.load``, which turns a bad value into Invalid.
 
@@ -59,7 +78,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
     harness_home: Annotated[Path, AfterValidator(_folder)] = Field(Path("var"), validation_alias="HARNESS_HOME")
-    harness_agent: Literal["runbook"] = Field("runbook", validation_alias="HARNESS_AGENT")
+    harness_agent: Literal["runbook", "anthropic", "openai"] = Field("runbook", validation_alias="HARNESS_AGENT")
+    harness_model: Annotated[str, AfterValidator(_model)] | None = Field(None, validation_alias="HARNESS_MODEL")
+    anthropic_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
+        None, validation_alias="ANTHROPIC_API_KEY"
+    )
+    anthropic_base_url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        None, validation_alias="ANTHROPIC_BASE_URL", repr=False
+    )
+    openai_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        None, validation_alias="OPENAI_BASE_URL", repr=False
+    )
     temporal_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "default", validation_alias="TEMPORAL_NAMESPACE"
     )
@@ -69,7 +99,7 @@ class Settings(BaseSettings):
     given_temporal_address: Annotated[str, AfterValidator(_address)] | None = Field(
         None, validation_alias="TEMPORAL_ADDRESS"
     )
-    given_prometheus_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+    given_prometheus_url: Annotated[str, AfterValidator(http_url)] | None = Field(
         None, validation_alias="PROMETHEUS_URL"
     )
 
@@ -106,17 +136,32 @@ class Settings(BaseSettings):
         """Without a slash at its end. Raises Retryable when neither the environment nor a stack names one."""
         return self.given_prometheus_url or self.addresses.prometheus
 
+    def model_key(self, agent: ModelAgent) -> SecretStr | None:
+        """The key of the agent's provider; None without one."""
+        return self.anthropic_api_key if agent == "anthropic" else self.openai_api_key
+
+    def model_base_url(self, agent: ModelAgent) -> str | None:
+        """Where the agent's provider is; None for its own address."""
+        return self.anthropic_base_url if agent == "anthropic" else self.openai_base_url
+
+    def require_agent(self) -> None:
+        """Raises Invalid when the agent is a model that cannot be asked: better here than in a worker that dies."""
+        if (agent := self.harness_agent) != "runbook" and not (self.model_key(agent) or self.model_base_url(agent)):
+            raise Invalid(NO_KEY.format(agent=agent, name=agent.upper()))
+
     def announce_ready(self, component: str) -> None:
         """Called by a component of the stack once it serves: its supervisor waits for this."""
         announce(self.home, component)
 
 
-_MAY_HOLD_A_SECRET = "HARNESS_LEDGER_URL"
+_MAY_HOLD_A_SECRET = {
+    "HARNESS_LEDGER_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL",
+}  # fmt: skip
 
 
 def _reason(error: ErrorDetails) -> str:
     variable = str(error["loc"][0])
-    value = "the value given" if variable == _MAY_HOLD_A_SECRET else repr(error["input"])
+    value = "the value given" if variable in _MAY_HOLD_A_SECRET else repr(error["input"])
     context = error.get("ctx", {})
     allowed = context.get("expected") or context.get("error") or error["msg"]
     return f"{variable}: {value} is not allowed; allowed: {allowed}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prometheus_client import Gauge
 from temporalio import activity
 
@@ -82,6 +84,7 @@ class Activities:
             manifest=harness.manifest(), runbooks=harness.rules.runbooks, policy=harness.rules.profile.session,
             spec_digest=harness.rules.digest, agent=harness.agent, metrics=harness.metrics, nodes=harness.nodes,
             repository=harness.repository, checks=harness.checks, clock=harness.record.clock,
+            model=harness.model, models=harness.rules.models, prompt=harness.rules.prompt,
         )  # fmt: skip
 
     @activity.defn
@@ -92,11 +95,19 @@ class Activities:
             return self._harness.rules.profile.session.steps if isinstance(started, e.AttemptStarted) else 0
 
     @activity.defn
-    async def think(self, ticket_id: str, step: int) -> Effect | None:
-        """Record the next action; the kind of effect it will have, None when a limit was reached."""
+    async def think(self, ticket_id: str, step: int) -> Effect | Literal["ask"] | None:
+        """Record the next action; the kind of effect it will have, ``ask`` when a model has to name it, None when a
+        limit was reached."""
         async with at_the_edge():
             taken = work.think(self._journal(ticket_id), self._worker(), step)
-            return effect_of(taken.tool) if taken else None
+            return effect_of(taken.tool) if isinstance(taken, e.ActionTaken) else taken
+
+    @activity.defn
+    async def ask(self, ticket_id: str, step: int) -> Effect:
+        """Have the model name the next action; the kind of effect it will have."""
+        async with at_the_edge():
+            requests = activity.info().attempt
+            return effect_of((await work.ask(self._journal(ticket_id), self._worker(), step, requests)).tool)
 
     @activity.defn
     async def act(self, ticket_id: str, step: int) -> bool:
@@ -109,7 +120,7 @@ class Activities:
         """A limit ended the session."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            work.give_up(journal)
+            work.give_up(journal, self._worker())
             return self._left(journal)
 
     @activity.defn

@@ -1,7 +1,8 @@
 """One agent session in Temporal: every thought and every act is an activity of its own. Holds no rule.
 
-Thoughts and looks are local activities: this agent's thought is a walk over the ledger, a look is one query, and a hop
-through the server would cost more than either. Work takes seconds and keeps a heartbeat, so it is a whole activity.
+Thoughts and looks are local activities: a thought is a walk over the ledger, a look is one query, and a hop through the
+server would cost more than either. Work and asking a model take seconds and keep a heartbeat: whole activities, which
+Temporal retries as long as their endpoint may come back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from harness.agent.loop import work
@@ -17,6 +19,13 @@ with workflow.unsafe.imports_passed_through():
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 LOOK_TIMEOUT = timedelta(seconds=10)
 WORK_TIMEOUT = timedelta(minutes=5)
+ASK_TIMEOUT = timedelta(minutes=10)
+"""A bound on the worker, not on the model: its endpoint has tighter ones, in ``policies/models.yaml``."""
+ASKED_FOR = timedelta(minutes=30)
+ASK_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1),
+    maximum_attempts=12,
+)  # fmt: skip
 LOST_AFTER = timedelta(seconds=3)
 """A worker that was killed in a local activity is noticed when its workflow task times out; the default is 10 s."""
 
@@ -31,7 +40,8 @@ class AgentSession:
         steps_allowed: int = await self._do("begin_attempt", ticket_id)
 
         async def think(step: int) -> Effect | None:
-            effect: Effect | None = await self._do_here("think", ticket_id, step)
+            thought = await self._do_here("think", ticket_id, step)
+            effect: Effect | None = await self._ask(ticket_id, step) if thought == "ask" else thought
             return effect
 
         async def act(step: int, effect: Effect) -> bool:
@@ -49,6 +59,12 @@ class AgentSession:
         return await workflow.execute_activity(
             name, args=arguments, start_to_close_timeout=WORK_TIMEOUT, heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=RETRY,
+        )  # fmt: skip
+
+    async def _ask(self, ticket_id: str, step: int) -> Any:
+        return await workflow.execute_activity(
+            "ask", args=[ticket_id, step], start_to_close_timeout=ASK_TIMEOUT, schedule_to_close_timeout=ASKED_FOR,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=ASK_RETRY,
         )  # fmt: skip
 
     async def _do_here(self, name: str, *arguments: object) -> Any:

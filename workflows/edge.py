@@ -11,9 +11,11 @@ from temporalio import activity
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
-from harness.core.errors import Broken, HarnessError, Refused
+from harness.core.errors import Broken, HarnessError, Refused, Retryable
 
 HEARTBEAT_EVERY_S = 0.5
+LONGEST_WAIT_S = 600.0
+"""The longest wait that the world may ask for before the next try."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=2)
 """A worker that was killed is noticed after this; its activity goes on elsewhere from the ledger."""
 
@@ -30,7 +32,11 @@ async def at_the_edge() -> AsyncIterator[None]:
         yield
     except HarnessError as error:
         final = isinstance(error, Refused | Broken)
-        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=final) from error
+        asked_s = error.retry_after_s if isinstance(error, Retryable) else None
+        raise ApplicationError(
+            str(error), type=type(error).__name__, non_retryable=final,
+            next_retry_delay=timedelta(seconds=min(asked_s, LONGEST_WAIT_S)) if asked_s is not None else None,
+        ) from error  # fmt: skip
     finally:
         pulse.cancel()
 

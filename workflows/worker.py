@@ -39,7 +39,7 @@ async def run() -> None:
         client, task_queue=HARNESS_QUEUE, workflows=[TicketWorkflow, AgentSession, WatchWorkflow],
         activities=[
             activities.look, activities.escalate, activities.admit, activities.begin_attempt, activities.think,
-            activities.act, activities.give_up, activities.test, activities.canary, activities.deploy,
+            activities.ask, activities.act, activities.give_up, activities.test, activities.canary, activities.deploy,
             activities.verify, activities.watch_tick,
         ],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=timedelta(seconds=1),

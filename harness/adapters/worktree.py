@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from git import Actor, GitCommandError, Repo
 from git.exc import GitError
@@ -22,7 +23,7 @@ from harness.adapters.declarations import parse_manifest
 from harness.adapters.scratch import scratch_folder
 from harness.core.errors import Forbidden, Invalid, Refused, Retryable
 from harness.core.manifest import Manifest
-from harness.ports import CommitInfo
+from harness.ports import CommitInfo, Hit
 
 AGENT = Actor("harness", "harness@localhost")
 _ENVIRONMENT = {
@@ -31,6 +32,16 @@ _ENVIRONMENT = {
     "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": os.devnull,
 }  # fmt: skip
 _LOG_FIELDS = "%x00%H%x00%s%x00%an%x00%cI"
+
+
+_PLAIN = ("100644", "100755")
+LARGEST_TEXT_BYTES = 1024 * 1024
+
+
+class _Entry(NamedTuple):
+    mode: str
+    blob: str
+    size_bytes: int
 
 
 class ServiceRepository:
@@ -49,6 +60,7 @@ class ServiceRepository:
         self._worktrees = worktrees
         # A commit never changes, and every tick and every step of an agent asks: 11 ms to read, 1 ms to remember.
         self._manifest_of = lru_cache(maxsize=64)(self._read_manifest)
+        self._entries = lru_cache(maxsize=16)(self._read_entries)
 
     def main(self) -> str:
         """The commit that ``main`` is at."""
@@ -77,6 +89,15 @@ class ServiceRepository:
         """The service manifest as of a commit. Raises Invalid, too, when there is none or it can't be read."""
         return self._manifest_of(self._commit(commit))
 
+    def _read_entries(self, commit: str) -> dict[str, _Entry]:
+        entries = {}
+        for line in _text(self._repo, "ls-tree", "-r", "-l", "-z", "--full-tree", commit).split("\0"):
+            if line:
+                about, _, path = line.partition("\t")
+                mode, _, blob, size = about.split()
+                entries[path] = _Entry(mode, blob, int(size) if size.isdigit() else 0)
+        return entries
+
     def _read_manifest(self, commit: str) -> Manifest:
         where = f"service.yaml of {commit[:12]}"
         try:
@@ -84,6 +105,78 @@ class ServiceRepository:
         except GitCommandError:
             raise Invalid(f"{where}: is not there; a service declares itself in service.yaml at its root") from None
         return parse_manifest(text, where)
+
+    def files(self, commit: str) -> list[str]:
+        """The paths of all plain files of a commit, sorted: no links, no submodules."""
+        return sorted(path for path, entry in self._entries(self._commit(commit)).items() if entry.mode in _PLAIN)
+
+    def read(self, commit: str, path: str) -> str:
+        """The text of a file. Raises Refused for links, submodules, bytes that are no UTF-8, and what is too large."""
+        entry = self._entries(self._commit(commit)).get(path)
+        if entry is None or entry.mode not in _PLAIN:
+            raise Refused(f"{path}: {'is not there' if entry is None else 'is no plain file'} at {commit[:12]}")
+        if entry.size_bytes > LARGEST_TEXT_BYTES:
+            raise Refused(f"{path}: {entry.size_bytes} bytes, at most {LARGEST_TEXT_BYTES} are read")
+        body = self._repo.git.execute(
+            ["git", "cat-file", "blob", entry.blob], stdout_as_string=False, strip_newline_in_stdout=False
+        )
+        assert isinstance(body, bytes)
+        try:
+            return _plain(body.decode())
+        except ValueError:
+            raise Refused(f"{path}: is no text") from None
+
+    def search(self, commit: str, text: str) -> list[Hit]:
+        """Every line that holds this text, by path and line. Raises Refused for a text that no line can hold."""
+        if not text or set(text) & set("\0\n\r"):
+            raise Refused(f"{text!r}: search for a piece of one line")
+        at = self._commit(commit)
+        words = ("--no-color", "--full-name", "-I", "-n", "-z", "--fixed-strings", "-e", text, at, "--")
+        try:
+            listing = _text(self._repo, "grep", *words)
+        except GitCommandError as error:
+            if error.status == 1 and not error.stderr.strip():
+                return []
+            raise
+        hits = [line.split("\0", 2) for line in listing.split("\n") if line]
+        return sorted(
+            (Hit(path.removeprefix(f"{at}:"), int(number), found) for path, number, found in hits),
+            key=lambda hit: (hit.path, hit.line),
+        )
+
+    def write(self, path: str, text: str, onto: str, branch: str, key: str, message: str) -> str:
+        """A commit on ``branch`` on top of ``onto`` in which the file has this text; a new file is not executable.
+
+        No file system is asked, only git's index: nothing that a link in the tree points to can be reached.
+        """
+        if done := self._done(key):
+            return done
+        base = self._commit(onto)
+        entry = self._entries(base).get(path)
+        if entry is not None and entry.mode not in _PLAIN:
+            raise Refused(f"{path}: is no plain file at {base[:12]}, and only those are written")
+        try:
+            body = _plain(text).encode()
+        except ValueError:
+            raise Refused(f"{path}: what should be written is no text") from None
+        if len(body) > LARGEST_TEXT_BYTES:
+            raise Refused(f"{path}: {len(body)} bytes, at most {LARGEST_TEXT_BYTES} are written")
+        with scratch_folder(self._worktrees, "index-") as folder:
+            (folder / "text").write_bytes(body)
+            git = self._repo.git
+            blob = git.hash_object("-w", "--no-filters", "--", str(folder / "text"))
+            if entry is not None and entry.blob == blob:
+                raise Refused(f"{path}: has this text already")
+            index = {"GIT_INDEX_FILE": str(folder / "index")}
+            git.read_tree(base, env=index)
+            try:
+                entry_line = f"{entry.mode if entry else _PLAIN[0]},{blob},{path}"
+                git.update_index("--add", "--cacheinfo", entry_line, env=index)
+            except GitCommandError:
+                raise Refused(f"{path}: cannot be a file in the tree of {base[:12]}") from None
+            tree = git.write_tree(env=index)
+        new = str(self._repo.git.commit_tree(tree, "-p", base, "-m", message))
+        return self._name(key, new, branch)
 
     def revert(self, commit: str, onto: str, branch: str, key: str, message: str) -> str:
         """A commit on ``branch`` on top of ``onto`` that takes ``commit`` back; of a merge, what it brought to main.
@@ -227,6 +320,12 @@ def _conflict(tree: Repo, error: GitCommandError) -> str:
     """The files in conflict; git's own words when there are none."""
     names = _text(tree, "diff", "--name-only", "--diff-filter=U", "-z").split("\0")
     return ", ".join(name for name in names if name) or f"its files ({error.stderr.strip()})"
+
+
+def _plain(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL is in no text")
+    return text
 
 
 def _text(repo: Repo, command: str, *words: str) -> str:

@@ -9,8 +9,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from harness.agent.desk import Desk
+from harness.agent.speech import NO_CALL
 from harness.agent.tools import end, read, work
 from harness.core.action import Action, Effect, Observation
+from harness.core.conversation import ToolSchema
 from harness.core.errors import Refused
 
 
@@ -29,8 +31,13 @@ TOOLS: Final[dict[str, Tool]] = {
     "list_events": Tool(read.ListEvents, "read", read.list_events),
     "git_log": Tool(read.GitLog, "read", read.git_log),
     "git_diff": Tool(read.GitDiff, "read", read.git_diff),
+    "read_file": Tool(read.ReadFile, "read", read.read_file),
+    "search_code": Tool(read.SearchCode, "read", read.search_code),
     "measure": Tool(work.MeasureCommit, "work", work.measure),
     "revert_commit": Tool(work.RevertCommit, "work", work.revert_commit),
+    "edit_file": Tool(work.EditFile, "work", work.edit_file),
+    "write_file": Tool(work.WriteFile, "work", work.write_file),
+    "run_checks": Tool(work.RunChecks, "work", work.run_checks),
     "submit_change": Tool(end.SubmitChange, "end", end.submit_change),
     "nothing_to_change": Tool(end.Why, "end", end.nothing_to_change),
     "call_for_help": Tool(end.Question, "end", end.call_for_help),
@@ -42,8 +49,18 @@ def effect_of(tool: str) -> Effect:
     return TOOLS[tool].effect if tool in TOOLS else "read"
 
 
+def schemas() -> tuple[ToolSchema, ...]:
+    """The catalog as a model is told it: what the coroutine gives, and the form of its arguments."""
+    return tuple(
+        ToolSchema(name, " ".join((tool.call.__doc__ or "").split()), tool.arguments.model_json_schema())
+        for name, tool in TOOLS.items()
+    )
+
+
 async def call(action: Action, desk: Desk) -> Observation:
     """Do the action. An unknown tool, bad arguments or a refusal come back as an observation that is not ok."""
+    if action.tool == NO_CALL:
+        return Observation(ok=False, body=action.arguments)
     tool = TOOLS.get(action.tool)
     if tool is None:
         return Observation(ok=False, body={"reason": f"no tool `{action.tool}`; there are: {', '.join(TOOLS)}"})

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from harness.cli import demo, ledger, stack, summary, ticket, trajectory
+from harness.cli import agent, demo, ledger, stack, summary, ticket, trajectory
 from harness.core.errors import HarnessError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(stack.status)
 app.command()(demo.demo)
 app.command()(summary.summary)
 app.add_typer(ticket.app, name="ticket")
+app.add_typer(agent.app, name="agent")
 app.add_typer(trajectory.app, name="trajectory")
 app.add_typer(ledger.app, name="ledger")
 

@@ -68,7 +68,10 @@ def demo(
     incident: Annotated[
         str | None, typer.Option(help="A name of scenarios/, or a file; the first that installs a fault when left out.")
     ] = None,
-    agent: Annotated[Literal["runbook"], typer.Option(help="Who works the ticket.")] = "runbook",
+    agent: Annotated[
+        Literal["runbook", "anthropic", "openai"] | None,
+        typer.Option(help="Who works the ticket; HARNESS_AGENT when left out."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws where the fault lies; random when left out.")] = None,
     headless: Annotated[
         bool, typer.Option(help="Plain lines without colour and time, for logs; no live view.")
@@ -83,7 +86,7 @@ def demo(
     path = find_incident(incident)
     played = _read_incident(path)
     settings = Settings.load()
-    assert agent == settings.harness_agent, "the worker runs the same agent"
+    settings = settings.model_copy(update={"harness_agent": agent}) if agent else settings
     say = teller(headless=headless, to_stderr=as_json)
     say(f"incident {played.id}: {played.story}")
     start_stack(settings, to_stderr=as_json)

@@ -71,6 +71,7 @@ def status(as_json: AsJson = False) -> None:
 
 def start_stack(settings: Settings, *, to_stderr: bool) -> None:
     """Brings the stack of these settings up, a line per part as it gets ready; for other commands that need it too."""
+    settings.require_agent()
     bring_up(
         settings.home,
         lambda: prepare(

@@ -27,12 +27,11 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
         case e.TicketRejected():
             return "rejected: " + "; ".join(map(safe, event.reasons))
         case e.AttemptStarted():
-            return (
-                f"attempt {event.attempt}: agent {event.agent} follows runbook {event.runbook} from {event.base[:10]}"
-            )
+            follows = "" if event.briefing else f" follows runbook {event.runbook}"
+            return f"attempt {event.attempt}: agent {event.agent}{follows} from {event.base[:10]}"
         case e.ActionTaken():
             call = blobs.get_json(event.call)
-            return f"  {event.step:>2} {event.tool}({_arguments(call['arguments'])}): {safe(call['why'])}"
+            return f"  {event.step:>2} {event.tool}({_arguments(call['arguments'])}): {safe(call['why'])}{_took(event)}"
         case e.ObservationRecorded():
             return f"     → {_observation(event, blobs.get_json(event.body))}"
     return _delivery(event, blobs)
@@ -130,6 +129,15 @@ def _arm_count(count: e.ArmCount) -> str:
     return f"{count.metric} {count.canary_bad}/{count.canary_total} v {count.baseline_bad}/{count.baseline_total}"
 
 
+def _took(event: e.ActionTaken) -> str:
+    if (usage := event.usage) is None:
+        return ""
+    tokens = ["?" if count is None else str(count) for count in (usage.tokens_in, usage.tokens_out)]
+    cost = "" if usage.usd is None else f", {usage.usd:.4f} USD"
+    again = f", {usage.requests} requests" if usage.requests > 1 else ""
+    return f" [{usage.model}: {tokens[0]} tokens in, {tokens[1]} out{cost}{again}]"
+
+
 def _arguments(arguments: dict[str, Any]) -> str:
     return safe(", ".join(f"{key}={_short(value)}" for key, value in arguments.items()))
 
@@ -146,7 +154,7 @@ def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
         return safe(f"{body['metric']} is {body['value']}, {body['samples']} samples")
     if event.tool == "measure":
         return ", ".join(f"{name} min {min(values):.3g}" for name, values in body["measures"].items())
-    if event.tool in ("git_diff", "revert_commit"):
+    if event.tool in ("git_diff", "revert_commit", "edit_file", "write_file"):
         lines = str(body.get("diff", "")).splitlines()
         added = sum(each.startswith("+") and not each.startswith("+++") for each in lines)
         removed = sum(each.startswith("-") and not each.startswith("---") for each in lines)

@@ -94,6 +94,17 @@ class MetricVerdict(Value):
     decided_at_look: int | None
 
 
+class ModelUsage(Value):
+    """What one reply of a model took. ``model`` is who answered; tokens and USD are None where they are not known."""
+
+    model: str
+    tokens_in: int | None
+    tokens_out: int | None
+    usd: float | None
+    requests: int
+    """Requests on the wire until it came: those before the last one broke, and what they cost is not known."""
+
+
 class Event(Value):
     """Something that happened. ``schema_version`` rises when the shape of the data changes."""
 
@@ -160,6 +171,8 @@ class AttemptStarted(Event):
     agent: str
     runbook: str | None
     base: str
+    briefing: BlobRef | None = None
+    """What a model was told first; None for an agent that is none."""
 
 
 class ActionTaken(Event):
@@ -170,6 +183,12 @@ class ActionTaken(Event):
     tool: str
     call: BlobRef
     waits: tuple[Wait, ...] = ()
+    reply: BlobRef | None = None
+    """The model's turn that this call is of; None for an agent that is no model."""
+    reply_call: int = 0
+    """Which of the turn's calls it is, from 0; 0 as well for a turn without any."""
+    usage: ModelUsage | None = None
+    """What the turn took, on its first call."""
 
 
 class ObservationRecorded(Event):
@@ -182,6 +201,7 @@ class ObservationRecorded(Event):
     body: BlobRef
     commit: str | None = None
     waits: tuple[Wait, ...] = ()
+    seconds: float | None = None
 
 
 class ChangeProposed(Event):

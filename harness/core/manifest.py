@@ -174,6 +174,11 @@ class Manifest(Declaration):
     peak_hours: PeakHours | None = None
     canary: Canary
 
+    def protects(self, path: str) -> bool:
+        """Whether no agent may change the file. A protected path that ends in / covers what is below it."""
+        folders = tuple(entry for entry in self.protected_paths if entry.endswith("/"))
+        return path in self.protected_paths or path.startswith(folders)
+
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
         for kind, names in {

@@ -68,6 +68,7 @@ class Attempt:
     base: str
     runbook: str | None
     started_at: datetime
+    briefing: e.BlobRef | None = None
     steps: tuple[e.ActionTaken | e.ObservationRecorded, ...] = ()
     change: e.ChangeProposed | None = None
     checks: e.ChecksPassed | e.ChecksFailed | None = None
@@ -134,7 +135,7 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
         case e.TicketRejected():
             changed["rejected"] = event
         case e.AttemptStarted():
-            changed["attempts"] = (*ticket.attempts, Attempt(event.attempt, event.agent, event.base, event.runbook, at))
+            changed["attempts"] = (*ticket.attempts, _begun(event, at))
         case _ if ticket.attempts:
             changed["attempts"] = (*ticket.attempts[:-1], _attempt(ticket.attempts[-1], at, event))
     if life.state in ENDS and ticket.closed_at is None:
@@ -142,6 +143,10 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
     return replace(
         ticket, life=life, version=ticket.version + 1, recorded=ticket.recorded | {identity: event}, **changed
     )
+
+
+def _begun(event: e.AttemptStarted, at: datetime) -> Attempt:
+    return Attempt(event.attempt, event.agent, event.base, event.runbook, at, event.briefing)
 
 
 def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:

@@ -12,9 +12,9 @@ from hashlib import sha256
 
 from harness.core.errors import Forbidden, Invalid, Refused
 from harness.core.manifest import Manifest
-from harness.ports import Clock, CommitInfo
+from harness.ports import Clock, CommitInfo, Hit
 from harness.simulation.effects import Done, Effect
-from harness.simulation.service import Behaviour, Change, Tree, behaviour_of, in_the_way
+from harness.simulation.service import VERSION, Behaviour, Change, Tree, behaviour_of, in_the_way, read_file
 
 HARNESS = "harness"
 
@@ -37,6 +37,7 @@ class MemoryRepository:
     def __init__(self, *, manifest: Manifest, clock: Clock, done: Done, began_at: datetime) -> None:
         self._manifest, self._clock, self._done = manifest, clock, done
         self._changes: dict[str, Change] = {"shipped": Change("shipped")}
+        self._texts: dict[str, str] = {}
         self._commits: dict[str, Commit] = {}
         self._by_key: dict[str, str] = {}
         self._behaviours: dict[Tree, Behaviour] = {}
@@ -68,7 +69,8 @@ class MemoryRepository:
         """The commits after ``since`` up to ``until``, oldest first; states of main only (first parents)."""
         known, listing, at = self._ancestors(since), [], self._commit(until)
         while at.id not in known:
-            files = tuple(sorted(at.tree ^ self._tree(at.parents[0])))
+            changed = at.tree ^ self._tree(at.parents[0])
+            files = tuple(sorted({self._changes[name].path for name in changed}))
             listing.append(CommitInfo(at.id, at.message.splitlines()[0], at.author, at.at, files))
             at = self._commits[at.parents[0]]
         return listing[::-1]
@@ -77,6 +79,45 @@ class MemoryRepository:
         """A line for each change that came or went."""
         before, after = self._tree(base), self._tree(commit)
         return "".join([f"-{name}\n" for name in sorted(before - after)] + [f"+{n}\n" for n in sorted(after - before)])
+
+    def files(self, commit: str) -> list[str]:
+        """A file for each change in the tree."""
+        return sorted(self._changes[name].path for name in self._tree(commit))
+
+    def read(self, commit: str, path: str) -> str:
+        """The text of a file."""
+        name = self._named(commit, path)
+        return self._texts.get(name, self._changes[name].text)
+
+    def search(self, commit: str, text: str) -> list[Hit]:
+        """Every line that holds this text, by path and line."""
+        if not text or set(text) & set("\0\n\r"):
+            raise Refused(f"{text!r}: search for a piece of one line")
+        return [
+            Hit(path, number, line)
+            for path in self.files(commit)
+            for number, line in enumerate(self.read(commit, path).splitlines(), 1)
+            if text in line
+        ]
+
+    def write(self, path: str, text: str, onto: str, branch: str, key: str, message: str) -> str:
+        """A commit on top of ``onto`` in which the file has this text; what it does follows from the text."""
+        if key in self._by_key:
+            return self._by_key[key]
+        tree, name = self._tree(onto), f"{path}{VERSION}{_digest(text)[:8]}"
+        before = next((one for one in tree if self._changes[one].path == path), None)
+        if before is not None and self.read(onto, path) == text:
+            raise Refused(f"{path}: has this text already")
+        self._texts[name] = text
+        self._changes[name] = Change(name, read_file(text), on_top_of=before)
+        return self._make(key, (onto,), (tree - {before} if before else tree) | {name}, message)
+
+    def _named(self, commit: str, path: str) -> str:
+        """The change in the commit's tree that a file is."""
+        for name in self._tree(commit):
+            if self._changes[name].path == path:
+                return name
+        raise Refused(f"{path}: is not there at {commit[:12]}")
 
     def revert(self, commit: str, onto: str, branch: str, key: str, message: str) -> str:
         """A commit on top of ``onto`` without what ``commit`` changed; Refused when later changes edited its lines."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 SLOW_MS = 50.0
@@ -54,6 +55,43 @@ class Change:
     needs: str | None = None
     without: Behaviour = HEALTHY
     on_top_of: str | None = None
+    note: str = ""
+    """What a person wrote into the file of this change, beside what it does."""
+
+    @property
+    def path(self) -> str:
+        """The file that this change brings or edits."""
+        return self.name.partition(VERSION)[0]
+
+    @property
+    def text(self) -> str:
+        """The file: a comment, and what it does to requests, a line for each thing that is not as usual."""
+        unusual = [
+            f"{field.name} = {json.dumps(getattr(self.behaviour, field.name))}\n"
+            for field in fields(Behaviour)
+            if getattr(self.behaviour, field.name) != getattr(HEALTHY, field.name)
+        ]
+        return "".join([*(f"# {line}\n" for line in self.note.splitlines()), *unusual])
+
+
+VERSION = "@"
+"""Between the path of a file and the digest of the text that an agent wrote into it, in the name of that change."""
+
+
+def read_file(text: str) -> Behaviour:
+    """What a file with this text does; one that cannot be read does not start."""
+    values = {}
+    for line in text.splitlines():
+        name, _, value = (part.strip() for part in line.partition("="))
+        if not line.strip() or name.startswith("#"):
+            continue
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            return Behaviour(starts=False)
+    if not values.keys() <= {field.name for field in fields(Behaviour)}:
+        return Behaviour(starts=False)
+    return replace(HEALTHY, **values)
 
 
 Tree = frozenset[str]

@@ -56,10 +56,9 @@ async def test(
 
 
 def _protected(manifest: Manifest, repository: Repository, main: str, commit: str) -> list[str]:
-    """Files of the change that an agent may not touch: a protected path ending in / covers what is below it."""
+    """Files of the change that an agent may not touch."""
     changed = {file for entry in repository.log(main, commit) for file in entry.files}
-    folders = tuple(path for path in manifest.protected_paths if path.endswith("/"))
-    return sorted(file for file in changed if file in manifest.protected_paths or file.startswith(folders))
+    return sorted(file for file in changed if manifest.protects(file))
 
 
 def _outcome(journal: Journal, run: CheckRun) -> e.CheckOutcome:

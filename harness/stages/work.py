@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import orjson
 
+from harness.agent import session
 from harness.agent.desk import Desk
+from harness.agent.dialogue import action_of, prompt_of, size_chars, taken_ids, waiting
 from harness.agent.runbook import Runbook, choose, next_action
-from harness.agent.toolbox import call, effect_of
+from harness.agent.toolbox import call, effect_of, schemas
 from harness.core import events as e
 from harness.core.action import Action, Observation, Turn
+from harness.core.conversation import Prompt, Reply, with_own_ids
+from harness.core.errors import Refused
 from harness.core.manifest import Manifest
+from harness.core.model_policy import ModelPolicy
 from harness.core.policy import Session
+from harness.core.spending import over_budget, spent
 from harness.core.ticket import Attempt
 from harness.journal import Journal
-from harness.ports import Checks, Clock, Metrics, Nodes, Repository
+from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
+
+ASK: Final = "ask"
+"""The next action is for the model to name."""
+RUNBOOK: Final = "runbook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,10 @@ class Worker:
     repository: Repository
     checks: Checks
     clock: Clock
+    model: Model | None
+    models: ModelPolicy
+    prompt: str
+    """What a model is told first, before the ticket."""
 
 
 def begin(journal: Journal, worker: Worker) -> e.AttemptStarted | e.HelpRequested:
@@ -52,38 +67,98 @@ def begin(journal: Journal, worker: Worker) -> e.AttemptStarted | e.HelpRequeste
             f"{n - 1}/used-up",
             e.HelpRequested(attempt=n - 1, exit_status="attempts_used_up", question=journal.put(question)),
         )
-    book = choose(worker.runbooks, ticket.filed.signal, ticket.admitted.criteria[0].metric)
+    base, follows = worker.repository.main(), worker.agent == RUNBOOK
+    book = choose(worker.runbooks, ticket.filed.signal, ticket.admitted.criteria[0].metric) if follows else None
+    briefing = None if follows else session.brief(journal, worker.manifest, base, worker.prompt)
     return journal.record(
         f"{n}/begin",
         e.AttemptStarted(
-            attempt=n, agent=worker.agent, runbook=book.runbook if book else None, base=worker.repository.main()
+            attempt=n, agent=worker.agent, runbook=book.runbook if book else None, base=base, briefing=briefing
         ),
     )
 
 
-def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | None:
-    """Record the action of this step; None when a limit ends the session instead."""
+def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | Literal["ask"] | None:
+    """Record the action of this step; ASK when a model has to name it, None when a limit ends the session instead."""
     attempt = journal.ticket.attempt
-    key = f"{attempt.n}/step-{step}/action"
-    if done := journal.recorded(key, e.ActionTaken):
+    if done := journal.recorded(_action_key(attempt, step), e.ActionTaken):
         return done
-    turns = _turns(journal, attempt)
-    spent_s = (worker.clock.now() - attempt.started_at).total_seconds()
-    if _repeats(turns) >= worker.policy.repeats or spent_s > worker.policy.wall_clock_s:
+    if _limit(journal, worker, attempt) is not None:
         return None
-    action = _runbook_action(journal, worker, attempt, turns)
-    return journal.record(
-        key,
-        e.ActionTaken(attempt=attempt.n, step=step, tool=action.tool, call=journal.put(action.model_dump(mode="json"))),
-        actor=f"agent:{attempt.agent}",
-    )
+    if attempt.briefing is None:
+        return _take(journal, step, _runbook_action(journal, worker, attempt, _turns(journal, attempt)))
+    if (call_waits := waiting(session.steps(journal, attempt))) is None:
+        return ASK
+    reply, n_call = call_waits
+    return _take(journal, step, action_of(reply, n_call), reply=reply, n_call=n_call)
+
+
+async def ask(journal: Journal, worker: Worker, step: int, requests: int) -> e.ActionTaken:
+    """Have the model name the action of this step, and record it with what it took.
+
+    ``requests``: how many were made for it, this one included. Raises what the model's port raises, and Refused when
+    this worker is not the agent that began the attempt.
+    """
+    attempt = journal.ticket.attempt
+    if done := journal.recorded(_action_key(attempt, step), e.ActionTaken):
+        return done
+    if worker.model is None or worker.agent != attempt.agent:
+        raise Refused(
+            f"attempt {attempt.n} was begun by agent {attempt.agent}, and this worker runs {worker.agent}; "
+            f"`harness up` with HARNESS_AGENT={attempt.agent} takes it up again"
+        )
+    opened_at = worker.clock.now()
+    came = await worker.model.reply(_prompt(journal, worker, attempt))
+    waited = e.Wait(kind="model", what=worker.model.name, opened_at=opened_at, closed_at=worker.clock.now())
+    reply = with_own_ids(came, taken_ids(session.steps(journal, attempt)))
+    usage = e.ModelUsage(
+        model=reply.model, tokens_in=reply.usage.tokens_in, tokens_out=reply.usage.tokens_out,
+        usd=worker.models.cost_usd(reply.model, reply.usage), requests=requests,
+    )  # fmt: skip
+    return _take(journal, step, action_of(reply, 0), reply=reply, usage=usage, waits=(waited,))
+
+
+def _take(
+    journal: Journal, step: int, action: Action, *, reply: Reply | None = None, n_call: int = 0,
+    usage: e.ModelUsage | None = None, waits: tuple[e.Wait, ...] = (),
+) -> e.ActionTaken:  # fmt: skip
+    attempt = journal.ticket.attempt
+    taken = e.ActionTaken(
+        attempt=attempt.n, step=step, tool=action.tool, call=journal.put(action.model_dump(mode="json")), waits=waits,
+        reply=journal.put(reply.model_dump(mode="json")) if reply else None, reply_call=n_call, usage=usage,
+    )  # fmt: skip
+    return journal.record(_action_key(attempt, step), taken, actor=f"agent:{attempt.agent}")
+
+
+def _action_key(attempt: Attempt, step: int) -> str:
+    return f"{attempt.n}/step-{step}/action"
+
+
+def _prompt(journal: Journal, worker: Worker, attempt: Attempt) -> Prompt:
+    assert attempt.briefing is not None
+    briefing = journal.blobs.get_json(attempt.briefing)
+    return prompt_of(briefing, schemas(), session.steps(journal, attempt), worker.models.session)
+
+
+def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
+    """The limit that the session has reached; None while it may go on."""
+    if (same := _repeats(_turns(journal, attempt))) >= worker.policy.repeats:
+        return f"one call gave the same answer {same} times"
+    is_model = attempt.briefing is not None
+    allowed_s = worker.models.session.wall_clock_s if is_model else worker.policy.wall_clock_s
+    if (worker.clock.now() - attempt.started_at).total_seconds() > allowed_s:
+        return f"more than {allowed_s:g} s"
+    if is_model and worker.model is not None:
+        prompt_chars = size_chars(_prompt(journal, worker, attempt))
+        return over_budget(spent(attempt.steps), prompt_chars, worker.model.name, worker.models)
+    return None
 
 
 async def act(journal: Journal, worker: Worker, step: int) -> bool:
     """Do the recorded action of this step and record what was seen; True when it ended the session."""
     attempt = journal.ticket.attempt
     key = f"{attempt.n}/step-{step}"
-    taken = journal.recorded(f"{key}/action", e.ActionTaken)
+    taken = journal.recorded(_action_key(attempt, step), e.ActionTaken)
     assert taken is not None, "think records the action before act does it"
     action = Action.model_validate(journal.blobs.get_json(taken.call))
     seen = journal.recorded(f"{key}/observation", e.ObservationRecorded)
@@ -93,22 +168,28 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
             repository=worker.repository, checks=worker.checks, clock=worker.clock, spec_digest=worker.spec_digest,
             key=journal.key(key), at=_stands_at(attempt),
         )  # fmt: skip
+        begun_at = worker.clock.now()
         observation = await call(action, desk)
         seen = journal.record(
             f"{key}/observation",
             e.ObservationRecorded(
                 attempt=attempt.n, step=step, tool=action.tool, ok=observation.ok, body=journal.put(observation.body),
                 commit=observation.commit, waits=observation.waits,
+                seconds=(worker.clock.now() - begun_at).total_seconds(),
             ),
         )  # fmt: skip
     return seen.ok and effect_of(action.tool) == "end"
 
 
-def give_up(journal: Journal) -> e.HelpRequested:
-    """A limit ended the session: a human is called, with the number of steps that were taken."""
+def give_up(journal: Journal, worker: Worker) -> e.HelpRequested:
+    """A limit ended the session: a human is called, with the limit and the number of steps that were taken."""
     attempt = journal.ticket.attempt
     taken = sum(isinstance(step, e.ActionTaken) for step in attempt.steps)
-    question = {"question": f"The session ended at a limit after {taken} steps without a change. What should be tried?"}
+    which = _limit(journal, worker, attempt) or f"{worker.policy.steps} steps are allowed"
+    question = {
+        "question": f"The session ended at a limit after {taken} steps without a change ({which}). "
+        "What should be tried?"
+    }
     return journal.once(
         f"{attempt.n}/limits",
         e.HelpRequested,

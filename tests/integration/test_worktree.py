@@ -431,3 +431,72 @@ def test_the_worktree_of_a_killed_process_is_cleaned_up_and_that_of_a_living_one
     # and once the other one is dead, too, nothing is left, neither here nor in git's own list
     repository.revert(bad, bad, "harness/INF-2/1", "INF-2/1/s", "Take back")
     assert nothing_left(tmp_path, git)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def odd(git: GitWorld) -> str:
+    """A commit with a link out of the tree, a link to a folder, a program, a submodule, and bytes that are no text."""
+    files: dict[str, str | bytes | None] = {
+        "out": "/etc/passwd", "folder": "src", "src/a.py": "a = 1\n", "run.sh": "#!/bin/sh\n", "bytes": b"\xff\xfe",
+        "nul": b"a\0b", "-x": "dash\n", "grüße.txt": "grüße\n",
+    }  # fmt: skip
+    modes = {"out": "120000", "folder": "120000", "run.sh": "100755"}
+    return git.commit(files, onto="main", branch="main", modes=modes)
+
+
+def test_links_are_neither_listed_nor_read_nor_written_through(git: GitWorld, repository: ServiceRepository) -> None:
+    at = odd(git)
+    assert {"out", "folder"}.isdisjoint(repository.files(at)) and {"src/a.py", "grüße.txt"} <= set(repository.files(at))
+    for path in ("out", "folder"):
+        with pytest.raises(Refused, match="is no plain file"):
+            repository.read(at, path)
+        with pytest.raises(Refused, match="is no plain file"):
+            repository.write(path, "x", at, "harness/I-1/1", f"I-1/1/{path}", "m")
+    for path in ("folder/a.py", "out/x", "src", "src/a.py/x", ".git/hooks/x", "../x", "/x", "a/../../x"):
+        with pytest.raises(Refused, match="cannot be a file in the tree"):
+            repository.write(path, "x", at, "harness/I-1/1", "I-1/1/step-1", "m")
+    assert not any(name.startswith("refs/h") and "harness/" in name for name in git.refs())
+
+
+@pytest.mark.parametrize("path", ["bytes", "nul"])
+def test_what_is_no_text_is_not_read(path: str, git: GitWorld, repository: ServiceRepository) -> None:
+    with pytest.raises(Refused, match="is no text"):
+        repository.read(odd(git), path)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * (1024 * 1024 + 1)])
+def test_what_is_no_text_is_not_written(text: str, repository: ServiceRepository) -> None:
+    with pytest.raises(Refused):
+        repository.write("a.txt", text, "main", "harness/I-1/1", "I-1/1/step-1", "m")
+
+
+def test_a_written_file_keeps_its_mode_and_every_byte(git: GitWorld, repository: ServiceRepository) -> None:
+    at = odd(git)
+    text = "#!/bin/sh\r\n\techo ä  \n\n"
+    commit = repository.write("run.sh", text, at, "harness/I-1/1", "I-1/1/step-1", "Change run.sh\n")
+    assert repository.read(commit, "run.sh") == text and git.git("ls-tree", commit, "run.sh").startswith("100755")
+    dash = repository.write("-x", "other\n", commit, "harness/I-1/1", "I-1/1/step-2", "m")
+    assert git.refs()["refs/heads/harness/I-1/1"] == dash == git.refs()["refs/harness/I-1/1/step-2"]
+    assert git.git("diff", "--name-only", at, dash).splitlines() == ["-x", "run.sh"]
+
+
+def test_a_search_finds_lines_in_text_files_alone_and_takes_nothing_for_an_option(
+    git: GitWorld, repository: ServiceRepository
+) -> None:
+    at = odd(git)
+    assert [(hit.path, hit.line, hit.text) for hit in repository.search(at, "a = ")] == [("src/a.py", 1, "a = 1")]
+    assert [hit.path for hit in repository.search(at, "grüße")] == ["grüße.txt"]
+    assert repository.search(at, "/etc/passwd") == [] == repository.search(at, "--help")
+    with pytest.raises(Refused):
+        repository.search(at, "a\0b")
+
+
+def test_a_file_that_was_written_before_a_kill_is_not_written_twice(
+    git: GitWorld, repository: ServiceRepository, tmp_path: Path
+) -> None:
+    first = repository.write("limit.txt", "20\n", "main", "harness/I-1/1", "I-1/1/step-1", "m")
+    again = ServiceRepository(git.path, tmp_path / "worktrees")
+    assert again.write("limit.txt", "30\n", "main", "harness/I-1/1", "I-1/1/step-1", "m") == first
+    assert nothing_left(tmp_path, git)

@@ -130,9 +130,13 @@ class Operations:
 
         if steps_allowed:
             await work(
-                think=lambda step: self.do("think", ticket_id, step),
+                think=lambda step: self._thought(ticket_id, step),
                 act=lambda step, _: self.do("act", ticket_id, step), give_up=give_up, steps_allowed=steps_allowed,
             )  # fmt: skip
+
+    async def _thought(self, ticket_id: str, step: int) -> Any:
+        thought = await self.do("think", ticket_id, step)
+        return await self.do("ask", ticket_id, step) if thought == "ask" else thought
 
     async def do(self, name: str, *arguments: Any) -> Any:
         """An activity, retried as ``workflows.edge`` has Temporal retry it."""
@@ -143,7 +147,8 @@ class Operations:
             except ApplicationError as error:
                 if error.non_retryable:
                     raise
-                await self.world.clock.sleep(RETRY_S)
+                asked = error.next_retry_delay
+                await self.world.clock.sleep(RETRY_S if asked is None else asked.total_seconds())
             except Crash:
                 if self.restart_workflow and name != "watch_tick":
                     raise

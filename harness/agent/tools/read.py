@@ -1,20 +1,27 @@
-"""Tools that look: metrics, health, events, git. They change nothing."""
+"""Tools that look: metrics, health, events, history, code. They change nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
-from harness.core.errors import Retryable
+from harness.core.errors import Invalid, Retryable
 from harness.core.ids import service_stream
+from harness.core.paths import confined
 from harness.core.ticket import Ticket
 from harness.journal import decode
 from harness.measure import Window, measure
+
+T = TypeVar("T")
+
+LINES_A_PAGE = 300
+LINE_CHARS = 400
+HITS_A_PAGE = 60
 
 
 class _Arguments(BaseModel):
@@ -112,11 +119,78 @@ async def git_log(arguments: GitLog, desk: Desk) -> Observation:
 
 
 class GitDiff(_Arguments):
-    """What a commit changed."""
+    """What a commit changed, from this line of the diff on."""
 
     commit: str
+    from_line: int = Field(default=1, ge=1)
 
 
 async def git_diff(arguments: GitDiff, desk: Desk) -> Observation:
-    """The unified diff of the commit against its parent."""
-    return Observation(ok=True, body={"diff": desk.repository.diff(f"{arguments.commit}^", arguments.commit)})
+    """The unified diff of the commit against its parent; ``next_line`` is there when more follows."""
+    lines = desk.repository.diff(f"{arguments.commit}^", arguments.commit).splitlines(keepends=True)
+    shown, following = _page(lines, arguments.from_line, LINES_A_PAGE)
+    return Observation(ok=True, body={"diff": "".join(shown)} | ({"next_line": following} if following else {}))
+
+
+class ReadFile(_Arguments):
+    """A file or a folder (``.`` is the root) as it is on the ticket's branch, from this line or entry on."""
+
+    path: str
+    from_line: int = Field(default=1, ge=1)
+
+
+async def read_file(arguments: ReadFile, desk: Desk) -> Observation:
+    """The lines of a file, or the entries of a folder; ``next_line`` is there when more follows."""
+    folder = arguments.path.removesuffix("/")
+    path = folder if folder in ("", ".") else confined(folder)
+    files = desk.repository.files(desk.at)
+    kind = "text"
+    if path in files:
+        lines = [_cut(line) for line in desk.repository.read(desk.at, path).splitlines(keepends=True)]
+    else:
+        kind, lines = "entries", _entries(files, "" if path in ("", ".") else f"{path}/")
+    if not lines and kind == "entries":
+        raise Invalid(f"{path}: no plain file and no folder here; `search_code` finds files by what they hold")
+    shown, following = _page(lines, arguments.from_line, LINES_A_PAGE)
+    body: dict[str, object] = {"path": path, "lines": len(lines), kind: "".join(shown) if kind == "text" else shown}
+    return Observation(ok=True, body=body | ({"next_line": following} if following else {}))
+
+
+class SearchCode(_Arguments):
+    """Exact text within one line, in all files or those below a path; from this hit on."""
+
+    text: str = Field(min_length=1, max_length=200)
+    below: str = ""
+    from_hit: int = Field(default=1, ge=1)
+
+
+async def search_code(arguments: SearchCode, desk: Desk) -> Observation:
+    """Lines with file and number; ``next_hit`` is there when more follow."""
+    folder = arguments.below.removesuffix("/")
+    below = "" if folder in ("", ".") else confined(folder)
+    hits = [
+        {"path": hit.path, "line": hit.line, "text": _cut(hit.text)}
+        for hit in desk.repository.search(desk.at, arguments.text)
+        if not below or hit.path == below or hit.path.startswith(f"{below}/")
+    ]
+    shown, following = _page(hits, arguments.from_hit, HITS_A_PAGE)
+    return Observation(
+        ok=True, body={"hits": shown, "count": len(hits)} | ({"next_hit": following} if following else {})
+    )
+
+
+def _page(items: list[T], first: int, most: int) -> tuple[list[T], int | None]:
+    """The items from the first (counted from 1), and where the next page begins."""
+    end = first - 1 + most
+    return items[first - 1 : end], end + 1 if end < len(items) else None
+
+
+def _cut(line: str) -> str:
+    if len(line) <= LINE_CHARS:
+        return line
+    return f"{line[:LINE_CHARS]}[cut: {LINE_CHARS} of {len(line)} characters]" + ("\n" if line.endswith("\n") else "")
+
+
+def _entries(files: list[str], folder: str) -> list[str]:
+    inside = [file.removeprefix(folder) for file in files if file.startswith(folder)]
+    return sorted({f"{first}/" if rest else first for first, rest, _ in (name.partition("/") for name in inside)})

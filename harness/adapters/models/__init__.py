@@ -1,0 +1,1 @@
+"""The port ``Model`` over the providers' own SDKs, which nothing else imports. Decides nothing about conversations."""

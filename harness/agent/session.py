@@ -1,0 +1,57 @@
+"""A model's session as the ledger has it: reads the recorded steps, writes the briefing. Touches the journal alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.agent.briefing import first_message
+from harness.agent.dialogue import Step
+from harness.core import events as e
+from harness.core.action import Action, Observation
+from harness.core.conversation import Reply
+from harness.core.ids import signal_stream
+from harness.core.manifest import Manifest
+from harness.core.ticket import Attempt, Ticket
+from harness.journal import Journal, decode
+
+
+def brief(journal: Journal, manifest: Manifest, base: str, system: str) -> str:
+    """Store what the model is told first; gives the blob's reference."""
+    spec = journal.blobs.get_json(journal.ticket.filed.spec)["ticket"]
+    first = first_message(journal.ticket, spec, manifest, base, _evidence(journal))
+    return journal.put({"system": system, "first": first})
+
+
+def steps(journal: Journal, attempt: Attempt) -> list[Step]:
+    """Every call that has its observation, in order."""
+    taken = {step.step: step for step in attempt.steps if isinstance(step, e.ActionTaken)}
+    return [
+        _step(journal, taken[seen.step], seen) for seen in attempt.steps if isinstance(seen, e.ObservationRecorded)
+    ]
+
+
+def _step(journal: Journal, taken: e.ActionTaken, seen: e.ObservationRecorded) -> Step:
+    assert taken.reply is not None
+    body = journal.blobs.get_json
+    return Step(
+        reply=Reply.model_validate(body(taken.reply)),
+        n_call=taken.reply_call,
+        action=Action.model_validate(body(taken.call)),
+        observation=Observation(ok=seen.ok, body=body(seen.body), commit=seen.commit),
+        seconds=seen.seconds,
+    )
+
+
+def _evidence(journal: Journal) -> dict[str, Any]:
+    """Origin → JSON: what the signal rested on, and what people answered."""
+    ticket: Ticket = journal.ticket
+    evidence: dict[str, Any] = {}
+    if ticket.filed.fingerprint is not None:
+        rows = journal.ledger.read_stream(signal_stream(ticket.filed.fingerprint))
+        fired = [event for row in rows if isinstance(event := decode(row), e.SignalStarted)]
+        if fired:
+            evidence["signal"] = journal.blobs.get_json(fired[-1].evidence)
+    answers = [event for event in ticket.recorded.values() if isinstance(event, e.AnswerGiven)]
+    if answers:
+        evidence["answers of people"] = [journal.blobs.get_json(one.answer) for one in answers]
+    return evidence

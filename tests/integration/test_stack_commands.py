@@ -9,8 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from harness.adapters.stack.addresses import Addresses, choose_addresses
 from harness.adapters.stack.components import NAMES
+from harness.adapters.stack.home import Home
 from harness.cli.stack import down, status
+from harness.core.errors import Retryable
 
 
 @pytest.fixture
@@ -43,3 +46,21 @@ def test_down_where_nothing_runs_is_done_and_makes_no_folder(app: typer.Typer, t
     for arguments in (["down"], ["down", "--json"]):
         assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"half', "[]", "{}", '{"components": [], "ports": 1}'])
+def test_damaged_notes_of_a_stack_hinder_neither_status_nor_down(app: typer.Typer, tmp_path: Path, text: str) -> None:
+    # given a home whose notes were damaged, as by a loss of power while they were written
+    home = Home((tmp_path / "var").resolve())
+    home.run.mkdir(parents=True)
+    for note in (home.state, home.plan, home.stack):
+        note.write_text(text)
+
+    # when it is asked for, and taken down
+    status_says, down_says = (CliRunner().invoke(app, [word]) for word in ("status", "down"))
+
+    # then nothing is taken for running, and the addresses are chosen anew at the next start
+    assert (status_says.exit_code, down_says.exit_code) == (1, 0)
+    with pytest.raises(Retryable, match="harness up"):
+        Addresses.read(home)
+    assert set(choose_addresses(home, sockets=tmp_path, temporal=None, namespace="n", prometheus=None).ports)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.processes import listening_ports, members
-from harness.adapters.stack.replace import replace_text
+from harness.adapters.stack.replace import DAMAGED, replace_text
 from harness.core.errors import Broken, Retryable
 
 LOOPBACK = "127.0.0.1"
@@ -59,6 +59,8 @@ class Addresses:
             return cls(**json.loads(home.stack.read_text()))
         except FileNotFoundError:
             raise Retryable(f"{home.root}: no stack was started here; start it with `harness up`") from None
+        except DAMAGED:
+            raise Retryable(f"{home.stack}: is damaged; `harness up` writes it anew") from None
 
 
 def choose_addresses(
@@ -107,8 +109,9 @@ def is_free(port: int) -> bool:
 def _kept_ports(home: Home) -> dict[str, int]:
     """The ports of last time that are free, or already in the hands of this home's stack."""
     try:
-        ports: dict[str, int] = json.loads(home.stack.read_text())["ports"]
-    except FileNotFoundError:
+        kept = json.loads(home.stack.read_text())["ports"].items()
+        ports = {str(name): int(port) for name, port in kept}
+    except (FileNotFoundError, *DAMAGED):
         return {}
     deadline = time.monotonic() + DYING_S
     while foreign := _in_other_hands(home, ports.values()):

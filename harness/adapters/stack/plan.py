@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.adapters.stack.replace import replace_text
+from harness.adapters.stack.replace import DAMAGED, replace_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,10 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan | None:
-        """The plan last written; None when the stack was never started."""
+        """The plan last written; None when the stack was never started, or what was written is damaged."""
         try:
             return cls.from_json(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, *DAMAGED):
             return None
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading a JSON file of ours raises when a loss of power, or somebody's editor, left something else in it."""
 
 
 def replace_text(path: Path, text: str, *, mode: int = 0o600) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.processes import ProcessId, is_alive
-from harness.adapters.stack.replace import replace_text
+from harness.adapters.stack.replace import DAMAGED, replace_text
 
 Phase = Literal["waiting", "starting", "up", "down"]
 
@@ -37,13 +37,14 @@ class State:
 
     @classmethod
     def read(cls, home: Home) -> State | None:
-        """The last record; None when there is none. Its supervisor may be dead: see ``read_living``."""
+        """The last record; None when there is none, or one that was damaged, as by a loss of power: what runs is found
+        by its environment then. Its supervisor may be dead: see ``read_living``."""
         try:
             document = json.loads(home.state.read_text())
-        except FileNotFoundError:
+            records = {name: _record(entry) for name, entry in document["components"].items()}
+            return cls(supervisor=ProcessId(**document["supervisor"]), components=records)
+        except (FileNotFoundError, *DAMAGED):
             return None
-        records = {name: _record(entry) for name, entry in document["components"].items()}
-        return cls(supervisor=ProcessId(**document["supervisor"]), components=records)
 
     @classmethod
     def read_living(cls, home: Home) -> State | None:

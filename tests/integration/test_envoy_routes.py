@@ -22,6 +22,7 @@ from harness.adapters.envoy import config
 from harness.adapters.envoy.router import EnvoyRouter
 from harness.adapters.envoy.routes import EnvoyRoutes
 from harness.core.errors import Retryable
+from traffic.player import TIMEOUT_NS
 
 RECORDER = Path(__file__).parents[2] / "scenarios" / "envoy_versions.py"
 APPLIED_WITHIN_S = 1.0
@@ -228,6 +229,24 @@ async def test_requests_without_a_key_are_spread(plane: Plane) -> None:
 
     assert {answer.status for answer in answers} == {200}
     assert {answer.arm for answer in answers} == set(config.ARMS)
+
+
+async def test_a_request_that_an_arm_never_answers_fails_under_its_name_before_the_user_leaves(plane: Plane) -> None:
+    # given a canary that takes requests and answers none
+    await plane.serve("stable", "n1")
+    silent = await plane.release("silent", delay_s=60)
+    version = plane.routes.put("canary", "n1", silent.socket, "HEALTHY", 1, "join")
+    await plane.in_force("cluster.canary", version)
+    await plane.weigh(1000, 0)
+
+    # when a user asks it, who will not wait for longer than users do
+    asked_s = time.monotonic()
+    [answer] = await plane.ask(KEYS[:1])
+
+    # then the failure is the canary's, which is judged by it: whoever just left would be counted under no arm
+    assert (answer.status, answer.arms) == (504, ["canary"])
+    waited_s, leaves_after_s = time.monotonic() - asked_s, TIMEOUT_NS / 1e9
+    assert waited_s >= config.ANSWER_WITHIN_S and leaves_after_s > config.ANSWER_WITHIN_S
 
 
 async def test_an_arm_without_releases_answers_503_under_its_own_name(plane: Plane) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
 from harness.cli import agent, demo, ledger, stack, summary, ticket, trajectory
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, Retryable
 
 app = typer.Typer(
     name="harness", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -23,6 +24,17 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(trajectory.app, name="trajectory")
 app.add_typer(ledger.app, name="ledger")
 
+ELSEWHERE = "make it writable for you, or name another place (for a home by HARNESS_HOME)"
+WAY_OUT = {
+    errno.ENOSPC: "free some space on its disk, then try again",
+    errno.EDQUOT: "free some of your quota, then try again",
+    errno.EIO: "check its disk, then try again",
+    errno.EROFS: ELSEWHERE,
+    errno.EACCES: ELSEWHERE,
+    errno.EPERM: ELSEWHERE,
+}
+"""What can be wrong with the folder of a home, wherever it is met. Any other error of the system is a bug of ours."""
+
 
 def main() -> None:
     """Run a command; every error that we know ends in one line on stderr and the contract's exit code."""
@@ -31,3 +43,8 @@ def main() -> None:
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in WAY_OUT:
+            raise
+        print(f"harness: {error.filename}: {error.strerror}; {WAY_OUT[error.errno]}", file=sys.stderr)
+        sys.exit(Retryable.exit_code)

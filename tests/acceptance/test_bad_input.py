@@ -169,6 +169,16 @@ def test_a_home_that_cannot_be_one_is_told_in_a_line(tmp_path: Path, words: list
     assert str(file) in said(answer)
 
 
+@pytest.mark.parametrize("words", [["up"], ["demo", "--incident", "quiet", "--headless"]])
+def test_a_home_that_may_not_be_made_is_told_in_a_line(words: list[str]) -> None:
+    nowhere = Path("/sys/no-home-can-be-made-here")
+
+    answer = Newcomer(nowhere).types(*words)
+
+    assert answer.code == UNREACHABLE
+    assert str(nowhere) in said(answer) and "HARNESS_HOME" in said(answer)
+
+
 def test_a_part_that_somebody_else_should_run_is_named_when_it_is_away(newcomer: Newcomer) -> None:
     answer = newcomer.types("up", environment={"TEMPORAL_ADDRESS": "127.0.0.1:1"})
 

@@ -44,6 +44,7 @@ class Ways:
     status: int | None = None  # answered to everything
     reset: bool = False  # closes instead of answering
     garbage: bool = False  # answers what is no HTTP
+    short: bool = False  # answers all but the last byte, and then no more
 
 
 class TinyLimiter:
@@ -87,7 +88,8 @@ class TinyLimiter:
                 if self.ways.reset:
                     writer.transport.abort()
                     return
-                writer.write(b"what?\r\n\r\n" if self.ways.garbage else self._answer(check["key"]))
+                answer = b"what?\r\n\r\n" if self.ways.garbage else self._answer(check["key"])
+                writer.write(answer[:-1] if self.ways.short else answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass  # the other side, or the test, is done
@@ -257,6 +259,17 @@ def test_broken_connections_are_errors_of_no_arm_until_they_hold_again(limiter: 
         # when they hold again, then users are served
         limiter.ways = Ways()
         traffic.more("requests_total{stable}", 50)
+
+
+def test_an_answer_that_never_ends_is_an_error_of_the_arm_that_began_it(limiter: TinyLimiter) -> None:
+    # given an arm that names itself and does not get to the end of its answers
+    limiter.ways = Ways(short=True, arm="canary")
+    with playing(limiter.url, "--rate", "100") as traffic:
+        # when users have left, and when the connections break
+        seen = traffic.more("errors_total{canary}", 20)
+        # then the arm is judged by it
+        assert seen["requests_total{canary}"] == seen["errors_total{canary}"] == seen["slow_total{canary}"]
+        assert seen["latency_seconds_count{canary}"] == seen["denials_total{canary}"] == 0
 
 
 def test_no_answer_for_two_seconds_is_an_error(limiter: TinyLimiter) -> None:

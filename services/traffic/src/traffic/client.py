@@ -39,7 +39,8 @@ class Listener(Protocol):
 
     def answered(self, flight: Flight, *, status: int, arm: bytes, node: bytes, now_ns: int) -> None: ...
 
-    def lost(self, flight: Flight, *, now_ns: int) -> None: ...
+    def lost(self, flight: Flight, *, arm: bytes, now_ns: int) -> None:
+        """``arm`` is of an answer that began; empty when none did."""
 
 
 class Connection(asyncio.Protocol):
@@ -53,6 +54,11 @@ class Connection(asyncio.Protocol):
         self._flight: Flight | None = None
         self._arm = b""
         self._node = b""
+
+    @property
+    def arm(self) -> bytes:
+        """The arm that the answer under way has named; empty before."""
+        return self._arm
 
     def carry(self, flight: Flight) -> None:
         """Write the request. The time is taken before the write, so the limiter cannot have decided earlier."""
@@ -111,7 +117,7 @@ class Connection(asyncio.Protocol):
         flight = self._flight
         self.abandon()
         if flight is not None:
-            self._listener.lost(flight, now_ns=time.monotonic_ns())
+            self._listener.lost(flight, arm=self._arm, now_ns=time.monotonic_ns())
 
 
 class Client:
@@ -154,11 +160,11 @@ class Client:
                 )
         except OSError:  # refused, reset, out of file descriptors, timed out: all the same to the user
             if not flight.done:
-                self._listener.lost(flight, now_ns=time.monotonic_ns())
+                self._listener.lost(flight, arm=b"", now_ns=time.monotonic_ns())
             return
         if connection not in self._open:  # closed by the peer before it could be used
             if not flight.done:
-                self._listener.lost(flight, now_ns=time.monotonic_ns())
+                self._listener.lost(flight, arm=b"", now_ns=time.monotonic_ns())
         elif flight.done:  # given up while connecting
             self.idle(connection)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 ARMS = ("canary", "stable", "baseline")
-NO_ARM = "none"  # no answer, or one that named no arm
+NO_ARM = "none"  # no answer that named an arm
 
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 

@@ -87,9 +87,11 @@ class Player:
             flight = self._flights.popleft()
             if flight.done:
                 continue
+            arm = b""
             if flight.connection is not None:
+                arm = flight.connection.arm
                 flight.connection.abandon()
-            self.lost(flight, now_ns=now_ns)
+            self.lost(flight, arm=arm, now_ns=now_ns)
 
     # What the client tells.
 
@@ -99,11 +101,11 @@ class Player:
     def sent(self, flight: Flight) -> None:
         self._follower.sent(flight.key, now_ns=flight.sent_ns)
 
-    def lost(self, flight: Flight, *, now_ns: int) -> None:
+    def lost(self, flight: Flight, *, arm: bytes, now_ns: int) -> None:
         flight.done = True
         if flight.sent_ns:
             self._follower.lost(flight.key, sent_ns=flight.sent_ns, now_ns=now_ns)
-        self._count_error(self._metrics.no_arm)
+        self._count_error(self._metrics.arm(arm))
 
     def answered(self, flight: Flight, *, status: int, arm: bytes, node: bytes, now_ns: int) -> None:
         flight.done = True

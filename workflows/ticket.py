@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ChildWorkflowError
+from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from harness.core.lifecycle import STAGE, State
@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 
 STAGE_TIMEOUT = timedelta(minutes=30)
+FIRST_PAUSE, LAST_PAUSE = timedelta(seconds=1), timedelta(minutes=5)
 
 
 @workflow.defn(name="TicketWorkflow")
@@ -22,7 +23,7 @@ class TicketWorkflow:
     @workflow.run
     async def run(self, ticket_id: str) -> str:
         """The state at which the workflow has nothing left to do."""
-        state = await self._do("look", ticket_id)
+        state = await self._surely("look", ticket_id)
         while (stage := STAGE.get(State(state))) is not None:
             try:
                 if stage == "work":
@@ -34,8 +35,22 @@ class TicketWorkflow:
                 else:
                     state = await self._do(stage, ticket_id)
             except (ActivityError, ChildWorkflowError) as failure:
-                state = await self._do("escalate", ticket_id, f"{stage}: {_innermost(failure)}")
+                state = await self._surely("escalate", ticket_id, f"{stage}: {_innermost(failure)}")
         return state
+
+    async def _surely(self, name: str, *arguments: str) -> str:
+        """Until it is done, however often it is refused (a disk that may only be read): nothing begins a workflow anew
+        that ended, so its ticket would be left to nobody, and nobody would know."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._do(name, *arguments)
+            except ActivityError as failure:
+                if is_cancelled_exception(failure):
+                    raise
+                workflow.logger.error("%s failed, it is tried again: %s", name, failure.cause)
+            await workflow.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
 
     async def _do(self, name: str, *arguments: str) -> str:
         state: str = await workflow.execute_activity(

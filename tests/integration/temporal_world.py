@@ -164,10 +164,15 @@ class Stages:
 
     @activity.defn
     async def escalate(self, ticket_id: str, reason: str) -> str:
-        """Keeps the reason."""
-        self._note("escalate", reason)
-        (self._folder / "state").write_text(State.ESCALATED)
-        return str(State.ESCALATED)
+        """Keeps the reason; is refused as often as the script says."""
+        async with at_the_edge():
+            self._note("escalate", reason)
+            if refusals := self._script.get("escalate"):
+                error = refusals.pop(0)
+                assert isinstance(error, HarnessError)
+                raise error
+            (self._folder / "state").write_text(State.ESCALATED)
+            return str(State.ESCALATED)
 
     @activity.defn
     async def begin_attempt(self, ticket_id: str) -> int:

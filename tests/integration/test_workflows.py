@@ -87,6 +87,19 @@ async def test_a_stage_that_cannot_be_completed_calls_a_human(
     assert stages.calls()[-2:] == ["canary", ["escalate", f"canary: {error.__name__}: service.yaml: no guards"]]
 
 
+async def test_a_human_is_called_however_often_the_call_itself_is_refused(server: Server, tmp_path: Path) -> None:
+    # given a ledger that may only be read for a while, so that neither the stage nor the call can be recorded
+    read_only = Refused("ledger: attempt to write a readonly database")
+    stages = Stages(tmp_path, SMOOTH | {"test": [read_only], "escalate": [read_only, read_only]})
+
+    # when the ticket is worked
+    assert await worked(await server.client(), "W-7", stages) == State.ESCALATED
+
+    # then its workflow did not end before a human was called: nothing would ever have begun it anew
+    call = ["escalate", "test: Refused: ledger: attempt to write a readonly database"]
+    assert stages.calls()[-3:] == [call] * 3
+
+
 async def test_what_may_succeed_later_is_tried_until_it_does(server: Server, tmp_path: Path) -> None:
     trouble = Retryable("Prometheus does not answer")
     stages = Stages(tmp_path, SMOOTH | {"verify": [trouble, trouble, State.RESOLVED]})

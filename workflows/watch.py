@@ -27,7 +27,7 @@ class WatchWorkflow:
     async def run(self, memory: Memory | None = None) -> None:
         """Tick until the run is long enough, then go on in a new one."""
         for _ in range(TICKS_PER_RUN):
-            await workflow.sleep(_until_next_sample(memory.sampled_at if memory else None, workflow.now()))
+            await workflow.sleep(until_next_sample(memory.sampled_at if memory else None, workflow.now()))
             try:
                 memory = await workflow.execute_activity(
                     "watch_tick",
@@ -45,7 +45,7 @@ class WatchWorkflow:
         workflow.continue_as_new(memory)
 
 
-def _until_next_sample(last: datetime | None, now: datetime) -> timedelta:
+def until_next_sample(last: datetime | None, now: datetime) -> timedelta:
     """How long until the next sample is there; samples come at a fixed phase, so the last one tells all others.
 
     Ticking at whole seconds instead would let a sample lie for half a second on average.
@@ -55,4 +55,4 @@ def _until_next_sample(last: datetime | None, now: datetime) -> timedelta:
     due = last + EVERY + SETTLES
     while due <= now:
         due += EVERY
-    return due - now
+    return min(due - now, EVERY + SETTLES)  # not until a clock that was set back has caught up

@@ -22,6 +22,7 @@ from harness.adapters.prometheus import PrometheusMetrics, quoted
 from harness.adapters.prometheus_config import prometheus_yml
 from harness.core.errors import Invalid, Retryable
 from harness.ports import CounterReading
+from tests.integration.ports import free_port
 
 LAST = datetime.fromtimestamp(int(time.time()) - 3600, UTC)
 """The time of the last sample in the store."""
@@ -39,11 +40,6 @@ broken_total NaN {LAST.timestamp()}
 share{{route="a\\"b\\\\c"}} 0.5 {LAST.timestamp()}
 # EOF
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
 
 
 @contextmanager

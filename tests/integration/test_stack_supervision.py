@@ -24,6 +24,7 @@ from harness.adapters.stack.report import ComponentReport, report
 from harness.adapters.stack.sockets import make_sockets
 from harness.adapters.stack.state import State
 from harness.core.errors import Retryable
+from tests.integration.ports import free_port
 
 ANNOUNCES = """
 import signal, sys
@@ -102,7 +103,7 @@ def test_a_second_up_finds_all_well_and_starts_nothing(home: Home) -> None:
     # then it takes a moment, and the same processes serve
     assert time.monotonic() - started < 10
     assert [process_of(home, name) for name in ("store", "reader")] == before
-    assert report(home, names=()).all_up
+    until(lambda: report(home, names=()).all_up)
 
 
 def test_a_killed_part_is_started_again_and_its_death_is_recorded(home: Home) -> None:
@@ -216,7 +217,7 @@ def test_a_part_that_keeps_dying_is_reported_with_the_end_of_its_log(home: Home)
     assert message.startswith("broken: died 3 times, last with exit status 1")
     assert "no such licence" in message
     assert str(home.log("broken")) in message
-    assert part(home, "fine").state == "up"
+    until(lambda: part(home, "fine").state == "up")
     assert part(home, "needy").state == "down"
 
 
@@ -228,7 +229,7 @@ def test_a_port_that_somebody_else_answers_proves_nothing(home: Home) -> None:
         # when it is brought up, then it does not count as ready
         with pytest.raises(Retryable, match="silent: not ready within"):
             start(home, silent, within_s=1.0)
-        assert part(home, "silent").state == "degraded"
+        until(lambda: part(home, "silent").state == "degraded")
 
 
 def test_a_part_that_does_not_get_ready_in_its_time_is_started_anew(home: Home) -> None:
@@ -242,8 +243,7 @@ def test_a_part_that_does_not_get_ready_in_its_time_is_started_anew(home: Home) 
 
 def test_up_repairs_a_part_that_hangs(home: Home) -> None:
     # given a server that serves, and then does not go on
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     argv = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(home.run))
     server = Component(name="server", argv=argv, ready=Ready(ports=(port,), url=f"http://127.0.0.1:{port}/"))
     start(home, server)
@@ -256,7 +256,7 @@ def test_up_repairs_a_part_that_hangs(home: Home) -> None:
 
     # then it says so, and another one serves
     assert f"server runs as pid {hanging.pid} but does not answer" in lines[0]
-    assert part(home, "server").state == "up"
+    until(lambda: part(home, "server").state == "up")
     assert not is_alive(hanging)
 
 
@@ -289,4 +289,4 @@ def test_other_settings_start_the_stack_anew(home: Home) -> None:
     # then it says so and runs what was asked for
     assert "other settings" in lines[0]
     assert not is_alive(old)
-    assert report(home, names=()).all_up
+    until(lambda: report(home, names=()).all_up)

@@ -23,7 +23,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from scenarios.oracle import Thresholds, healthy, measure
+from scenarios.oracle import OracleReading, Thresholds, healthy, measure
+from tests.integration.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TRAFFIC = ROOT / "services" / "traffic"
@@ -170,11 +171,6 @@ def playing(url: str, *options: str) -> Iterator[Traffic]:
         if traffic.process.poll() is None:
             traffic.process.kill()
             traffic.process.communicate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_users_of_a_correct_limiter_see_right_denials_only(limiter: TinyLimiter) -> None:
@@ -357,11 +353,22 @@ def test_bad_arguments_are_named_and_end_with_2(options: list[str], complaint: s
     assert complaint in ended.stderr and "Traceback" not in ended.stderr
 
 
+def asked(limiter: TinyLimiter, requests: int, *, until: Callable[[OracleReading], bool]) -> list[OracleReading]:
+    """Readings of the oracle, three at most: a stall of the machine is seen once, what ails users every time."""
+    readings: list[OracleReading] = []
+    while len(readings) < 3 and not (readings and until(readings[-1])):
+        readings.append(measure(limiter.url, requests, 50, 200))
+    return readings
+
+
 def test_the_scenario_oracle_finds_a_correct_limiter_healthy(limiter: TinyLimiter) -> None:
-    reading = measure(limiter.url, 160, 50, 200)
-    assert (reading.requests, reading.errors, reading.denied_wrongly) == (160, 0, 0)
-    assert 0 < reading.p50_ms <= reading.p99_ms
-    assert healthy(reading, Thresholds(slow_share=0.25))[0]
+    def well(reading: OracleReading) -> bool:
+        return reading.errors == 0 and healthy(reading, Thresholds(slow_share=0.25))[0]
+
+    readings = asked(limiter, 160, until=well)
+    assert well(readings[-1]), readings
+    assert (readings[-1].requests, readings[-1].denied_wrongly) == (160, 0)
+    assert 0 < readings[-1].p50_ms <= readings[-1].p99_ms
 
 
 @pytest.mark.parametrize(
@@ -376,9 +383,9 @@ def test_the_scenario_oracle_finds_a_correct_limiter_healthy(limiter: TinyLimite
 )
 def test_the_scenario_oracle_finds_what_ails_users(limiter: TinyLimiter, ways: Ways, reason: str) -> None:
     limiter.ways = ways
-    well, said = healthy(measure(limiter.url, 80, 50, 200), Thresholds())
-    assert not well
-    assert reason in said
+    readings = asked(limiter, 80, until=lambda reading: reason in healthy(reading, Thresholds())[1])
+    assert not any(healthy(reading, Thresholds())[0] for reading in readings)
+    assert reason in healthy(readings[-1], Thresholds())[1], readings
 
 
 def test_the_scenario_oracle_counts_silence_as_the_whole_wait_of_a_user(limiter: TinyLimiter) -> None:

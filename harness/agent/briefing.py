@@ -23,9 +23,7 @@ def first_message(
         evidence: origin → JSON of the world: the signal, answers of people, reasons of failed attempts.
     """
     assert ticket.admitted is not None
-    criteria = [
-        f"- {one.metric} {one.condition} for {one.duration}{_before(one)}" for one in ticket.admitted.criteria
-    ]
+    criteria = [f"- {one.metric} {one.condition} for {one.duration}{_before(one)}" for one in ticket.admitted.criteria]
     metrics = [
         f"- {name} ({metric.kind}, {metric.unit}, {metric.direction} is better)"
         for name, metric in manifest.metrics.items()

@@ -25,9 +25,7 @@ def brief(journal: Journal, manifest: Manifest, base: str, system: str) -> str:
 def steps(journal: Journal, attempt: Attempt) -> list[Step]:
     """Every call that has its observation, in order."""
     taken = {step.step: step for step in attempt.steps if isinstance(step, e.ActionTaken)}
-    return [
-        _step(journal, taken[seen.step], seen) for seen in attempt.steps if isinstance(seen, e.ObservationRecorded)
-    ]
+    return [_step(journal, taken[seen.step], seen) for seen in attempt.steps if isinstance(seen, e.ObservationRecorded)]
 
 
 def _step(journal: Journal, taken: e.ActionTaken, seen: e.ObservationRecorded) -> Step:

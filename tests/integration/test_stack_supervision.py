@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.adapters.stack.bring_down import bring_down
@@ -70,7 +72,7 @@ def start(home: Home, *components: Component, within_s: float = 15.0) -> list[st
     return lines
 
 
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 10.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the evidence did not come in time"
@@ -121,6 +123,33 @@ def test_a_killed_part_is_started_again_and_its_death_is_recorded(home: Home) ->
     assert seen.pid != killed.pid
     assert (seen.restarts, seen.last_exit) == (1, "signal SIGKILL")
     assert seen.last_exit_at is not None
+    assert process_of(home, "reader") == untouched
+
+
+def children(supervisor: ProcessId) -> list[psutil.Process]:
+    try:
+        return psutil.Process(supervisor.pid).children()
+    except psutil.Error:
+        return []
+
+
+def test_a_supervisor_that_cannot_write_goes_on_and_repairs_once_it_can(home: Home) -> None:
+    # given a supervisor whose writes fail, as on a full disk
+    start(home, announcing(home, "store"), announcing(home, "reader"))
+    state = State.read_living(home)
+    assert state is not None
+    untouched = process_of(home, "reader")
+    resource.prlimit(state.supervisor.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    # when a part dies meanwhile, and the one that is started for it cannot write either
+    killed = process_of(home, "store")
+    os.kill(killed.pid, signal.SIGKILL)
+    until(lambda: {child.pid for child in children(state.supervisor)} - {killed.pid, untouched.pid})
+
+    # then nothing else was taken down, and with space again the part comes back
+    assert is_alive(state.supervisor) and is_alive(untouched)
+    resource.prlimit(state.supervisor.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    until(lambda: report(home, names=()).all_up)
     assert process_of(home, "reader") == untouched
 
 

@@ -128,4 +128,3 @@ def test_a_commit_that_is_none_is_invalid(kept: Told) -> None:
                 call()
 
     kept(story)
-

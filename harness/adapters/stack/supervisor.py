@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class Supervisor:
         record = self._record(component.name, "down", process=False)
         record.exits += 1
         record.last_exit, record.last_exit_at = how, record.since
-        self._state.write(self._home)
+        self._tell()
         return 0.0 if ready_at is None else time.monotonic() - ready_at
 
     async def _start(self, component: Component) -> asyncio.subprocess.Process:
@@ -117,7 +118,7 @@ class Supervisor:
             )
         self._processes[component.name] = process
         self._record(component.name, "starting")
-        self._state.write(self._home)
+        self._tell()
         log.info("%s: started as pid %d", component.name, process.pid)
         return process
 
@@ -128,7 +129,7 @@ class Supervisor:
                 ready_at = time.monotonic()
                 log.info("%s: ready after %.2f s", component.name, ready_at - started)
                 self._record(component.name, "up")
-                self._state.write(self._home)
+                self._tell()
                 self._was_ready[component.name].set()
                 return ready_at
             await asyncio.sleep(POLL_S)
@@ -148,7 +149,7 @@ class Supervisor:
         _kill_group(process.pid)
         await process.wait()
         self._record(component.name, "down", process=False)
-        self._state.write(self._home)
+        self._tell()
         log.info("%s: stopped", component.name)
 
     def _record(self, name: str, phase: Phase, *, process: bool = True) -> Record:
@@ -156,11 +157,25 @@ class Supervisor:
         record.phase, record.since = phase, _now()
         record.process = identify(self._processes[name].pid) if process else None
         pid_file = self._home.pid_file(name)
-        if record.process is None:
-            pid_file.unlink(missing_ok=True)
-        else:
-            replace_text(pid_file, f"{record.process.pid} {record.process.started_ticks}\n")
+        with _whatever_the_disk_says(pid_file):
+            if record.process is None:
+                pid_file.unlink(missing_ok=True)
+            else:
+                replace_text(pid_file, f"{record.process.pid} {record.process.started_ticks}\n")
         return record
+
+    def _tell(self) -> None:
+        with _whatever_the_disk_says(self._home.state):
+            self._state.write(self._home)
+
+
+@contextlib.contextmanager
+def _whatever_the_disk_says(path: Path) -> Iterator[None]:
+    """Keeping the parts running is worth more than the note of it: a full disk must not take the stack down."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s: cannot be written: %s", path, error)
 
 
 def _kill_group(leader_pid: int) -> None:

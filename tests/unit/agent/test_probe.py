@@ -61,9 +61,7 @@ def test_text_without_a_call_is_nudged(provider: str) -> None:
      (Call("finish", '{"summ'), "the arguments are not one JSON object"),
      (Call("read_note", {"name": "x"}), "no note `x`; there are: status, weather")],
 )  # fmt: skip
-def test_a_bad_call_is_answered_as_an_error_from_which_the_model_recovers(
-    provider: str, call: Call, told: str
-) -> None:
+def test_a_bad_call_is_answered_as_an_error_from_which_the_model_recovers(provider: str, call: Call, told: str) -> None:
     report, requests = probed(provider, [Say("", (call,)), Say("", (FINISH,))], 0)
     assert report["tool_calls"] == 2
     last = requests[1]["messages"][-1]

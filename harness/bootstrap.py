@@ -22,9 +22,10 @@ from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
+from harness.core.operation import Catalog
 from harness.core.policy import Profile, Registry
 from harness.core.slo import Slo
-from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository, Router
+from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
 from harness.settings import NO_KEY, ModelAgent, Settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Rules:
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
     runbooks: tuple[Runbook, ...]
+    catalog: Catalog
     profile: Profile
     models: ModelPolicy
     prompt: str
@@ -59,6 +61,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     registry = checkout / "policies" / "services.yaml"
     (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
     profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
+    actions = checkout / "policies" / "actions.yaml"
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
@@ -71,6 +74,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=declarations.load_invariants(checkout / "invariants"),
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
+        catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         prompt=prompt.read_text(),
@@ -113,6 +117,7 @@ class Harness:
     agent: str
     metrics: Metrics
     nodes: Nodes
+    provider: NodeProvider
     router: Router
     repository: Repository
     checks: Checks
@@ -132,7 +137,7 @@ def build_harness(settings: Settings, client: Client) -> Harness:
     from harness.adapters.prometheus import PrometheusMetrics
     from harness.adapters.releases import ReleaseStore
     from harness.adapters.sandbox import Sandbox
-    from harness.adapters.stack.components import NODES
+    from harness.adapters.stack.prepare import machines_of
     from harness.adapters.temporal import TemporalNodes
     from harness.adapters.worktree import ServiceRepository
 
@@ -140,13 +145,15 @@ def build_harness(settings: Settings, client: Client) -> Harness:
     record, rules = open_record(settings), read_rules()
     bare = home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, home.worktrees)
+    machines = machines_of(home, addresses)
     sandbox = Sandbox(home=home, clock=record.clock)
     return Harness(
         record=record,
         rules=rules,
         agent=settings.harness_agent,
         metrics=PrometheusMetrics(settings.prometheus_url),
-        nodes=TemporalNodes(client, NODES),
+        nodes=TemporalNodes(client, machines.nodes),
+        provider=machines,
         router=EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin"))),
         repository=repository,
         checks=SandboxedChecks(

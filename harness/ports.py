@@ -106,6 +106,29 @@ class Nodes(Protocol):
         ...
 
 
+class NodeProvider(Protocol):
+    """The machines that nodes run on. A key is visible in the world: a retry observes it before it acts."""
+
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that there are, in the order of failure domains; one whose machine died is none."""
+        ...
+
+    def observe(self, key: str) -> str | None:
+        """The node that the effect with this key started or removed; None when it did not happen."""
+        ...
+
+    def start(self, key: str) -> str:
+        """Start a node, under a name that none had before; the same key again gives the same one.
+
+        Returns before it serves. Raises Forbidden where there is no room for another.
+        """
+        ...
+
+    def remove(self, node: str, key: str) -> None:
+        """Take a node away, with all that runs on it; the same key again does nothing. Raises Invalid for no node."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
     """A commit, for people and agents."""

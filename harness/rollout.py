@@ -34,7 +34,8 @@ async def roll_back(
     journal.require_newest()
     try:
         commit = _take_back_on_main(journal, repository)
-        answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in reversed(touched)]
+        there = [node for node in reversed(touched) if node in nodes.names()]  # one that is gone serves nothing
+        answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in there]
     except (Refused, Broken) as error:  # what may be retried is: the way back must not fail for one slow answer
         return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=str(error)))
     if failed := [answer for answer in answers if not answer.ok]:

@@ -1,7 +1,8 @@
-"""Installs an incident's fault: another team's commits on main, rolled out to every node by another hand.
+"""Installs an incident's fault: another team's commits on main, rolled out to every node by another hand, or machines
+that die.
 
-Touches the service's repository and the nodes' API; knows nothing of the harness that will have to find it. What is
-wrong, and where, goes into no place that the harness reads.
+Touches the service's repository, the nodes' API and the machines that it takes away; knows nothing of the harness that
+will have to find it. What is wrong, and where, goes into no place that the harness reads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import yaml
 from temporalio.client import Client
 
+from scenarios.machines import drawn, power_off
 from scenarios.series import commit_series, order
 
 ACTOR = "external"
@@ -83,6 +85,12 @@ async def install(arguments: argparse.Namespace) -> dict[str, Any]:
     client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
     if scenario["fault"] is None:
         return {"installed_at": datetime.now(UTC).isoformat(), "release": None}
+    if "lost_machines" in scenario["fault"]:
+        lost = drawn(arguments.nodes, scenario["fault"]["lost_machines"], arguments.seed)
+        installed_at = datetime.now(UTC)
+        for node in lost:
+            power_off(arguments.home, node)
+        return {"installed_at": installed_at.isoformat(), "release": None}
     return_to(arguments.repository, arguments.base)
     ids = commit_series(
         arguments.repository, order(scenario["fault"]["series"], arguments.seed), before=datetime.now(UTC)
@@ -105,6 +113,7 @@ def main() -> int:
     parser.add_argument("--temporal", required=True)
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--nodes", nargs="+", required=True)
+    parser.add_argument("--home", type=Path, help="HARNESS_HOME of the stack: for faults that are no commits")
     print(json.dumps(asyncio.run(install(parser.parse_args()))), flush=True)
     return 0
 

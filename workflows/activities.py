@@ -14,6 +14,7 @@ from harness.core import events as e
 from harness.core.action import Effect
 from harness.core.lifecycle import ENDS, STAGE, State
 from harness.journal import Journal
+from harness.operation import Operator
 from harness.stages import admit, canary, deploy, file, observe, test, verify, work
 from workflows.edge import at_the_edge
 
@@ -81,10 +82,18 @@ class Activities:
     def _worker(self) -> work.Worker:
         harness = self._harness
         return work.Worker(
-            manifest=harness.manifest(), runbooks=harness.rules.runbooks, policy=harness.rules.profile.session,
-            spec_digest=harness.rules.digest, agent=harness.agent, metrics=harness.metrics, nodes=harness.nodes,
+            manifest=harness.manifest(), catalog=harness.rules.catalog, runbooks=harness.rules.runbooks,
+            policy=harness.rules.profile.session, spec_digest=harness.rules.digest, agent=harness.agent, metrics=harness.metrics, nodes=harness.nodes,
             repository=harness.repository, checks=harness.checks, clock=harness.record.clock,
             model=harness.model, models=harness.rules.models, prompt=harness.rules.prompt,
+        )  # fmt: skip
+
+    def _operator(self) -> Operator:
+        harness, rules = self._harness, self._harness.rules
+        return Operator(
+            manifest=harness.manifest(), catalog=rules.catalog, slos=rules.slos, invariants=rules.invariants,
+            profile=rules.profile, metrics=harness.metrics, nodes=harness.nodes, provider=harness.provider,
+            repository=harness.repository,
         )  # fmt: skip
 
     @activity.defn
@@ -132,8 +141,9 @@ class Activities:
             if self._due("test", journal):
                 await lock.acquire(journal)
                 await test.test(
-                    journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks
-                )
+                    journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks,
+                    operator=self._operator(),
+                )  # fmt: skip
             return self._left(journal)
 
     @activity.defn
@@ -145,7 +155,7 @@ class Activities:
             stage = canary.Stage(
                 manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
                 metrics=harness.metrics,
-                nodes=harness.nodes, router=harness.router,
+                nodes=harness.nodes, router=harness.router, operator=self._operator(),
             )  # fmt: skip
             if self._due("canary", journal):
                 await canary.canary(journal, stage)
@@ -160,6 +170,7 @@ class Activities:
             stage = deploy.Stage(
                 manifest=harness.manifest(), invariants=harness.rules.invariants, policy=harness.rules.profile.deploy,
                 metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+                operator=self._operator(),
             )  # fmt: skip
             if self._due("deploy", journal):
                 await deploy.deploy(journal, stage)
@@ -174,7 +185,7 @@ class Activities:
             stage = verify.Stage(
                 manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
                 nodes=harness.nodes,
-                repository=harness.repository,
+                repository=harness.repository, operator=self._operator(),
             )  # fmt: skip
             if self._due("verify", journal):
                 await verify.verify(journal, stage)

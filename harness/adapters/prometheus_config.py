@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +11,11 @@ import yaml
 _SAMPLES_PER_RELEASE = 5000
 
 
-def prometheus_yml(*, traffic: str, envoy_admin: str, ops: str, worker: str, nodes: Sequence[str]) -> str:
-    """The configuration, as YAML text; the first four are addresses, ``host:port``, scraped every second.
+def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, node_targets: str) -> str:
+    """The configuration, as YAML text; the first three are addresses, ``host:port``, scraped every second.
 
-    Jobs: ``traffic``, ``envoy``, ``worker``, and ``nodes``: the stable release of each node, through the ``ops``
-    listener, told apart by the label ``node``. Target labels win over those of the scraped, so no release can speak
-    for another node.
+    Jobs: ``traffic``, ``envoy``, ``worker``, and ``nodes``, whose targets are in the file ``node_targets`` beside it.
     """
-    through_ops = [
-        {"targets": [ops], "labels": {"node": node, "__metrics_path__": f"/{node}/metrics"}} for node in nodes
-    ]
     document = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "scrape_configs": [
@@ -27,10 +23,19 @@ def prometheus_yml(*, traffic: str, envoy_admin: str, ops: str, worker: str, nod
             _job("envoy", envoy_admin, metrics_path="/stats/prometheus"),
             _job("worker", worker),
             # Releases are written by agents: one that floods us with series loses its scrape, not our Prometheus.
-            {"job_name": "nodes", "static_configs": through_ops, "sample_limit": _SAMPLES_PER_RELEASE},
+            {"job_name": "nodes", "file_sd_configs": [{"files": [node_targets]}], "sample_limit": _SAMPLES_PER_RELEASE},
         ],
     }
     return yaml.safe_dump(document, sort_keys=False)
+
+
+def node_targets(ops: str, nodes: Sequence[str]) -> str:
+    """The targets of the job ``nodes``, as JSON text: the stable release of each node, through the ``ops`` listener,
+    told apart by the label ``node``. Target labels win over those of the scraped, so no release can speak for another.
+    """
+    return json.dumps(
+        [{"targets": [ops], "labels": {"node": node, "__metrics_path__": f"/{node}/metrics"}} for node in nodes]
+    )
 
 
 def _job(name: str, address: str, **settings: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -46,21 +46,21 @@ async def connect(address: str, namespace: str) -> Client:
 
 
 class TemporalNodes:
-    """The fleet, reached through the nodes' task queues."""
+    """The fleet, reached through the nodes' task queues; ``fleet`` says which nodes there are now."""
 
     def __init__(
-        self, client: Client, names: tuple[str, ...], *, order_timeout: timedelta = ORDER_TIMEOUT,
+        self, client: Client, fleet: Callable[[], tuple[str, ...]], *, order_timeout: timedelta = ORDER_TIMEOUT,
         pick_up_timeout: timedelta = PICK_UP_TIMEOUT, report_timeout: timedelta = REPORT_TIMEOUT,
     ) -> None:  # fmt: skip
         self._client = client
-        self._names = names
+        self._fleet = fleet
         self._order_timeout = order_timeout
         self._pick_up_timeout = pick_up_timeout
         self._report_timeout = report_timeout
 
     def names(self) -> tuple[str, ...]:
         """The nodes, in the order of failure domains."""
-        return self._names
+        return self._fleet()
 
     async def order(self, node: str, order: NodeOrder) -> NodeAnswer:
         """Have a node do one thing; the same key again gives the first answer, or tries anew what failed.

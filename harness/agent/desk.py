@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.core.manifest import Manifest
+from harness.core.operation import Catalog
 from harness.journal import Journal
 from harness.ports import Checks, Clock, Metrics, Nodes, Repository
 
@@ -15,6 +16,7 @@ class Desk:
 
     journal: Journal
     manifest: Manifest
+    catalog: Catalog
     metrics: Metrics
     nodes: Nodes
     repository: Repository

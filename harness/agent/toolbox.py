@@ -39,6 +39,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "write_file": Tool(work.WriteFile, "work", work.write_file),
     "run_checks": Tool(work.RunChecks, "work", work.run_checks),
     "submit_change": Tool(end.SubmitChange, "end", end.submit_change),
+    "propose_action": Tool(end.ProposeAction, "end", end.propose_action),
     "nothing_to_change": Tool(end.Why, "end", end.nothing_to_change),
     "call_for_help": Tool(end.Question, "end", end.call_for_help),
 }

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import agent, demo, ledger, stack, summary, ticket, trajectory
+from harness.cli import action, agent, demo, ledger, node, stack, summary, ticket, trajectory
 from harness.core.errors import HarnessError, Retryable
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command()(demo.demo)
 app.command()(summary.summary)
 app.add_typer(ticket.app, name="ticket")
 app.add_typer(agent.app, name="agent")
+app.add_typer(action.app, name="action")
+app.add_typer(node.app, name="node")
 app.add_typer(trajectory.app, name="trajectory")
 app.add_typer(ledger.app, name="ledger")
 

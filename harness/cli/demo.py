@@ -21,7 +21,7 @@ import typer
 
 from harness.adapters.declarations import read_yaml
 from harness.adapters.stack.bring_down import bring_down
-from harness.adapters.stack.components import NODES
+from harness.adapters.stack.machines import LocalMachines
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
 from harness.cli.incident_file import Incident, OracleOrder
@@ -212,7 +212,7 @@ async def _not_healthy(scene: Scene, metrics: PrometheusMetrics, needed_s: float
             if measured.value >= slo.error_budget:
                 return f"{name} is {number(measured.value, '%')}"
     observed = {row.data["node"] for row in scene.record.ledger.read_stream(service_stream(scene.manifest.name))}
-    return "" if observed >= set(NODES) else "not every node was seen yet"
+    return "" if observed >= set(LocalMachines(scene.settings.home).nodes()) else "not every node was seen yet"
 
 
 async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
@@ -220,7 +220,8 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     return await _program(
         "scenarios.driver", "--incident", str(path), "--seed", str(seed), "--base", scene.base,
         "--repository", str(scene.repository), "--temporal", settings.temporal_address,
-        "--namespace", settings.temporal_namespace, "--nodes", *NODES,
+        "--namespace", settings.temporal_namespace, "--home", str(settings.home.root),
+        "--nodes", *LocalMachines(settings.home).nodes(),
     )  # fmt: skip
 
 

@@ -42,6 +42,8 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
         case e.ChangeProposed():
             summary = blobs.get_json(event.summary)
             expected = safe(summary["predicted_effect"])
+            if event.operation is not None:
+                return f"action {called(event.operation)} proposed: {safe(summary['summary'])} Expected: {expected}"
             return f"change {event.commit[:10]} proposed: {safe(summary['summary'])} Expected: {expected}"
         case e.NothingToChange():
             return f"nothing to change: {safe(blobs.get_json(event.why)['why'])}"
@@ -53,12 +55,16 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return f"delivery lock of {event.service} taken, token {event.token}"
         case e.ChecksPassed() | e.ChecksFailed():
             return _checks(event)
+        case e.OperationStepped():
+            return _operated(event)
         case e.CanaryStarted():
             return f"canary {event.canary[:10]} and fresh baseline {event.baseline[:10]} stand on {event.node}"
         case e.CanaryStepped():
             return (
                 f"canary step {event.step}: {number(event.share, '%')} of the keys to each arm (Envoy {event.version})"
             )
+        case e.CanaryLooked() if not any(count.baseline_total for count in event.counts):
+            return f"  look {event.look}: {'; '.join(map(_count, event.counts))} → {event.decision}"
         case e.CanaryLooked():
             return f"  look {event.look}: {'; '.join(map(_arm_count, event.counts))} → {event.decision}"
         case e.CanaryPassed() | e.CanaryFailed():
@@ -69,6 +75,10 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return (
                 f"{event.node} serves {event.after[:10]}" if event.ok else f"{event.node} failed: {safe(event.reason)}"
             )
+        case e.FleetChanged() if event.lost or len(event.joined) < len(event.nodes):
+            changes = [f"{', '.join(names)} {word}" for names, word in ((event.lost, "gone"), (event.joined, "come"))
+                       if names]  # fmt: skip
+            return f"the fleet changed: {'; '.join(changes)}; now {', '.join(event.nodes)}"
         case e.ReleaseDeployed():
             return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}"
         case e.DeployFailed() | e.RollbackFailed():
@@ -86,15 +96,33 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
     return None
 
 
+def called(operation: e.Operation) -> str:
+    """``add_nodes(count=1)``."""
+    return safe(f"{operation.action}({', '.join(f'{name}={value}' for name, value in operation.parameters.items())})")
+
+
+def _operated(event: e.OperationStepped) -> str:
+    done = {"start": "started, and serves", "drain": "drained", "remove": "removed", "restore": "serves again"}
+    back = "taken back: " if event.back else ""
+    if event.ok:
+        return f"{back}{event.node} {done[event.verb]}"
+    return f"{back}{event.verb} of {event.node or 'a node'} failed: {safe(event.reason)}"
+
+
 def _checks(event: e.ChecksPassed | e.ChecksFailed) -> str:
-    ran = "; ".join(
-        f"{one.name} {'passed' if one.passed else 'failed'} in {one.seconds:.1f} s"
-        + (f", {one.tests_passed} tests" if one.tests_passed is not None else "")
-        for one in event.outcomes
-    )
+    ran = "; ".join(map(_outcome, event.outcomes))
     if isinstance(event, e.ChecksPassed):
         return f"TEST passed: {ran} (tree {event.tree[:10]})"
     return f"TEST failed: {safe(event.reason)} ({ran or 'nothing ran'})"
+
+
+def _outcome(one: e.CheckOutcome) -> str:
+    word = "passed" if one.passed else "failed"
+    if one.exit_code is None and not one.seconds:  # a precondition is asked, not run
+        return f"{one.name} {word}"
+    return f"{one.name} {word} in {one.seconds:.1f} s" + (
+        f", {one.tests_passed} tests" if one.tests_passed is not None else ""
+    )
 
 
 def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
@@ -105,6 +133,11 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
         for one in event.verdicts
     )
     sizes = f"{event.per_arm} requests and {event.keys} keys an arm, {event.looks} looks, alpha {event.alpha:g}"
+    if event.guards_only:
+        sizes = f"guards only: {event.per_arm} requests, {event.looks} looks, alpha {event.alpha:g}"
+        if isinstance(event, e.CanaryPassed):
+            return f"CANARY passed, {sizes}: {verdicts}"
+        return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); taken back"
     if isinstance(event, e.CanaryPassed):
         return f"CANARY passed: {sizes}: {verdicts}"
     return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); traffic is back on stable"
@@ -123,6 +156,10 @@ def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
 
 def _measured(criterion: e.FrozenCriterion) -> str:
     return number(criterion.baseline.value if criterion.baseline else None, condition_unit(criterion.condition))
+
+
+def _count(count: e.ArmCount) -> str:
+    return f"{count.metric} {count.canary_bad}/{count.canary_total}"
 
 
 def _arm_count(count: e.ArmCount) -> str:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 BlobRef = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Slot = Literal["stable", "canary", "baseline"]
+Verb = Literal["start", "drain", "remove", "restore"]
+"""What is done to a node: it comes, is emptied, goes, or serves again."""
 
 
 class Value(BaseModel):
@@ -103,6 +105,13 @@ class ModelUsage(Value):
     usd: float | None
     requests: int
     """Requests on the wire until it came: those before the last one broke, and what they cost is not known."""
+
+
+class Operation(Value):
+    """An action of the catalog with its arguments."""
+
+    action: str
+    parameters: dict[str, int | str]
 
 
 class Event(Value):
@@ -205,7 +214,11 @@ class ObservationRecorded(Event):
 
 
 class ChangeProposed(Event):
-    """The agent submitted a change: a commit on the ticket's branch, with its diff, reasons and predicted effect."""
+    """The agent submitted a change, with reasons and predicted effect: a commit on the ticket's branch, or an action.
+
+    ``operation`` is the action of the catalog for a change of that kind; main stays at ``commit`` then, and ``diff``
+    holds the units in which it will be done.
+    """
 
     attempt: int
     kind: Literal["code", "config", "operation"]
@@ -214,6 +227,7 @@ class ChangeProposed(Event):
     branch: str
     diff: BlobRef
     summary: BlobRef
+    operation: Operation | None = None
 
 
 class NothingToChange(Event):
@@ -336,8 +350,30 @@ class CanaryLooked(Event):
     decision: Literal["continue", "promote", "abort", "extend", "ask"]
 
 
+class OperationStepped(Event):
+    """One unit of an operation was done to a node: the first in its canary, the others in its deployment.
+
+    ``back``: it took an earlier one back. ``counters``: the service's raw counts right after it, from which its guards
+    count (as the canary's arm; there is no baseline).
+    """
+
+    attempt: int
+    ordinal: int
+    verb: Verb
+    node: str
+    ok: bool
+    reason: str
+    at: datetime
+    back: bool = False
+    counters: tuple[ArmCount, ...] = ()
+    waits: tuple[Wait, ...] = ()
+
+
 class CanaryPassed(Event):
-    """The judge promotes; the arms are without traffic and gone."""
+    """The judge promotes; the arms are without traffic and gone.
+
+    ``guards_only``: an operation's first unit was watched by absolute limits and compared with nothing.
+    """
 
     attempt: int
     verdicts: tuple[MetricVerdict, ...]
@@ -347,6 +383,7 @@ class CanaryPassed(Event):
     keys: int
     version: str
     waits: tuple[Wait, ...]
+    guards_only: bool = False
 
 
 class CanaryFailed(Event):
@@ -361,6 +398,7 @@ class CanaryFailed(Event):
     version: str
     reason: str
     waits: tuple[Wait, ...]
+    guards_only: bool = False
 
 
 class MainMoved(Event):
@@ -383,12 +421,13 @@ class NodeSwapped(Event):
 
 
 class ReleaseDeployed(Event):
-    """Every node serves the release."""
+    """Every node serves the release; for an operation: it is done, and every node serves what main is at."""
 
     attempt: int
     commit: str
     tree: str
     nodes: tuple[str, ...]
+    waits: tuple[Wait, ...] = ()
 
 
 class DeployFailed(Event):
@@ -526,6 +565,14 @@ class ReleaseObserved(Event):
     after: str
     actor: str
     since: datetime
+
+
+class FleetChanged(Event):
+    """The fleet was seen to have other nodes than before (stream ``fleet-<name>``): which came, which are gone."""
+
+    nodes: tuple[str, ...]
+    joined: tuple[str, ...]
+    lost: tuple[str, ...]
 
 
 class WatchBeat(Event):

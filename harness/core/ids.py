@@ -40,6 +40,11 @@ def service_stream(service: str) -> str:
     return f"service-{service}"
 
 
+def fleet_stream(service: str) -> str:
+    """Stream of the nodes that a service was seen to have."""
+    return f"fleet-{service}"
+
+
 def lock_stream(service: str) -> str:
     """Stream of a service's delivery lock."""
     return f"lock-{service}"

@@ -91,9 +91,10 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.CanaryStarted: frozenset({S.CANARYING}),
     e.CanaryStepped: frozenset({S.CANARYING}),
     e.CanaryLooked: frozenset({S.CANARYING}),
+    e.OperationStepped: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING}),
     e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING}),
     e.NodeSwapped: frozenset({S.DEPLOYING}),
-    e.RolledBack: frozenset({S.DEPLOYING, S.VERIFYING}),
+    e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING}),
 }
 """Events that tell what happened within a state and don't leave it, with the states they may occur in."""
 

@@ -16,6 +16,7 @@ from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds
 from harness.core.units import UNITS, choices
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+Risk = Literal["read", "low", "medium", "high"]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -129,7 +130,7 @@ class Action(Declaration):
     name: Name
     parameters: dict[str, Literal["string", "integer", "number", "boolean"]] = Field(default={})
     effect: str
-    risk: Literal["read", "low", "medium", "high"]
+    risk: Risk
     reversible_by: str
     preconditions: tuple[str, ...] = ()
     blast_radius: str

@@ -45,6 +45,21 @@ class Canary(Declaration):
     """The key is the unit of randomisation: fewer keys in an arm than this and the canary is insufficient."""
 
 
+class Operation(Declaration):
+    """How an action of the catalog is tried: after its first unit, limits are watched for ``hold_s`` seconds.
+
+    ``planned``: requests that have to be seen by then; ``extension_s``: how much longer they are waited for;
+    ``ready_within_s``: how long a node that was started may take until it serves.
+    """
+
+    hold_s: float = Field(gt=0)
+    planned: int = Field(ge=1)
+    looks: int = Field(ge=1)
+    extension_s: float = Field(ge=0)
+    alpha: float = Field(gt=0, lt=1)
+    ready_within_s: float = Field(gt=0)
+
+
 class Deploy(Declaration):
     """``gate_s``: how long invariants are watched on a swapped node before the next one is touched."""
 
@@ -67,6 +82,7 @@ class Profile(Declaration):
     admission: Admission
     session: Session
     canary: Canary
+    operation: Operation
     deploy: Deploy
     verify: Verify
 

@@ -76,6 +76,8 @@ class Attempt:
     canary_steps: tuple[e.CanaryStepped, ...] = ()
     looks: tuple[e.CanaryLooked, ...] = ()
     canary: e.CanaryPassed | e.CanaryFailed | None = None
+    units: tuple[e.OperationStepped, ...] = ()
+    """What an operation has done so far, without the way back."""
     main_moved: e.MainMoved | None = None
     swaps: tuple[e.NodeSwapped, ...] = ()
     deploy: e.ReleaseDeployed | e.DeployFailed | None = None
@@ -83,6 +85,11 @@ class Attempt:
     verification: e.CriteriaMet | e.CriteriaNotMet | None = None
     rolled_back: e.RolledBack | None = None
     help: e.HelpRequested | None = None
+
+    @property
+    def operation(self) -> e.Operation | None:
+        """The action of the catalog that is this attempt's change; None for commits."""
+        return self.change.operation if self.change else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,8 @@ def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:
             return replace(attempt, looks=(*attempt.looks, event))
         case e.CanaryPassed() | e.CanaryFailed():
             return replace(attempt, canary=event)
+        case e.OperationStepped() if not event.back:
+            return replace(attempt, units=(*attempt.units, event))
         case e.MainMoved() if attempt.main_moved is None:
             return replace(attempt, main_moved=event)
         case e.NodeSwapped():

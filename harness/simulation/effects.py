@@ -9,12 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One change of the world: a node carried out an order, shares were written, a commit was made, main moved.
+    """One change of the world: a node carried out an order or came or went, shares were written, a commit, main moved.
 
     ``key`` names it: two effects with the same kind and key are the same thing done twice.
     """
 
-    kind: Literal["order", "weights", "commit", "main"]
+    kind: Literal["order", "weights", "commit", "main", "machine"]
     key: str
     detail: str
 

@@ -18,13 +18,17 @@ from harness.ports import Clock
 from harness.simulation.effects import Done, Effect
 from harness.simulation.repository import MemoryRepository
 
+BOOT_S = 2.0
 START_S = 0.4
 DRAIN_S = 0.2
 MEMORY_BYTES = 4 * 1024**3
 
 
 class MemoryNodes:
-    """The fleet. ``settle`` is called before a slot changes; ``away`` nodes don't report, ``ill`` ones don't answer."""
+    """The fleet. ``settle`` is called before a slot changes; ``away`` nodes don't report, ``ill`` ones don't answer.
+
+    ``stillborn``: nodes that are started from now on never serve.
+    """
 
     def __init__(
         self,
@@ -39,13 +43,30 @@ class MemoryNodes:
         self._slots: dict[str, dict[Slot, RunningRelease]] = {name: {} for name in names}
         self._highest_token = dict.fromkeys(names, 0)
         self._answers: dict[str, NodeAnswer] = {}
+        self._booting: dict[str, asyncio.Task[None]] = {}
         self._busy: defaultdict[tuple[str, Slot], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.away: set[str] = set()
         self.ill: set[str] = set()
+        self.stillborn = False
 
     def names(self) -> tuple[str, ...]:
         """The nodes, in the order of failure domains."""
         return tuple(self._slots)
+
+    def join(self, name: str) -> None:
+        """A machine is there: its node boots what main is at, in its own time."""
+        self._slots[name], self._highest_token[name] = {}, 0
+        if self.stillborn:
+            self.away.add(name)
+        else:
+            self._booting[name] = asyncio.create_task(self._boot(name))
+
+    def leave(self, name: str) -> None:
+        """A machine is gone, and with it what ran there."""
+        self._settle()
+        if name in self._booting:
+            self._booting.pop(name).cancel()
+        del self._slots[name], self._highest_token[name]
 
     def serving(self, slot: Slot) -> list[str]:
         """The commits in a slot of the nodes that answer, one for each node."""
@@ -59,7 +80,9 @@ class MemoryNodes:
             slots["stable"] = self._release(commit, self._clock.now(), actor)
 
     async def order(self, node: str, order: NodeOrder) -> NodeAnswer:
-        """Do what the order says, once; Forbidden for a token below the highest seen."""
+        """Do what the order says, once; Forbidden for a token below the highest seen, Retryable for no such node."""
+        if node not in self._slots:
+            raise Retryable(f"node {node} does not pick up {order.key}")
         async with self._busy[node, order.slot]:
             if order.key in self._answers:
                 return self._answers[order.key]
@@ -72,7 +95,7 @@ class MemoryNodes:
 
     async def report(self, node: str) -> NodeReport:
         """The node's account of itself; Retryable when it does not answer."""
-        if node in self.away:
+        if node in self.away or node not in self._slots or (node in self._booting and not self._booting[node].done()):
             raise Retryable(f"node {node} does not answer")
         healthy = node not in self.ill
         return NodeReport(
@@ -82,6 +105,11 @@ class MemoryNodes:
             },
             cpu_percent=5.0, memory_total_bytes=MEMORY_BYTES, memory_used_bytes=MEMORY_BYTES // 8, gpus=(),
         )  # fmt: skip
+
+    async def _boot(self, name: str) -> None:
+        await self._clock.sleep(BOOT_S)
+        self._settle()
+        self._slots[name]["stable"] = self._release(self._repository.main(), self._clock.now(), "harness")
 
     async def _carry_out(self, node: str, order: NodeOrder) -> NodeAnswer:
         started_at, slots = self._clock.now(), self._slots[node]

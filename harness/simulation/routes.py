@@ -32,6 +32,10 @@ class MemoryRoutes:
         left = {member: state for member, state in self._of(cluster).items() if member != (node, socket)}
         return self._write(cluster, left, token, note)
 
+    def sockets(self, cluster: str) -> dict[str, str]:
+        """Every member's socket → its node."""
+        return {socket: node for node, socket in self._of(cluster)}
+
     def highest_token(self, cluster: str) -> int:
         """The lowest token that may still write."""
         return self._tokens[cluster]

@@ -14,6 +14,7 @@ from harness.simulation.checks import MemoryChecks
 from harness.simulation.clock import START, VirtualClock
 from harness.simulation.effects import Effect
 from harness.simulation.fleet import MemoryNodes
+from harness.simulation.machines import MemoryMachines
 from harness.simulation.metrics import SCRAPE_S, MemoryMetrics
 from harness.simulation.repository import MemoryRepository
 from harness.simulation.router import MemoryRouter
@@ -39,6 +40,7 @@ class World:
         self.nodes = MemoryNodes(
             NODES, repository=self.repository, clock=self.clock, settle=self._settle, done=self._done
         )
+        self.provider = MemoryMachines(self.nodes, done=self._done)
         self.router = MemoryRouter(settle=self._settle, done=self._done)
         self._traffic = Traffic(
             route=self._route, behaviour=self.repository.behaviour, chance=Random(f"{seed} traffic")
@@ -63,6 +65,10 @@ class World:
         """The releases of a node stop answering."""
         self._settle()
         self.nodes.ill.add(node)
+
+    def kill(self, node: str) -> None:
+        """A node's machine dies, and with it everything that ran there."""
+        self.provider.lose(node)
 
     def heal(self, node: str) -> None:
         """They answer again."""

@@ -14,7 +14,7 @@ from math import ceil
 
 from harness.core import canary as judge
 from harness.core import events as e
-from harness.core.deployment import NodeAnswer, NodeOrder
+from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import Broken, Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.core.policy import Canary
@@ -22,6 +22,7 @@ from harness.core.slo import Slo
 from harness.core.ticket import Attempt
 from harness.journal import Journal
 from harness.measure import counter_selectors, declared
+from harness.operation import Operator, try_out
 from harness.ports import Metrics, Nodes, Router
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
@@ -39,14 +40,20 @@ class Stage:
     metrics: Metrics
     nodes: Nodes
     router: Router
+    operator: Operator
 
 
-async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFailed:
-    """Stand up both arms, give them traffic step by step, look until the judge decides, take everything down."""
+async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
+    """Stand up both arms, give them traffic step by step, look until the judge decides, take everything down.
+
+    An operation has no arms: its first unit is watched by guards alone.
+    """
     n = journal.ticket.attempt.n
     if done := journal.recorded(f"{n}/canary", e.Event):
         assert isinstance(done, e.CanaryPassed | e.CanaryFailed)
         return done
+    if journal.ticket.attempt.operation is not None:
+        return await try_out(journal, stage.operator)
     plan = plan_of(journal, stage)
     started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
     if isinstance(started, str):
@@ -91,7 +98,7 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     checks = journal.ticket.attempt.checks
     assert isinstance(checks, e.ChecksPassed)
     commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.onto}
-    node = stage.nodes.names()[0]
+    node = await _host(stage)
     answers = await asyncio.gather(
         *(
             stage.nodes.order(
@@ -118,12 +125,39 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     )  # fmt: skip
 
 
+async def _host(stage: Stage) -> str:
+    """The node for both arms: the one where an arm stands already (from before a crash), else the first that serves."""
+    reports = await _reports(stage)
+    standing = [report.node for report in reports if report.slots.keys() & set(ARMS)]
+    serving = [report.node for report in reports if (stable := report.slots.get("stable")) and stable.healthy]
+    if not (hosts := standing or serving):
+        raise Retryable("canary: no node serves; `harness node list` tells why")
+    return hosts[0]
+
+
+async def _reports(stage: Stage, *, of: str | None = None) -> list[NodeReport]:
+    """What the nodes of the fleet tell of themselves; one that does not answer is left out, unless it is ``of``."""
+
+    async def ask(node: str) -> NodeReport | None:
+        try:
+            return await stage.nodes.report(node)
+        except Retryable:
+            if node == of:
+                raise
+            return None
+
+    return [report for report in await asyncio.gather(*map(ask, stage.nodes.names())) if report is not None]
+
+
 async def _look_until_decided(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, started: e.CanaryStarted
 ) -> judge.StageVerdict:
     clock, planned = journal.clock, plan.planned_per_arm
     verdict = _verdict(plan, journal.ticket.attempt.looks)
     while verdict.decision not in ("promote", "abort", "ask"):
+        if started.node not in stage.nodes.names():
+            reason = f"{started.node}, which hosted both arms, left the fleet"
+            return judge.StageVerdict("abort", reason, verdict.metrics)
         counts, sampled_at = await _counts_if_readable(stage, sorted(plan.metrics), started)
         step = await _step(journal, stage, seen=counts is not None)
         attempt = journal.ticket.attempt
@@ -277,13 +311,16 @@ async def _finish(
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
     version = await _off(journal, stage)
-    node = stage.nodes.names()[0]
+    host = attempt.canary_started.node if attempt.canary_started else None
     gone = await asyncio.gather(
         *(
             stage.nodes.order(
-                node, NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm)
+                report.node,
+                NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm),
             )
+            for report in await _reports(stage, of=host)
             for arm in ARMS
+            if arm in report.slots
         )
     )
     promoted = verdict is not None and verdict.decision == "promote"

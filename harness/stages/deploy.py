@@ -6,19 +6,17 @@ Touches main, nodes and the ledger. A gate that fails takes everything back befo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core.errors import Forbidden
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.policy import Deploy
+from harness.gate import Gate
 from harness.journal import Journal
-from harness.measure import Window, measure
+from harness.operation import Operator, carry_out
 from harness.ports import Metrics, Nodes, Repository
 from harness.rollout import roll_back, swap, swap_waits
-
-POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +29,7 @@ class Stage:
     metrics: Metrics
     nodes: Nodes
     repository: Repository
+    operator: Operator
 
 
 async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed:
@@ -40,6 +39,8 @@ async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.Deploy
     if done := journal.recorded(key, e.Event):
         assert isinstance(done, e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed)
         return done
+    if attempt.operation is not None:
+        return await carry_out(journal, stage.operator)
     checks = attempt.checks
     assert isinstance(checks, e.ChecksPassed)
     try:
@@ -80,7 +81,11 @@ async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.Nod
     answer = await swap(journal, stage.nodes, node, commit, key=key)
     reason, waits = answer.reason, swap_waits(answer)
     if answer.ok:
-        reason, waited = await _gate(journal, stage, node, answer.ended_at)
+        gate = Gate(
+            manifest=stage.manifest, invariants=stage.invariants, gate_s=stage.policy.gate_s, metrics=stage.metrics,
+            nodes=stage.nodes, clock=journal.clock,
+        )  # fmt: skip
+        reason, waited = await gate.watch(node, answer.ended_at)
         waits = (*waits, waited)
     return journal.record(
         key,
@@ -88,35 +93,3 @@ async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.Nod
             attempt=n, node=node, before=answer.before or "", after=commit, ok=not reason, reason=reason, waits=waits
         ),
     )
-
-
-async def _gate(journal: Journal, stage: Stage, node: str, opened_at: datetime) -> tuple[str, e.Wait]:
-    """Why the node may not stay as it is (empty when it may), and the wait. Looks at least once, also after a crash."""
-    closes_at = opened_at + timedelta(seconds=stage.policy.gate_s)
-    while True:
-        violated, unmeasured = await _invariants(journal, stage)
-        left_s = (closes_at - journal.clock.now()).total_seconds()
-        if violated or left_s <= 0:
-            break
-        await journal.clock.sleep(min(POLL_S, left_s))
-    reason = violated or unmeasured
-    report = await stage.nodes.report(node)
-    stable = report.slots.get("stable")
-    if not reason and (stable is None or not stable.healthy):
-        reason = "its release does not answer"
-    ended = journal.clock.now() if reason else closes_at
-    return reason, e.Wait(kind="query_window", what=f"gate of {node}", opened_at=opened_at, closed_at=ended)
-
-
-async def _invariants(journal: Journal, stage: Stage) -> tuple[str, str]:
-    """Which invariant does not hold now, for longer than it may, and which cannot be told; empty when there is none."""
-    now, unmeasured = journal.clock.now(), ""
-    for invariant in stage.invariants:
-        measured = await measure(stage.metrics, stage.manifest, invariant.metric, Window.before(now, invariant.for_s))
-        holds = invariant.condition.condition.holds(measured.value)
-        if holds is False:
-            wanted = invariant.condition.condition.text
-            return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {wanted}", ""
-        if holds is None:
-            unmeasured = f"invariant {invariant.name}: {invariant.metric} was not measured at the end of the gate"
-    return "", unmeasured

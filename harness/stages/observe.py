@@ -18,7 +18,7 @@ from harness.core import burn_rate
 from harness.core import events as e
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
-from harness.core.ids import WATCH_STREAM, cause_stream, fingerprint, service_stream, signal_stream
+from harness.core.ids import WATCH_STREAM, cause_stream, fingerprint, fleet_stream, service_stream, signal_stream
 from harness.core.invariant import Invariant, InvariantState, QueryFailed, step
 from harness.core.manifest import Manifest
 from harness.core.record import StreamWrite
@@ -230,6 +230,7 @@ async def _look_at_nodes(watch: Watch) -> None:
     rows = watch.ledger.read_stream(stream)
     seen = {event.node: event for row in rows if isinstance(event := decode(row), e.ReleaseObserved)}
     names = watch.nodes.names()
+    _look_at_fleet(watch, names)
     for node, report in zip(names, await asyncio.gather(*(_report(watch, node) for node in names)), strict=True):
         stable = report.slots.get("stable") if report else None
         last = seen.get(node)
@@ -243,6 +244,24 @@ async def _look_at_nodes(watch: Watch) -> None:
             correlation=watch.manifest.name, cause=None,
         )  # fmt: skip
         watch.ledger.append([StreamWrite(stream, None, [new])])
+
+
+def _look_at_fleet(watch: Watch, names: tuple[str, ...]) -> None:
+    """Record it when there are other nodes than there were."""
+    stream = fleet_stream(watch.manifest.name)
+    rows = watch.ledger.read_stream(stream)
+    last = decode(rows[-1]) if rows else None
+    known = last.nodes if isinstance(last, e.FleetChanged) else ()
+    if names == known:
+        return
+    event = e.FleetChanged(
+        nodes=names, joined=tuple(n for n in names if n not in known), lost=tuple(n for n in known if n not in names)
+    )
+    new = encode(
+        f"fleet/{watch.manifest.name}/{len(rows)}/{','.join(names)}", event, clock=watch.clock, actor=HARNESS,
+        correlation=watch.manifest.name, cause=None,
+    )  # fmt: skip
+    watch.ledger.append([StreamWrite(stream, None, [new])])
 
 
 async def _report(watch: Watch, node: str) -> NodeReport | None:

@@ -1,4 +1,7 @@
-"""TEST: merges the change with main and runs every declared check in the sandbox. Touches the service's repository."""
+"""TEST: merges the change with main and runs every declared check in the sandbox; an operation is rehearsed instead.
+
+Touches the service's repository.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from harness.core import events as e
 from harness.core.errors import Refused
 from harness.core.manifest import Manifest
 from harness.journal import Journal
+from harness.operation import Operator, rehearse
 from harness.ports import CheckRun, Checks, Repository
 
 
 async def test(
-    journal: Journal, *, manifest: Manifest, repository: Repository, checks: Checks
+    journal: Journal, *, manifest: Manifest, repository: Repository, checks: Checks, operator: Operator
 ) -> e.ChecksPassed | e.ChecksFailed:
     """Run the checks on the merge of the change and main. The lock is held: this tree is the one that is delivered."""
     attempt = journal.ticket.attempt
@@ -19,6 +23,8 @@ async def test(
         assert isinstance(done, e.ChecksPassed | e.ChecksFailed)
         return done
     assert attempt.change is not None
+    if attempt.operation is not None:
+        return await rehearse(journal, operator)
     main = repository.main()
     try:
         commit = repository.merge(attempt.change.commit, main, journal.key(key))

@@ -17,6 +17,7 @@ from harness.core.record import StreamWrite
 from harness.core.ticket import Criterion
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Window, declared, measure
+from harness.operation import Operator, undo
 from harness.ports import Metrics, Nodes, Repository
 from harness.rollout import roll_back
 
@@ -32,6 +33,7 @@ class Stage:
     metrics: Metrics
     nodes: Nodes
     repository: Repository
+    operator: Operator
 
 
 async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed:
@@ -63,17 +65,21 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), judged_reason)
         if isinstance(back, e.RollbackFailed):
             return back
+    if attempt.units:
+        undone = await undo(journal, stage.operator, judged_reason)
+        if isinstance(undone, e.RollbackFailed):
+            return undone
     return journal.record(key, e.CriteriaNotMet.model_validate({**common, "reason": judged_reason}))
 
 
 def _window(journal: Journal, policy: Verify) -> Window:
     """From the first sample after the last swap on: the one before may hold what the old release did.
 
-    Without a change: from when the agent found that there is nothing to change.
+    An operation: from when it was done. Without a change: from when the agent found that there is nothing to change.
     """
     attempt = journal.ticket.attempt
     swapped = [wait.opened_at for swap in attempt.swaps[-1:] for wait in swap.waits if wait.what.startswith("gate of ")]
-    start = swapped[0] if swapped else journal.clock.now()
+    start = swapped[0] if swapped else attempt.deployed_at or journal.clock.now()
     start += timedelta(seconds=TICK_S)
     assert journal.ticket.admitted is not None
     durations = [Criterion(**one.model_dump(exclude={"baseline"})).spec() for one in journal.ticket.admitted.criteria]

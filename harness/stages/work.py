@@ -23,6 +23,7 @@ from harness.core.conversation import Prompt, Reply, with_own_ids
 from harness.core.errors import Refused
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy
+from harness.core.operation import Catalog
 from harness.core.policy import Session
 from harness.core.spending import over_budget, spent
 from harness.core.ticket import Attempt
@@ -39,6 +40,7 @@ class Worker:
     """What the work stage needs besides the ticket's journal."""
 
     manifest: Manifest
+    catalog: Catalog
     runbooks: tuple[Runbook, ...]
     policy: Session
     spec_digest: str
@@ -164,8 +166,8 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
     seen = journal.recorded(f"{key}/observation", e.ObservationRecorded)
     if seen is None:
         desk = Desk(
-            journal=journal, manifest=worker.manifest, metrics=worker.metrics, nodes=worker.nodes,
-            repository=worker.repository, checks=worker.checks, clock=worker.clock, spec_digest=worker.spec_digest,
+            journal=journal, manifest=worker.manifest, catalog=worker.catalog, metrics=worker.metrics,
+            nodes=worker.nodes, repository=worker.repository, checks=worker.checks, clock=worker.clock, spec_digest=worker.spec_digest,
             key=journal.key(key), at=_stands_at(attempt),
         )  # fmt: skip
         begun_at = worker.clock.now()

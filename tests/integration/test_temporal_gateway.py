@@ -80,7 +80,7 @@ async def test_the_same_key_has_one_effect_and_one_answer(server: Server) -> Non
     # given a node, and an order that is sent three times at once
     client = await server.client()
     agent = Agent("n1")
-    nodes = TemporalNodes(client, ("n1",))
+    nodes = TemporalNodes(client, lambda: ("n1",))
     async with node(client, agent):
         answers = await asyncio.gather(*(nodes.order("n1", order("INF-1/1/deploy/n1")) for _ in range(3)))
 
@@ -101,7 +101,7 @@ async def test_the_same_key_has_one_effect_and_one_answer(server: Server) -> Non
 async def test_the_same_key_at_two_nodes_is_two_orders(server: Server) -> None:
     client = await server.client()
     agents = Agent("t1"), Agent("t2")
-    nodes = TemporalNodes(client, ("t1", "t2"))
+    nodes = TemporalNodes(client, lambda: ("t1", "t2"))
     async with node(client, agents[0]), node(client, agents[1]):
         answers = [await nodes.order(agent.name, order("INF-1/1/canary")) for agent in agents]
 
@@ -115,7 +115,7 @@ async def test_a_nodes_error_reaches_the_sender_as_what_it_is(kind: type[Harness
     client = await server.client()
     name = f"e-{kind.__name__}"
     agent = Agent(name, kind("token 3 is below 7"))
-    nodes = TemporalNodes(client, (name,))
+    nodes = TemporalNodes(client, lambda: (name,))
     async with node(client, agent):
         with pytest.raises(kind, match=f"node {name}, order INF-1/1/x: token 3 is below 7") as raised:
             await nodes.order(name, order("INF-1/1/x"))
@@ -131,7 +131,7 @@ async def test_what_a_node_can_do_later_is_done_later_under_the_same_order(serve
     client = await server.client()
     agent = Agent("later", Retryable("uv does not answer"), OSError("no space"))
     async with node(client, agent):
-        answer = await TemporalNodes(client, ("later",)).order("later", order("INF-1/1/x"))
+        answer = await TemporalNodes(client, lambda: ("later",)).order("later", order("INF-1/1/x"))
 
     assert (answer.ok, agent.calls, len(agent.effects)) == (True, 3, 1)
 
@@ -140,7 +140,7 @@ async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_
     # given a node that is in trouble for longer than an order may take
     client = await server.client()
     agent = Agent("never", *(Retryable("the data plane does not answer") for _ in range(100)))
-    nodes = TemporalNodes(client, ("never",), order_timeout=timedelta(seconds=1))
+    nodes = TemporalNodes(client, lambda: ("never",), order_timeout=timedelta(seconds=1))
     async with node(client, agent):
         with pytest.raises(Retryable, match="node never, order INF-1/1/x: no answer in time"):
             await nodes.order("never", order("INF-1/1/x"))
@@ -155,7 +155,7 @@ async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_
 async def test_an_absent_node_is_named_within_seconds_and_does_its_order_once_when_it_is_back(server: Server) -> None:
     # given a node that does not run
     client = await server.client()
-    nodes = TemporalNodes(client, ("gone",), pick_up_timeout=timedelta(seconds=1))
+    nodes = TemporalNodes(client, lambda: ("gone",), pick_up_timeout=timedelta(seconds=1))
     started = time.monotonic()
     with pytest.raises(Retryable, match="node gone, order INF-1/1/x: the node does not pick it up"):
         await nodes.order("gone", order("INF-1/1/x"))
@@ -174,7 +174,7 @@ async def test_an_order_that_takes_long_is_waited_for(server: Server) -> None:
     client = await server.client()
     agent = Agent("slow")
     agent.may_go_on.clear()
-    nodes = TemporalNodes(client, ("slow",), pick_up_timeout=timedelta(seconds=0.2))
+    nodes = TemporalNodes(client, lambda: ("slow",), pick_up_timeout=timedelta(seconds=0.2))
     async with node(client, agent):
         answer = asyncio.create_task(nodes.order("slow", order("INF-1/1/x")))
         await eventually(lambda: asyncio.sleep(0, agent.calls == 1))
@@ -187,8 +187,8 @@ async def test_an_order_that_takes_long_is_waited_for(server: Server) -> None:
 
 async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server: Server) -> None:
     client = await server.client()
-    nodes = TemporalNodes(client, ("r1", "r2"))
-    impatient = TemporalNodes(client, ("r1", "r2"), report_timeout=timedelta(seconds=1))
+    nodes = TemporalNodes(client, lambda: ("r1", "r2"))
+    impatient = TemporalNodes(client, lambda: ("r1", "r2"), report_timeout=timedelta(seconds=1))
 
     async def silent() -> float:
         started = time.monotonic()

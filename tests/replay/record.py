@@ -65,7 +65,7 @@ async def record_tickets(client: Client) -> None:
 async def record_nodes(client: Client) -> None:
     """An order that is done at its second try, and a report."""
     async with node(client, Agent("n1", Retryable("uv does not answer"))):
-        nodes = TemporalNodes(client, ("n1",))
+        nodes = TemporalNodes(client, lambda: ("n1",))
         await nodes.order("n1", order("INF-1/1/deploy/n1"))
         await nodes.report("n1")
     await save(client, "n1/INF-1/1/deploy/n1", "order")

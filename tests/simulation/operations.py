@@ -79,7 +79,7 @@ class Operations:
         record = Record(cast(Any, ledger), cast(Any, blobs), world.clock)
         harness = Harness(
             record=record, rules=rules, agent="runbook", metrics=world.metrics, nodes=world.nodes,
-            router=world.router, repository=world.repository, checks=world.checks,
+            provider=world.provider, router=world.router, repository=world.repository, checks=world.checks,
         )  # fmt: skip
         return cls(world, ledger, blobs, harness)
 

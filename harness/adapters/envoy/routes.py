@@ -45,6 +45,10 @@ class EnvoyRoutes:
         """The members of ``cluster`` as written, by node and socket."""
         return config.endpoints_in(self._file(config.endpoints_of(cluster)).read())
 
+    def sockets(self, cluster: str) -> dict[str, str]:
+        """Every member's socket → its node, as written."""
+        return {member.socket: member.node for member in self.endpoints(cluster)}
+
     def put(self, cluster: str, node: str, socket: str, state: str, token: int, note: str) -> str:
         """Add the endpoint (node, socket), or set its state: HEALTHY or DRAINING."""
         endpoint = Endpoint(node, socket, state)

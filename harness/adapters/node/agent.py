@@ -14,6 +14,7 @@ from datetime import datetime
 import structlog
 
 from harness.adapters.node import inventory
+from harness.adapters.node.http_on_socket import is_dead
 from harness.adapters.node.routes import Routes
 from harness.adapters.node.runner import Runner
 from harness.adapters.node.state import Intent, NodeState, Occupant
@@ -21,11 +22,12 @@ from harness.adapters.releases import ReleaseStore
 from harness.adapters.sandbox import Sandbox, Tag
 from harness.adapters.stack.home import Home
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport, RunningRelease
-from harness.core.errors import Forbidden, HarnessError, Invalid
+from harness.core.errors import Forbidden, HarnessError, Invalid, Retryable
 from harness.core.events import Slot
 from harness.ports import Clock
 
 _LOOK_EVERY_S = 0.2
+_CLUSTERS: tuple[Slot, ...] = ("stable", "canary", "baseline")
 _MISSES = 3  # one slow answer on a busy machine is no death; each may take 1 s
 _RETRY_FIRST_S = 0.5
 _RETRY_LAST_S = 10.0
@@ -124,10 +126,12 @@ class NodeAgent:
     async def watch(self) -> None:
         """Look at every slot five times a second, for ever: a dead release leaves the routes within 1 s, and returns.
 
-        A slot with an order in progress is left to that order.
+        A slot with an order in progress is left to that order. Who died together with its agent is taken out by the
+        neighbours: a node has nobody else.
         """
         while True:
             await asyncio.gather(*(self._look(slot) for slot in list(self._state.slots)))
+            self._look_at_neighbours()
             await asyncio.sleep(_LOOK_EVERY_S)
 
     # -- orders -------------------------------------------------------------------------------------------------
@@ -274,6 +278,21 @@ class NodeAgent:
         self._misses[slot] = 0 if self._healthy[slot] else self._misses[slot] + 1
         if not alive or self._misses[slot] >= _MISSES:
             await self._repair(slot)
+
+    def _look_at_neighbours(self) -> None:
+        """Take endpoints of other nodes out of the routes where nobody listens: no start has a socket twice, so such
+        a one never comes back. What can't be written now is seen again at the next look."""
+        for cluster in _CLUSTERS:
+            for socket, node in self._routes.sockets(cluster).items():
+                if node == self._name or not is_dead(socket):
+                    continue
+                try:
+                    note = _note_of(f"lost-{node}-seen-by-{self._name}")
+                    self._routes.remove(cluster, node, socket, self._repair_token(cluster), note)
+                except (Forbidden, Retryable) as error:
+                    _LOG.warning("dead neighbour stays for now", node=self._name, neighbour=node, error=str(error))
+                else:
+                    _LOG.warning("dead neighbour left the routes", node=self._name, neighbour=node, cluster=cluster)
 
     async def _repair(self, slot: Slot) -> None:
         """Take the dead release out of the routes, start it again, and put it back once it answers."""

@@ -1,4 +1,4 @@
-"""Asks a release one thing over its Unix socket. Decides nothing about the answer.
+"""Asks a release one thing over its Unix socket, or whether one listens at all. Decides nothing about the answer.
 
 By hand and not by httpx: it is asked every 20 ms while a release starts, needs no TLS, and one line of the answer.
 """
@@ -6,9 +6,23 @@ By hand and not by httpx: it is asked every 20 ms while a release starts, needs 
 from __future__ import annotations
 
 import asyncio
+import socket as sockets
 from pathlib import Path
 
 _HEADERS = "Host: release\r\nContent-Length: 0\r\nConnection: close\r\n"
+
+
+def is_dead(socket: str) -> bool:
+    """Whether nobody can answer there any more: there is no listener. One that is busy or hangs is not dead."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as attempt:
+        attempt.setblocking(False)
+        try:
+            attempt.connect(socket)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:  # its queue is full
+            return False
+    return False
 
 
 async def status_of(method: str, socket: Path, route: str, timeout_s: float) -> int | None:

@@ -23,6 +23,10 @@ class Routes(Protocol):
         """Take the member out; fine when it is not there."""
         ...
 
+    def sockets(self, cluster: str) -> dict[str, str]:
+        """Every member's socket → its node."""
+        ...
+
     def highest_token(self, cluster: str) -> int:
         """The lowest token that may still write to ``cluster``: repairs use it, they have none of their own."""
         ...

@@ -27,7 +27,7 @@ from harness.adapters.sandbox.capture import capture, read_to_end
 from harness.adapters.sandbox.meter import Meter, cpu_of_children_s
 from harness.adapters.sandbox.start_log import StartLog, Tag
 from harness.adapters.stack.home import Home
-from harness.adapters.stack.processes import ProcessId, identify, is_alive, send
+from harness.adapters.stack.processes import RELEASE_MARK, ProcessId, identify, is_alive, send
 from harness.core.errors import Broken, Invalid, Refused, Retryable
 from harness.ports import Clock
 
@@ -38,7 +38,6 @@ _RELEASE_MEMORY_BYTES = 1024**3  # per process; no manifest says it yet, and a l
 _STOP_POLL_S = 0.01
 _PROBE_TIMEOUT_S = 20
 _STOP_LIMIT_S = 5.0
-_TAG = "HARNESS_RELEASE"
 
 # Standard input is the pipe to the harness; the payload gets an empty one and not the pipe. Started by root, this stays
 # root and the payload does not, so the account can't be forged; started by a user, both have one uid, and it can.
@@ -210,7 +209,7 @@ class Sandbox:
                 outer = subprocess.Popen(
                     [*cage.command(self._bwrap, info_end), *payload],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(info_end,), start_new_session=True,
-                    env={"HARNESS_HOME": str(self._home.root), _TAG: str(tag)},
+                    env={"HARNESS_HOME": str(self._home.root), RELEASE_MARK: str(tag)},
                 )  # fmt: skip
             finally:
                 os.close(info_end)
@@ -229,7 +228,8 @@ class Sandbox:
         for pid in psutil.pids():
             process = identify(pid)
             entries = _environ(pid)
-            tags = [entry.partition(b"=")[2].decode() for entry in entries if entry.startswith(f"{_TAG}=".encode())]
+            mark = f"{RELEASE_MARK}=".encode()
+            tags = [entry.removeprefix(mark).decode() for entry in entries if entry.startswith(mark)]
             if process is not None and tags and home in entries and _is_first_in_namespace(pid):
                 found[tags[0]] = process
         return found

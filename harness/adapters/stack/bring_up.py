@@ -15,6 +15,7 @@ from harness.adapters.stack import supervisor
 from harness.adapters.stack.bring_down import end_supervisor
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.lock import stack_lock
+from harness.adapters.stack.machines import LocalMachines
 from harness.adapters.stack.plan import Component, External, Plan
 from harness.adapters.stack.processes import MARK, ProcessId, end, is_alive, send
 from harness.adapters.stack.readiness import is_ready
@@ -105,20 +106,26 @@ class _Wait:
 
     def until_up(self, plan: Plan) -> bool:
         """True once every component serves; False when the supervisor is gone (killed, and everything with it)."""
-        pending = {component.name: component for component in plan.components}
-        while pending:
+        machines = LocalMachines(self._home)
+        up: set[str] = set()
+        while True:
+            # The fleet is looked at anew: a machine may come or go meanwhile.
+            components = plan.with_nodes(machines.nodes() if plan.node else ())
+            pending = {component.name: component for component in components if component.name not in up}
+            if not pending:
+                return True
             state = State.read_living(self._home)
             if state is None:
                 return False
             for name, component in list(pending.items()):
-                if self._is_up(component, state.components[name]):
+                if name in state.components and self._is_up(component, state.components[name]):
                     self._say(f"{name} ready, {time.monotonic() - self._started:.1f} s")
+                    up.add(name)
                     del pending[name]
             if pending and time.monotonic() - self._started > self._within_s:
                 raise self._failure(pending, state)
             if pending:
                 time.sleep(POLL_S)
-        return True
 
     def _is_up(self, component: Component, record: Record) -> bool:
         """Evidence, not the record: what was up a minute ago may be stuck now."""
@@ -138,7 +145,7 @@ class _Wait:
 
     def _failure(self, pending: Iterable[str], state: State) -> Retryable:
         """Names the first one that is at fault; those that wait for another one are not."""
-        waiting = [name for name in pending if state.components[name].phase == "waiting"]
+        waiting = [name for name in pending if name in state.components and state.components[name].phase == "waiting"]
         first = next(name for name in pending if name not in waiting)
         reason = f"not ready within {self._within_s:.0f} s"
         return Retryable(_with_log(self._home, first, reason, waiting))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from harness.adapters.stack.addresses import LOOPBACK, Addresses
 from harness.adapters.stack.home import Home
-from harness.adapters.stack.plan import Component, External, Plan, Ready
+from harness.adapters.stack.machines import FIRST
+from harness.adapters.stack.plan import NODES, Component, External, Plan, Ready
 from harness.adapters.stack.programs import Programs
 
-NODES = ("n1", "n2", "n3")
-NAMES = ("temporal", "prometheus", "envoy", "worker", *(f"node-{node}" for node in NODES), "traffic")
+NAMES = ("temporal", "prometheus", "envoy", "worker", *(f"node-{node}" for node in FIRST), "traffic")
+"""The components of a home at its first start."""
 TRAFFIC_RATE_PER_S = 400
 TRAFFIC_KEYS = 4_000
 SEARCH_ATTRIBUTE = "TicketState"
@@ -35,7 +36,7 @@ class Wanted:
 
 
 def stack_plan(wanted: Wanted) -> Plan:
-    """Every component of NAMES; a Temporal or Prometheus that somebody else runs is external instead."""
+    """Every component, and what runs on each machine; a Temporal or Prometheus of somebody else is external."""
     own = [_envoy(wanted)]
     external = []
     if wanted.own_prometheus:
@@ -47,8 +48,9 @@ def stack_plan(wanted: Wanted) -> Plan:
         own.insert(0, _temporal(wanted))
     else:
         external.append(External(name="temporal", address=wanted.addresses.temporal, variable="TEMPORAL_ADDRESS"))
-    nodes = [_node(wanted, node) for node in NODES]
-    return Plan(components=(*own, _worker(wanted), *nodes, _traffic(wanted)), external=tuple(external))
+    return Plan(
+        components=(*own, _worker(wanted), _traffic(wanted)), external=tuple(external), node=_node(wanted)
+    )
 
 
 def _temporal(wanted: Wanted) -> Component:
@@ -119,14 +121,14 @@ def _worker(wanted: Wanted) -> Component:
     )
 
 
-def _node(wanted: Wanted, node: str) -> Component:
+def _node(wanted: Wanted) -> Component:
     return Component(
-        name=f"node-{node}",
-        argv=(wanted.programs.python, "-m", "workflows.node", "--name", node),
+        name="node-{node}",
+        argv=(wanted.programs.python, "-m", "workflows.node", "--name", "{node}"),
         env=_python_env(wanted),
         ready=Ready(announced=True),
         depends_on=(*_own_temporal(wanted), "envoy"),
-        url=f"{wanted.addresses.url('envoy_ops')}/{node}/",
+        url=f"{wanted.addresses.url('envoy_ops')}/{{node}}/",
     )
 
 
@@ -145,7 +147,7 @@ def _traffic(wanted: Wanted) -> Component:
         env=_python_env(wanted),
         ready=Ready(ports=(metrics,), url=url),
         # Requests before there is a release behind Envoy would all count as errors.
-        depends_on=("envoy", *(f"node-{node}" for node in NODES)),
+        depends_on=("envoy", NODES),
         url=url,
     )
 

@@ -56,6 +56,11 @@ class Home:
         return self.root / "nodes"
 
     @property
+    def machines(self) -> Path:
+        """``machines/<node>.json``: a machine of the local stack each (``machines.py``)."""
+        return self.root / "machines"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -95,4 +100,4 @@ class Home:
     def folders(self) -> tuple[Path, ...]:
         """The folders that exist before any process of the stack starts."""
         return (self.blobs, self.repos, self.releases, self.venvs, self.worktrees, self.envoy,
-                self.prometheus, self.nodes, self.logs, self.run)  # fmt: skip
+                self.prometheus, self.nodes, self.machines, self.logs, self.run)  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.adapters.stack.replace import DAMAGED, replace_text
+
+NODES = "nodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +54,48 @@ class External:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that ``harness up`` brings up. Holds no secret: components inherit those, no file has them."""
+    """Everything that ``harness up`` brings up. Holds no secret: components inherit those, no file has them.
+
+    ``node`` is what runs on each machine of the home, with ``{node}`` for its name: which machines there are is not
+    planned. Components may depend on ``NODES``, that is on every node of the fleet as it is at the start.
+    """
 
     components: tuple[Component, ...]
     external: tuple[External, ...] = ()
+    node: Component | None = None
 
     def __post_init__(self) -> None:
-        known: set[str] = set()
+        known: set[str] = {NODES} if self.node else set()
         for component in self.components:
             missing = set(component.depends_on) - known
             assert not missing, f"{component.name}: depends on {sorted(missing)}, which must come before it"
             known.add(component.name)
 
-    def dependents(self, name: str) -> tuple[str, ...]:
-        return tuple(other.name for other in self.components if name in other.depends_on)
+    def with_nodes(self, names: Iterable[str]) -> tuple[Component, ...]:
+        """Every component that runs when these nodes do, each after what it needs."""
+        nodes = tuple(self.on(name) for name in names)
+        first = tuple(component for component in self.components if NODES not in component.depends_on)
+        last = tuple(
+            replace(component, depends_on=(*(name for name in component.depends_on if name != NODES),
+                                           *(node.name for node in nodes)))
+            for component in self.components if component not in first
+        )  # fmt: skip
+        return (*first, *nodes, *last)
+
+    def on(self, name: str) -> Component:
+        """What runs on the machine of the node ``name``."""
+        assert self.node is not None, "a plan without nodes has no machines"
+        node = self.node
+        return replace(
+            node,
+            name=node.name.format(node=name),
+            argv=tuple(word.format(node=name) for word in node.argv),
+            url=node.url and node.url.format(node=name),
+        )
+
+    def dependents(self, name: str, nodes: Iterable[str]) -> tuple[str, ...]:
+        """The components that need this one while these nodes are there."""
+        return tuple(other.name for other in self.with_nodes(nodes) if name in other.depends_on)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -75,6 +106,7 @@ class Plan:
         return cls(
             components=tuple(_component(entry) for entry in document["components"]),
             external=tuple(External(**entry) for entry in document["external"]),
+            node=_component(document["node"]) if document["node"] else None,
         )
 
     def write(self, path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.adapters.envoy import config as envoy_config
-from harness.adapters.prometheus_config import prometheus_yml
+from harness.adapters.prometheus_config import node_targets, prometheus_yml
 from harness.adapters.stack.addresses import LOOPBACK, Addresses, choose_addresses
-from harness.adapters.stack.components import NODES, Wanted, stack_plan
+from harness.adapters.stack.components import Wanted, stack_plan
 from harness.adapters.stack.home import Home
+from harness.adapters.stack.machines import LocalMachines
 from harness.adapters.stack.plan import Plan
 from harness.adapters.stack.programs import find_programs
 from harness.adapters.stack.replace import replace_text
 from harness.adapters.stack.service_repo import make_service_repository
 from harness.adapters.stack.sockets import make_sockets
+
+NODE_TARGETS = "nodes.json"
 
 
 def prepare(
@@ -27,6 +31,7 @@ def prepare(
     for folder in home.folders():
         folder.mkdir(parents=True, exist_ok=True)
     make_service_repositories(home, checkout)
+    places = LocalMachines(home).prepare()
     sockets = make_sockets(home)
     addresses = choose_addresses(home, sockets=sockets, temporal=temporal, namespace=namespace, prometheus=prometheus)
     addresses.write(home)
@@ -36,7 +41,7 @@ def prepare(
             addresses=addresses,
             programs=programs,
             checkout=checkout,
-            envoy_command=_prepare_envoy(home, addresses),
+            envoy_command=_prepare_envoy(home, addresses, places),
             prometheus_config=_prepare_prometheus(home, addresses),
             agent=agent,
             own_temporal=temporal is None,
@@ -52,11 +57,22 @@ def make_service_repositories(home: Home, checkout: Path) -> None:
         make_service_repository(history=history, folder=history.with_name(name), repository=home.repos / f"{name}.git")
 
 
-def _prepare_envoy(home: Home, addresses: Addresses) -> list[str]:
+def machines_of(home: Home, addresses: Addresses) -> LocalMachines:
+    """The fleet of a home; Prometheus hears of every node that comes or goes by it."""
+    ops = f"{LOOPBACK}:{addresses.ports['envoy_ops']}"
+    targets = home.prometheus / NODE_TARGETS
+
+    def changed(names: tuple[str, ...]) -> None:
+        replace_text(targets, node_targets(ops, names))
+
+    return LocalMachines(home, changed=changed)
+
+
+def _prepare_envoy(home: Home, addresses: Addresses, places: Sequence[str]) -> list[str]:
     ports = envoy_config.Ports(
         ingress=addresses.ports["envoy_in"], ops=addresses.ports["envoy_ops"], admin=addresses.ports["envoy_admin"]
     )
-    ops_sockets = {node: f"{addresses.sockets}/{node}.sock" for node in NODES}
+    ops_sockets = {node: f"{addresses.sockets}/{node}.sock" for node in places}
     bootstrap = home.envoy / "bootstrap.json"
     replace_text(bootstrap, envoy_config.bootstrap(ports=ports, xds_dir=home.envoy, ops_sockets=ops_sockets))
     if not all(Path(envoy_config.resource_file(home.envoy, name)).exists() for name in envoy_config.RESOURCES):
@@ -75,9 +91,9 @@ def _prepare_prometheus(home: Home, addresses: Addresses) -> Path:
     text = prometheus_yml(
         traffic=host_port("traffic_metrics"),
         envoy_admin=host_port("envoy_admin"),
-        ops=host_port("envoy_ops"),
         worker=host_port("worker_metrics"),
-        nodes=NODES,
+        node_targets=NODE_TARGETS,
     )
     replace_text(file, text)
+    replace_text(home.prometheus / NODE_TARGETS, node_targets(host_port("envoy_ops"), LocalMachines(home).nodes()))
     return file

@@ -26,6 +26,9 @@ person's shell or editor may carry it too, and must survive ``harness down``."""
 LOADS_WITHIN_S = 1.0
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h, in field 9 of /proc/<pid>/stat
 
+RELEASE_MARK = "HARNESS_RELEASE"
+"""In the environment of a release's sandbox: its tag, which begins with the node's name and a slash."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -167,6 +170,19 @@ def end(home: Home, *, sandboxes: bool, grace_s: float, deadline_s: float = 10.0
             seen[member.process] = member
         time.sleep(0.02)
     return list(seen.values())
+
+
+def kill_releases(home: Home, node: str) -> None:
+    """KILL every release of this home that runs on a node: what the loss of its machine does to them."""
+    for pid in psutil.pids():
+        process = identify(pid)
+        try:
+            environ = _environment(pid).split(b"\0")
+        except OSError:
+            continue
+        on_node = any(entry.startswith(f"{RELEASE_MARK}={node}/".encode()) for entry in environ)
+        if process is not None and on_node and f"HARNESS_HOME={home.root}".encode() in environ:
+            send(process, signal.SIGKILL)
 
 
 def _is_sandbox_of(home: Home, command: list[str]) -> bool:

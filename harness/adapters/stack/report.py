@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from harness.adapters.stack.bring_up import require_answer
 from harness.adapters.stack.home import Home
+from harness.adapters.stack.machines import LocalMachines
 from harness.adapters.stack.plan import Component, External, Plan
 from harness.adapters.stack.processes import is_alive
 from harness.adapters.stack.readiness import is_ready
@@ -56,7 +57,8 @@ def report(home: Home, *, names: Iterable[str]) -> StackReport:
         )
     state = State.read_living(home)
     records = state.components if state is not None else {}
-    own = (_component(home, component, records.get(component.name)) for component in plan.components)
+    components = plan.with_nodes(LocalMachines(home).nodes() if plan.node else ())
+    own = (_component(home, component, records.get(component.name)) for component in components)
     return StackReport(home=str(home.root), components=(*(_external(part) for part in plan.external), *own))
 
 

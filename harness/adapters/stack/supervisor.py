@@ -2,6 +2,7 @@
 
 Run as ``python -m harness.adapters.stack.supervisor HOME``. Every component gets a session of its own, dies with the
 supervisor (PDEATHSIG), and is started again when it dies; whatever it leaves in its process group is killed.
+Nodes run as long as their machine's record is there (``machines.py``): with it goes everything that ran on it, at once.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.adapters.stack.home import Home
+from harness.adapters.stack.machines import LocalMachines
 from harness.adapters.stack.plan import Component, Plan
-from harness.adapters.stack.processes import MARK, identify
+from harness.adapters.stack.processes import MARK, identify, kill_releases
 from harness.adapters.stack.readiness import is_ready
 from harness.adapters.stack.replace import replace_text
 from harness.adapters.stack.state import Phase, Record, State
@@ -43,29 +45,83 @@ class Supervisor:
         assert me is not None
         self._home = home
         self._plan = plan
+        self._machines = LocalMachines(home)
         self._state = State(supervisor=me)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._was_ready = {component.name: asyncio.Event() for component in plan.components}
-        self._has_ended = {component.name: asyncio.Event() for component in plan.components}
+        self._was_ready: dict[str, asyncio.Event] = {}
+        self._has_ended: dict[str, asyncio.Event] = {}
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._fleet: dict[str, str] = {}
+        """Component → its node, for those that run on a machine."""
+        self._lost: set[str] = set()
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
         self._stop.set()
 
     async def run(self) -> None:
-        for component in self._plan.components:
-            self._state.components[component.name] = Record(phase="waiting", since=_now())
+        nodes = self._machines.nodes() if self._plan.node else ()
+        self._fleet = {self._plan.on(node).name: node for node in nodes}
+        for component in self._plan.with_nodes(nodes):
+            self._add(component)
         self._state.write(self._home)
-        tasks = [asyncio.create_task(self._keep(component)) for component in self._plan.components]
-        stopping = asyncio.create_task(self._stop.wait())
-        # A task that ends by itself is a bug here: stop everything and let it be seen.
-        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in (*tasks, stopping):
+        following = asyncio.create_task(self._follow_fleet())
+        following.add_done_callback(self._stop_unless_cancelled)
+        await self._stop.wait()
+        following.cancel()
+        for task in self._keeping.values():
             task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes = await asyncio.gather(following, *self._keeping.values(), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    def _add(self, component: Component) -> None:
+        self._was_ready[component.name] = asyncio.Event()
+        self._has_ended[component.name] = asyncio.Event()
+        self._state.components[component.name] = Record(phase="waiting", since=_now())
+        self._keeping[component.name] = asyncio.create_task(self._keep(component))
+        self._keeping[component.name].add_done_callback(self._stop_unless_cancelled)
+
+    def _stop_unless_cancelled(self, task: asyncio.Task[None]) -> None:
+        """A task that ends by itself is a bug here: stop everything and let it be seen."""
+        if not task.cancelled():
+            self._stop.set()
+
+    async def _follow_fleet(self) -> None:
+        """Run a node on every machine that comes, and lose what ran on one that goes."""
+        while self._plan.node is not None:
+            names = {self._plan.on(node).name: node for node in self._machines.nodes()}
+            for name in [name for name in self._fleet if name not in names]:
+                await self._lose(name)
+            for name in [name for name in names if name not in self._fleet]:
+                log.info("%s: its machine is there", name)
+                self._fleet[name] = names[name]
+                self._add(self._plan.on(names[name]))
+                self._state.write(self._home)
+            await asyncio.sleep(POLL_S)
+        await self._stop.wait()
+
+    async def _lose(self, name: str) -> None:
+        """The machine is gone: nothing on it is asked to end, and nothing waits for it."""
+        log.warning("%s: its machine is gone, and what ran there", name)
+        self._lost.add(name)
+        process = self._processes.pop(name, None)
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        task = self._keeping.pop(name)
+        task.cancel()
+        await asyncio.wait({task})
+        if process is not None:
+            _kill_group(process.pid)
+            await process.wait()
+        await asyncio.to_thread(kill_releases, self._home, self._fleet.pop(name))
+        self._was_ready[name].set()  # whoever waits for it would wait for ever
+        self._home.pid_file(name).unlink(missing_ok=True)
+        self._home.ready_file(name).unlink(missing_ok=True)
+        del self._state.components[name]
+        self._state.write(self._home)
 
     async def _keep(self, component: Component) -> None:
         try:
@@ -78,7 +134,8 @@ class Supervisor:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         finally:
-            for name in self._plan.dependents(component.name):
+            lost = component.name in self._lost
+            for name in () if lost else self._plan.dependents(component.name, self._fleet.values()):
                 await self._has_ended[name].wait()
             try:
                 await self._end(component)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
+from harness.core.operation import units
 
 
 class _Arguments(BaseModel):
@@ -44,6 +45,36 @@ async def submit_change(arguments: SubmitChange, desk: Desk) -> Observation:
         actor=f"agent:{attempt.agent}",
     )
     return Observation(ok=True, body={"commit": desk.at})
+
+
+class ProposeAction(_Arguments):
+    """Hand an action of the catalog over to test → canary → deploy → verify, with its arguments by name."""
+
+    name: str
+    parameters: dict[str, int | str]
+    summary: str
+    predicted_effect: str
+
+
+async def propose_action(arguments: ProposeAction, desk: Desk) -> Observation:
+    """Proposes the action; not ok when the catalog has no such action, or it does not take these arguments."""
+    attempt = desk.journal.ticket.attempt
+    operation = desk.catalog.action(arguments.name).operation(arguments.parameters)
+    steps = [{"verb": unit.verb, "node": unit.node} for unit in units(operation)]
+    body = {"action": operation.action, "parameters": operation.parameters, "units": steps}
+    diff = desk.journal.put(body)
+    summary = desk.journal.put({"summary": arguments.summary, "predicted_effect": arguments.predicted_effect})
+    main = desk.repository.main()
+    desk.journal.once(
+        f"{attempt.n}/propose",
+        e.ChangeProposed,
+        lambda: e.ChangeProposed(
+            attempt=attempt.n, kind="operation", commit=main, base=main, branch="main", diff=diff, summary=summary,
+            operation=operation,
+        ),
+        actor=f"agent:{attempt.agent}",
+    )  # fmt: skip
+    return Observation(ok=True, body=body)
 
 
 class Why(_Arguments):

@@ -11,7 +11,7 @@ from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
 from harness.core.errors import Invalid, Retryable
-from harness.core.ids import service_stream
+from harness.core.ids import fleet_stream, service_stream
 from harness.core.paths import confined
 from harness.core.ticket import Ticket
 from harness.journal import decode
@@ -66,13 +66,41 @@ async def _node_health(name: str, desk: Desk) -> tuple[dict[str, object], bool]:
 
 
 class ListEvents(_Arguments):
-    """Which releases the service was seen to change to, as far back as this."""
+    """What was seen of the service, as far back as this: releases that it changed to, nodes that came and went."""
 
-    kind: Literal["release_changes"]
+    kind: Literal["release_changes", "fleet_changes"]
     since_s: float = Field(gt=0)
 
 
 async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
+    """The events of that kind, oldest first, and what they come to."""
+    if arguments.kind == "fleet_changes":
+        return _fleet_changes(desk, desk.clock.now().timestamp() - arguments.since_s)
+    return _release_changes(arguments, desk)
+
+
+def _fleet_changes(desk: Desk, oldest: float) -> Observation:
+    """Changes of the fleet; ``missing``: how many nodes there are fewer than before the first of them."""
+    changes: list[dict[str, object]] = []
+    before: int | None = None
+    for row in desk.journal.ledger.read_stream(fleet_stream(desk.manifest.name)):
+        event = decode(row)
+        if isinstance(event, e.FleetChanged) and row.occurred_at.timestamp() >= oldest:
+            known = len(event.nodes) - len(event.joined) + len(event.lost)
+            if not changes and not known:  # the first look of all: nothing is known of before
+                continue
+            before = known if before is None else before
+            changes.append({"nodes": list(event.nodes), "joined": list(event.joined), "lost": list(event.lost),
+                            "at": row.occurred_at.isoformat()})  # fmt: skip
+    now = list(desk.nodes.names())
+    lost = sorted({str(node) for change in changes for node in change["lost"]} - set(now))  # type: ignore[attr-defined]
+    missing = max(0, before - len(now)) if before is not None else 0
+    body = {"changes": changes, "count": len(changes), "before": before, "now": len(now), "lost": lost,
+            "missing": missing}  # fmt: skip
+    return Observation(ok=True, body=body)
+
+
+def _release_changes(arguments: ListEvents, desk: Desk) -> Observation:
     """Changes of the served release, oldest first, and the newest: from what (``before``) to what (``after``).
 
     Only the newest: over several changes a history can go from good to bad more than once, and a bisection of that

@@ -10,6 +10,7 @@ import pytest
 from harness.adapters.stack.addresses import PORT_NAMES, Addresses, choose_addresses, choose_ports
 from harness.adapters.stack.components import NAMES, Wanted, stack_plan
 from harness.adapters.stack.home import Home
+from harness.adapters.stack.machines import FIRST
 from harness.adapters.stack.plan import Component, Plan, Ready
 from harness.adapters.stack.programs import Programs
 from harness.core.errors import Broken
@@ -41,18 +42,18 @@ def plan(*, own_temporal: bool = True, own_prometheus: bool = True) -> Plan:
 
 
 def test_the_stack_has_every_part_and_starts_each_after_what_it_needs() -> None:
-    components = plan().components
+    components = plan().with_nodes(FIRST)
     assert tuple(component.name for component in components) == NAMES
     for n, component in enumerate(components):
         assert set(component.depends_on) <= set(NAMES[:n])
 
 
 def test_every_part_proves_that_it_serves() -> None:
-    assert all(part.ready.url or part.ready.announced for part in plan().components)
+    assert all(part.ready.url or part.ready.announced for part in plan().with_nodes(FIRST))
 
 
 def test_no_part_is_told_to_listen_beyond_this_machine() -> None:
-    words = " ".join(word for part in plan().components for word in part.argv)
+    words = " ".join(word for part in plan().with_nodes(FIRST) for word in part.argv)
     assert "0.0.0.0" not in words
     assert "--ip 127.0.0.1" in words
 
@@ -62,7 +63,7 @@ def test_parts_of_somebody_else_are_used_and_not_started() -> None:
     theirs = plan(own_temporal=False, own_prometheus=False)
 
     # then neither is started, nothing waits for them, and everyone is told where they are
-    assert {part.name for part in theirs.components} == set(NAMES) - {"temporal", "prometheus"}
+    assert {part.name for part in theirs.with_nodes(FIRST)} == set(NAMES) - {"temporal", "prometheus"}
     assert {(part.name, part.address, part.variable) for part in theirs.external} == {
         ("temporal", "temporal.example.org:7233", "TEMPORAL_ADDRESS"),
         ("prometheus", "metrics.example.org:80", "PROMETHEUS_URL"),

@@ -1,0 +1,376 @@
+"""Carries an action of the catalog through the four stages: rehearsed, tried on its first unit, done, or taken back.
+
+Touches machines and nodes through their ports, and the ledger. Every unit has a key and is recorded; a retry asks the
+ledger, then the world, before it acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from harness.core import events as e
+from harness.core import operation as core
+from harness.core.canary import Counts, StageVerdict
+from harness.core.deployment import NodeOrder
+from harness.core.errors import Broken, Refused, Retryable
+from harness.core.invariant import Invariant
+from harness.core.manifest import Manifest
+from harness.core.operation import AFTER, FACTS, GuardPlan, Precondition, Unit
+from harness.core.policy import Profile
+from harness.core.slo import Slo
+from harness.gate import Gate
+from harness.journal import Journal
+from harness.measure import EVERY_ARM, Window, counter_selectors, declared, measure
+from harness.ports import Metrics, NodeProvider, Nodes, Repository
+
+POLL_S = 0.1
+RECENT_S = 5.0
+"""The span over which preconditions are measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """What an operation needs besides the ticket's journal."""
+
+    manifest: Manifest
+    catalog: core.Catalog
+    slos: tuple[Slo, ...]
+    invariants: tuple[Invariant, ...]
+    profile: Profile
+    metrics: Metrics
+    nodes: Nodes
+    provider: NodeProvider
+    repository: Repository
+
+
+# --- TEST ----------------------------------------------------------------------------------------------------------
+
+
+async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.ChecksFailed:
+    """Ask every precondition of what is, and of what the dry run says would be. Changes nothing."""
+    n = journal.ticket.attempt.n
+    operation = _operation(journal)
+    facts = await _facts(operator, operation)
+    action = operator.catalog.action(operation.action)
+    asked = [Precondition(spec, await _asked(journal, operator, facts, spec.metric)) for spec in action.preconditions]
+    outcomes = tuple(
+        e.CheckOutcome(
+            name=f"precondition {one.spec.text}", exit_code=None, passed=one.holds is True, seconds=0.0,
+            tests_passed=None, output=journal.put({"text": one.words, "dry_run": facts}),
+        )
+        for one in asked
+    )  # fmt: skip
+    failed = [one.words for one in asked if one.holds is not True]
+    if missing := core.missing_target(operation, operator.nodes.names()):
+        failed.insert(0, missing)
+    main = operator.repository.main()
+    tree = operator.repository.tree(main)
+    if failed:
+        reason = f"{operation.action}: {'; '.join(failed)}"
+        return journal.record(
+            f"{n}/test",
+            e.ChecksFailed(attempt=n, commit=main, tree=tree, outcomes=outcomes, reason=reason, waits=()),
+        )
+    return journal.record(
+        f"{n}/test", e.ChecksPassed(attempt=n, onto=main, commit=main, tree=tree, outcomes=outcomes, waits=())
+    )
+
+
+async def _facts(operator: Operator, operation: e.Operation) -> dict[str, float]:
+    names = operator.nodes.names()
+    serve = await asyncio.gather(*(_serves(operator, name) for name in names))
+    healthy = [name for name, answers in zip(names, serve, strict=True) if answers]
+    return core.dry_run(operation, nodes=names, healthy=healthy)
+
+
+async def _asked(journal: Journal, operator: Operator, facts: dict[str, float], name: str) -> float | None:
+    """The value that a precondition asks for: a fact, a metric, or what the dry run makes of a metric."""
+    if name in FACTS:
+        return facts[name]
+    window = Window.before(journal.clock.now(), RECENT_S)
+    metric = name.removesuffix(AFTER)
+    value = (await measure(operator.metrics, operator.manifest, metric, window)).value
+    return value if metric == name else core.free_after(value, facts)
+
+
+async def _serves(operator: Operator, node: str) -> bool:
+    try:
+        report = await operator.nodes.report(node)
+    except Retryable:
+        return False
+    stable = report.slots.get("stable")
+    return stable is not None and stable.healthy
+
+
+# --- CANARY --------------------------------------------------------------------------------------------------------
+
+
+async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
+    """Do the first unit and watch the guards over the whole service for the time of the policy; or take it back."""
+    n = journal.ticket.attempt.n
+    plan = _plan(journal, operator)
+    step = await _unit(journal, operator, 1, plan)
+    verdict = await _hold(journal, operator, plan, step) if step.ok else None
+    reason = step.reason if verdict is None else verdict.reason
+    if verdict is not None and verdict.decision == "promote":
+        gate = _gate(journal, operator, last=len(core.units(_operation(journal))) == 1, seconds=0.0)
+        reason, _ = await gate.watch(_answering(step), journal.clock.now())
+        if not reason:
+            return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, plan, verdict)))
+    back = await undo(journal, operator, reason)
+    if isinstance(back, e.RollbackFailed):
+        return back
+    common = {**_common(journal, plan, verdict), "reason": reason}
+    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(common))
+
+
+def _plan(journal: Journal, operator: Operator) -> GuardPlan:
+    """Limits are the objectives, as far as they held at admission: what was worse already must not get worse."""
+    admitted, policy = journal.ticket.admitted, operator.profile.operation
+    assert admitted is not None
+    limits = core.guard_limits(
+        {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics},
+        {one.metric: one.value for one in admitted.sick}, operator.profile.canary.design_effect,
+    )  # fmt: skip
+    return GuardPlan(limits, planned=policy.planned, looks=policy.looks, alpha=policy.alpha)
+
+
+async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.OperationStepped) -> StageVerdict:
+    policy, clock = operator.profile.operation, journal.clock
+    while (verdict := _verdict(journal, plan)).decision == "continue":
+        looks = journal.ticket.attempt.looks
+        if step.verb == "start" and step.node not in operator.nodes.names():
+            return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
+        counts, sampled_at = await _counts(operator, plan, step.counters)
+        number = min(len(looks) + 1, plan.looks)
+        due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)
+        enough = counts is not None and (number < plan.looks or min(c.canary_total for c in counts) >= plan.planned)
+        if counts is not None and sampled_at is not None and sampled_at >= due and enough:
+            look = e.CanaryLooked(
+                attempt=step.attempt, look=len(looks) + 1, step=1, window_to=sampled_at, counts=counts,
+                decision="continue",
+            )  # fmt: skip
+            decision = _verdict(journal, plan, look).decision
+            journal.record(f"{step.attempt}/canary/look-{look.look}", look.model_copy(update={"decision": decision}))
+            continue
+        if clock.now() > step.at + timedelta(seconds=policy.hold_s + policy.extension_s):
+            have = min((c.canary_total for c in counts), default=0) if counts else 0
+            reason = f"insufficient: {have} of {plan.planned} requests when the time was over"
+            return StageVerdict("ask", reason, verdict.metrics)
+        await clock.sleep(POLL_S)
+    return verdict
+
+
+def _verdict(journal: Journal, plan: GuardPlan, *more: e.CanaryLooked) -> StageVerdict:
+    looks = (*journal.ticket.attempt.looks, *more)
+    return core.judge_guards(
+        plan, [{count.metric: Counts(count.canary_bad, count.canary_total) for count in look.counts} for look in looks]
+    )
+
+
+async def _counts(
+    operator: Operator, plan: GuardPlan, since: tuple[e.ArmCount, ...]
+) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
+    """Counts of the whole service since ``since`` and the time of the sample; None when one of them has no data."""
+    zero = {count.metric: count for count in since}
+    selectors = {
+        f"{limit.metric} {part}": selector
+        for limit in plan.limits
+        for part, selector in counter_selectors(declared(operator.manifest, limit.metric), EVERY_ARM).items()
+    }
+    readings = await operator.metrics.counters(selectors)
+    counts = []
+    for limit in plan.limits:
+        bad, total = readings[f"{limit.metric} bad"].value, readings[f"{limit.metric} total"].value
+        if bad is None or total is None:
+            return None, None
+        if (first := zero.get(limit.metric)) is not None:
+            bad, total = bad - first.canary_bad, total - first.canary_total
+        if bad < 0 or total < bad:
+            return None, None  # a counter was reset: what it counted before is not known
+        counts.append(
+            e.ArmCount(metric=limit.metric, canary_bad=bad, canary_total=total, baseline_bad=0, baseline_total=0)
+        )
+    times = [reading.at for reading in readings.values() if reading.at is not None]
+    return tuple(counts), min(times, default=None)
+
+
+def _common(journal: Journal, plan: GuardPlan, verdict: StageVerdict | None) -> dict[str, object]:
+    attempt = journal.ticket.attempt
+    last = attempt.looks[-1] if attempt.looks else None
+    first = attempt.units[0]
+    held = (
+        [e.Wait(kind="query_window", what="guards", opened_at=first.at, closed_at=max(first.at, last.window_to))]
+        if last
+        else []
+    )
+    return {
+        "attempt": attempt.n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": 0, "version": "",
+        "per_arm": min((count.canary_total for count in last.counts), default=0) if last else 0,
+        "verdicts": tuple(
+            e.MetricVerdict(
+                metric=one.metric, role=one.role, verdict=one.judged.verdict, reason=one.judged.reason,
+                p_value=one.judged.p_value, effect=one.judged.effect, smallest_harm=None,
+                decided_at_look=one.judged.decided_at_look,
+            )
+            for one in (verdict.metrics if verdict else ())
+        ),
+        "waits": tuple(held), "guards_only": True,
+    }  # fmt: skip
+
+
+# --- DEPLOY --------------------------------------------------------------------------------------------------------
+
+
+async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed:
+    """Do the units that are left, with a gate after each; the ticket's own invariant has to hold after the last."""
+    attempt = journal.ticket.attempt
+    n, plan, checks = attempt.n, _plan(journal, operator), attempt.checks
+    assert isinstance(checks, e.ChecksPassed)
+    last = len(core.units(_operation(journal)))
+    waits: tuple[e.Wait, ...] = ()
+    for ordinal in range(min(2, last), last + 1):
+        step = await _unit(journal, operator, ordinal, plan)
+        reason = step.reason
+        if step.ok:
+            gate = _gate(journal, operator, last=ordinal == last, seconds=operator.profile.deploy.gate_s)
+            reason, waited = await gate.watch(_answering(step), step.at if ordinal > 1 else journal.clock.now())
+            waits = (*waits, waited)
+        if reason:
+            back = await undo(journal, operator, reason)
+            if isinstance(back, e.RollbackFailed):
+                return back
+            return journal.record(f"{n}/deploy", e.DeployFailed(attempt=n, reason=reason))
+    nodes = operator.nodes.names()
+    done = e.ReleaseDeployed(attempt=n, commit=checks.commit, tree=checks.tree, nodes=nodes, waits=waits)
+    return journal.record(f"{n}/deploy", done)
+
+
+def _gate(journal: Journal, operator: Operator, *, last: bool, seconds: float) -> Gate:
+    """Every invariant; the one that the ticket is to restore has to hold at the end of the last gate."""
+    own = [one for one in operator.invariants if journal.ticket.filed.signal == f"invariant:{one.name}"]
+    return Gate(
+        manifest=operator.manifest, gate_s=seconds, metrics=operator.metrics, nodes=operator.nodes,
+        clock=journal.clock,
+        invariants=tuple(one for one in operator.invariants if one not in own), restored=tuple(own if last else ()),
+    )  # fmt: skip
+
+
+def _answering(step: e.OperationStepped) -> str | None:
+    return step.node if step.verb in ("start", "restore") else None
+
+
+# --- units and the way back ----------------------------------------------------------------------------------------
+
+
+async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBack | e.RollbackFailed:
+    """Take back what was done, last first, by the units of the action that reverses it."""
+    attempt = journal.ticket.attempt
+    n = attempt.n
+    if done := journal.recorded(f"{n}/rollback", e.Event):
+        assert isinstance(done, e.RolledBack | e.RollbackFailed)
+        return done
+    waits: tuple[e.Wait, ...] = ()
+    for ordinal, unit in enumerate(core.way_back(attempt.units), start=1):
+        key = f"{n}/rollback/{ordinal}"
+        step = journal.recorded(key, e.OperationStepped)
+        if step is None:
+            step = journal.record(key, await _do(journal, operator, unit, key, ordinal, back=True))
+        if not step.ok:
+            return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
+        waits = (*waits, *step.waits)
+    back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
+    return journal.record(f"{n}/rollback", back)
+
+
+async def _unit(journal: Journal, operator: Operator, ordinal: int, plan: GuardPlan) -> e.OperationStepped:
+    """Do a unit, or find that it is done; the guards count from right after it."""
+    key = f"{journal.ticket.attempt.n}/unit-{ordinal}"
+    if done := journal.recorded(key, e.OperationStepped):
+        return done
+    unit = core.units(_operation(journal))[ordinal - 1]
+    step = await _do(journal, operator, unit, key, ordinal, back=False)
+    counts, _ = await _counts(operator, plan, ())
+    if counts is None:
+        names = ", ".join(limit.metric for limit in plan.limits)
+        raise Retryable(f"{_operation(journal).action}: {names} have no counters; is the traffic measured?")
+    return journal.record(key, step.model_copy(update={"counters": counts, "at": journal.clock.now()}))
+
+
+async def _do(
+    journal: Journal, operator: Operator, unit: Unit, key: str, ordinal: int, *, back: bool
+) -> e.OperationStepped:
+    try:
+        if unit.verb == "start":
+            node, reason, waits = await _start(journal, operator, key)
+        else:
+            assert unit.node is not None, f"{unit.verb} names its node"
+            node = unit.node
+            reason, waits = await _to_node(journal, operator, unit, key)
+    except (Refused, Broken) as error:  # what may be retried is: no operation fails for one slow answer
+        node, reason, waits = unit.node or "", str(error), ()
+    return e.OperationStepped(
+        attempt=journal.ticket.attempt.n, ordinal=ordinal, verb=unit.verb, node=node, ok=not reason, reason=reason,
+        at=journal.clock.now(), back=back, waits=waits,
+    )  # fmt: skip
+
+
+async def _start(journal: Journal, operator: Operator, key: str) -> tuple[str, str, tuple[e.Wait, ...]]:
+    """A machine under this key, and its node until it serves; the reason why it does not."""
+    name = journal.key(key)
+    node = operator.provider.observe(name) or operator.provider.start(name)
+    opened_at = journal.clock.now()
+    closes_at = opened_at + timedelta(seconds=operator.profile.operation.ready_within_s)
+    reason = ""
+    while not await _serves(operator, node):
+        if journal.clock.now() >= closes_at:
+            reason = f"{node} does not serve {operator.profile.operation.ready_within_s:g} s after it was started"
+            break
+        await journal.clock.sleep(POLL_S)
+    wait = e.Wait(kind="start", what=f"node {node}", opened_at=opened_at, closed_at=journal.clock.now())
+    return node, reason, (wait,)
+
+
+async def _to_node(journal: Journal, operator: Operator, unit: Unit, key: str) -> tuple[str, tuple[e.Wait, ...]]:
+    node, token = unit.node, journal.ticket.life.token
+    assert node is not None and token is not None, "the delivery lock is held from TEST to VERIFY"
+    name = journal.key(key)
+    if unit.verb == "remove":
+        if operator.provider.observe(name) is None and node in operator.nodes.names():
+            operator.provider.remove(node, name)
+        return "", ()
+    if node not in operator.nodes.names() or (unit.verb == "drain" and not await _answers(operator, node)):
+        return "", ()  # whoever is gone, or never came up, has nothing to drain
+    order = (
+        NodeOrder(verb="remove", key=name, token=token)
+        if unit.verb == "drain"
+        else NodeOrder(verb="place", key=name, token=token, commit=operator.repository.main())
+    )
+    answer = await operator.nodes.order(node, order)
+    waits = []
+    if answer.drain_from and answer.drain_to:
+        waits.append(
+            e.Wait(kind="drain", what=f"release on {node}", opened_at=answer.drain_from, closed_at=answer.drain_to)
+        )
+    if answer.ready_at:
+        waits.append(
+            e.Wait(kind="start", what=f"release on {node}", opened_at=answer.started_at, closed_at=answer.ready_at)
+        )
+    return ("" if answer.ok else answer.reason), tuple(waits)
+
+
+async def _answers(operator: Operator, node: str) -> bool:
+    """Whether the node's agent does, whatever it serves."""
+    try:
+        await operator.nodes.report(node)
+    except Retryable:
+        return False
+    return True
+
+
+def _operation(journal: Journal) -> e.Operation:
+    operation = journal.ticket.attempt.operation
+    assert operation is not None, "only a change of kind operation comes here"
+    return operation

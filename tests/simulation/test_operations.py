@@ -1,0 +1,229 @@
+"""Operations: actions of the catalog through the four stages, on a modelled world in virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.core import events as e
+from harness.core.lifecycle import State
+from harness.simulation.clock import run
+from harness.simulation.effects import Effect
+from harness.simulation.service import Behaviour
+from harness.simulation.world import World
+from tests.simulation.operations import RULES, SLOW, Operations, days_work, incident
+
+ERRORS = Behaviour(error_share=0.3)
+
+
+async def a_lost_node(*nodes: str) -> Operations:
+    operations = await incident([])
+    for node in nodes or ("n2",):
+        operations.world.kill(node)
+    return operations
+
+
+def after(world: World, kind: str, happens: object) -> None:
+    """Once the first effect of this kind was had, something happens."""
+
+    def watch(effect: Effect) -> None:
+        if effect.kind == kind:
+            world.after_effect = lambda effect: None
+            assert callable(happens)
+            happens()
+
+    world.after_effect = watch
+
+
+# --- the whole way -------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_node_is_replaced_by_an_action_of_the_catalog() -> None:
+    async def story() -> None:
+        # given a fleet of three of which one machine died
+        operations = await a_lost_node("n2")
+        world, main = operations.world, operations.world.repository.main()
+        # when the harness is left alone with it
+        await operations.settle()
+        # then the broken invariant made the ticket, and its change is an operation with evidence from every stage
+        ticket = operations.ticket("INF-1")
+        assert ticket.state is State.RESOLVED and ticket.filed.signal == "invariant:capacity_headroom"
+        (attempt,) = ticket.attempts
+        assert attempt.change is not None and attempt.change.kind == "operation"
+        assert attempt.operation == e.Operation(action="add_nodes", parameters={"count": 1})
+        assert isinstance(attempt.checks, e.ChecksPassed)
+        assert [one.name for one in attempt.checks.outcomes] == [
+            "precondition nodes_after <= 6", "precondition available_after > 20%",
+        ]  # fmt: skip
+        passed = attempt.canary
+        assert isinstance(passed, e.CanaryPassed) and passed.guards_only and passed.per_arm >= 2000
+        assert {verdict.role for verdict in passed.verdicts} == {"limit"}
+        # and exactly one machine was started, under the key of the effect; main and the routes' shares were left alone
+        assert [(effect.kind, effect.key, effect.detail) for effect in world.effects] == [
+            ("machine", "INF-1/1/unit-1", "start n4")
+        ]
+        assert world.provider.observe("INF-1/1/unit-1") == "n4"
+        assert world.nodes.names() == ("n1", "n3", "n4") and operations.runs_everywhere(main)
+        assert isinstance(attempt.deploy, e.ReleaseDeployed) and attempt.deploy.nodes == ("n1", "n3", "n4")
+        met = operations.last("INF-1", e.CriteriaMet)
+        assert met.criteria[0].metric == "available" and all(one.met for one in met.criteria)
+
+    run(story())
+
+
+def test_two_lost_nodes_are_replaced_one_as_the_canary_and_one_in_the_deployment() -> None:
+    async def story() -> None:
+        operations = await a_lost_node("n1", "n3")
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED
+        assert [(step.ordinal, step.node) for step in operations.ticket("INF-1").attempt.units] == [
+            (1, "n4"),
+            (2, "n5"),
+        ]
+        kinds = [type(event) for event in operations.events("ticket-INF-1")]
+        first, second = (number for number, kind in enumerate(kinds) if kind is e.OperationStepped)
+        assert first < kinds.index(e.CanaryPassed) < second < kinds.index(e.ReleaseDeployed)
+
+    run(story())
+
+
+def test_the_watch_records_which_nodes_came_and_went() -> None:
+    async def story() -> None:
+        operations = await a_lost_node("n2")
+        await operations.settle()
+        seen = [event for event in operations.events("fleet-ratelimiter") if isinstance(event, e.FleetChanged)]
+        assert [(event.joined, event.lost) for event in seen] == [
+            (("n1", "n2", "n3"), ()), ((), ("n2",)), (("n4",), ()),
+        ]  # fmt: skip
+
+    run(story())
+
+
+# --- what stops it -------------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_does_not_come_up_is_given_back() -> None:
+    async def story() -> None:
+        operations = await a_lost_node()
+        nodes = operations.world.nodes
+        nodes.stillborn = True
+
+        def later_ones_come_up(effect: Effect) -> None:
+            nodes.stillborn = effect.detail != "remove n4"
+
+        operations.world.after_effect = later_ones_come_up
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
+        failed = operations.last("INF-1", e.CanaryFailed)
+        assert failed.reason == "n4 does not serve 30 s after it was started" and failed.guards_only
+        assert [effect.detail for effect in operations.world.effects][:2] == ["start n4", "remove n4"]
+        assert "n4" not in nodes.names() and operations.happened(e.RolledBack)
+        # and as nodes come up again, the next attempt succeeds
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED and nodes.names() == ("n1", "n3", "n5")
+
+    run(story())
+
+
+def test_guards_stop_an_operation_that_comes_with_errors_and_its_node_is_drained_and_removed() -> None:
+    async def story() -> None:
+        operations = await a_lost_node()
+        world = operations.world
+        after(world, "machine", lambda: world.disturb(ERRORS))
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
+        failed = operations.last("INF-1", e.CanaryFailed)
+        assert failed.reason.startswith("above_limit: error_share") and failed.per_arm < 2000
+        back = [event for event in operations.events("ticket-INF-1") if isinstance(event, e.OperationStepped)][1:]
+        assert [(step.verb, step.node, step.back) for step in back] == [("drain", "n4", True), ("remove", "n4", True)]
+        assert world.nodes.names() == ("n1", "n3") and operations.ticket("INF-1").attempts[0].rolled_back is not None
+
+    run(story())
+
+
+def test_an_operation_after_which_the_criteria_do_not_hold_is_taken_back() -> None:
+    async def story() -> None:
+        operations = await a_lost_node()
+        world = operations.world
+        await operations.watch(lambda: operations.happened(e.ReleaseDeployed))
+        world.disturb(SLOW)
+        await operations.watch(lambda: operations.happened(e.CriteriaNotMet))
+        assert "slow_share < 10%" in operations.last("INF-1", e.CriteriaNotMet).reason
+        assert [effect.detail.split()[0] for effect in world.effects] == ["start", "remove", "remove"]
+        assert world.nodes.names() == ("n1", "n3")
+
+    run(story())
+
+
+@pytest.mark.parametrize("dies", ["while it is watched", "in the deployment's gate"])
+def test_a_node_that_dies_again_fails_the_operation(dies: str) -> None:
+    async def story() -> None:
+        operations = await a_lost_node()
+        event = e.CanaryLooked if dies == "while it is watched" else e.CanaryPassed
+        await operations.watch(lambda: operations.happened(event))
+        operations.world.kill("n4")
+        await operations.watch(lambda: len(operations.ticket("INF-1").attempts) == 2)
+        assert operations.happened(e.RolledBack)
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED and operations.world.nodes.names() == ("n1", "n3", "n5")
+
+    run(story())
+
+
+def test_an_action_whose_preconditions_do_not_hold_touches_nothing() -> None:
+    async def story() -> None:
+        # given a catalog that allows no fourth node, and a fleet of three of which two died
+        (add, remove) = RULES.catalog.actions
+        few = add.model_copy(update={"preconditions": (add.preconditions[0].parse_text("nodes_after <= 2"),)})
+        catalog = RULES.catalog.model_copy(update={"actions": (few, remove)})
+        operations = await incident([], rules=replace(RULES, catalog=catalog))
+        operations.world.kill("n1")
+        await operations.settle()
+        failed = operations.last("INF-1", e.ChecksFailed)
+        assert failed.reason == "add_nodes: nodes_after is 3, wanted <= 2"
+        assert operations.world.effects == [] and operations.state("INF-1") is State.ESCALATED
+
+    run(story())
+
+
+# --- when a person is asked ----------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_there_and_does_not_serve_is_not_replaced_unasked() -> None:
+    async def story() -> None:
+        operations = await incident([])
+        operations.world.lose("n2")
+        await operations.settle()
+        assert operations.state("INF-1") is State.ESCALATED and operations.world.effects == []
+        assert operations.question().startswith("Capacity is short and these nodes do not serve: ['n2'].")
+
+    run(story())
+
+
+# --- the fleet of a code change ------------------------------------------------------------------------------------
+
+
+def test_a_canary_whose_node_dies_is_stopped_and_the_next_one_stands_on_another() -> None:
+    async def story() -> None:
+        operations = await incident(days_work(2))
+        await operations.watch(lambda: operations.happened(e.CanaryLooked))
+        assert operations.ticket("INF-1").attempt.canary_started is not None
+        operations.world.kill("n1")
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
+        assert operations.last("INF-1", e.CanaryFailed).reason == "n1, which hosted both arms, left the fleet"
+        assert operations.world.router.shares == {"canary": 0.0, "baseline": 0.0}
+        await operations.watch(lambda: len([one for one in operations.events("ticket-INF-1")
+                                            if isinstance(one, e.CanaryStarted)]) == 2)  # fmt: skip
+        assert operations.last("INF-1", e.CanaryStarted).node == "n2"
+
+    run(story())
+
+
+def test_a_canary_never_stands_on_a_node_that_does_not_answer() -> None:
+    async def story() -> None:
+        operations = await incident(days_work(2))
+        await operations.watch(lambda: operations.happened(e.ChangeProposed))
+        operations.world.nodes.away.add("n1")
+        await operations.watch(lambda: operations.happened(e.CanaryStarted))
+        assert operations.last("INF-1", e.CanaryStarted).node == "n2"
+
+    run(story())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -237,6 +238,30 @@ async def test_a_killed_release_leaves_the_routes_within_a_second_and_comes_back
         assert list(world.routes.members["stable"]) == [("n1", world.serving()[0])]
         assert ask(world.serving()[0]) == ask(world.home.sockets / "n1.sock") == "one"
     assert (await agent.report()).slots["stable"].healthy
+
+
+async def test_a_neighbour_that_died_with_its_agent_leaves_the_routes_and_one_that_hangs_stays(world: World) -> None:
+    # given a neighbour on which nobody listens any more, and another that listens and does not answer
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    dead, hanging = (world.home.sockets.resolve() / name for name in ("n2.dead", "n3.busy"))
+    with socket.socket(socket.AF_UNIX) as gone, socket.socket(socket.AF_UNIX) as busy:
+        gone.bind(str(dead))
+        busy.bind(str(hanging))
+        busy.listen(0)
+        for node, path in (("n2", dead), ("n2", dead.with_name("n2.missing")), ("n3", hanging)):
+            world.routes.put("stable", node, str(path), "HEALTHY", 7, "k")
+
+        # when the node looks on
+        async with watching(agent):
+            seconds = await until(lambda: all(node != "n2" for node, _ in world.routes.members["stable"]))
+
+            # then the dead one is out within a second, written by whoever may write now, and the others stay
+            assert seconds < 1
+            await asyncio.sleep(0.5)
+    assert {node for node, _ in world.routes.members["stable"]} == {"n1", "n3"}
+    assert "000000000007." in world.routes.history[-1] and "lost-n2-seen-by-n1" in world.routes.history[-1]
 
 
 async def test_a_release_that_hangs_is_replaced(world: World) -> None:

@@ -46,6 +46,7 @@ def test_a_swap_drains_the_others_of_its_node_and_only_those(both: Both) -> None
         ("n1", "/old.sock"): "DRAINING", ("n1", "/new.sock"): "HEALTHY", ("n2", "/other.sock"): "HEALTHY",
     }  # fmt: skip
     assert both.members("canary") == {}
+    assert both.write.sockets("stable") == {"/old.sock": "n1", "/new.sock": "n1", "/other.sock": "n2"}
 
 
 def test_writing_what_holds_already_changes_no_version(both: Both) -> None:

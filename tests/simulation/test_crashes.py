@@ -51,11 +51,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plot:
-    """What somebody releases, and trouble from outside that begins with the last swap of the first delivery."""
+    """What somebody releases, machines that die, and trouble from outside that begins with a named effect: the last swap
+    of the first delivery, if nothing else is said."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[Change, ...] = ()
     trouble: Behaviour = HEALTHY
     attempts: int = 1
+    lost: tuple[str, ...] = ()
+    trouble_with: str = "n3 INF-1/1/deploy/n3"
 
 
 def breaking(without: Behaviour) -> tuple[Change, ...]:
@@ -69,6 +72,8 @@ PLOTS = {
     "canary fails": Plot(breaking(Behaviour(error_share=0.5))),
     "rolled back": Plot(tuple(days_work(1, of=4)), trouble=SLOW, attempts=2),
     "nobody knows how": Plot((Change("denying", Behaviour(wrong_denial_share=0.3)),)),
+    "nodes replaced": Plot(lost=("n1", "n3")),
+    "operation taken back": Plot(lost=("n1", "n3"), trouble=SLOW, trouble_with="INF-1/1/unit-2"),
 }
 
 
@@ -86,18 +91,23 @@ async def incident_under_sabotage(
     world, saboteur = operations.world, Saboteur(dies_at)
 
     def after_effect(effect: Effect) -> None:
-        if effect.key == "n3 INF-1/1/deploy/n3":
+        if effect.key == plot.trouble_with:
             world.disturb(plot.trouble)
         saboteur.point()
 
     world.release()
     await world.clock.sleep(14)
-    await operations.do("watch_tick", None)
+    memory = await operations.do("watch_tick", None)
     world.release(plot.changes)
-    await world.clock.sleep(6)
+    for node in plot.lost:
+        world.kill(node)
+    for _ in range(3 if plot.lost else 0):  # an invariant has to be seen broken for as long as it may be
+        await world.clock.sleep(1)
+        memory = await operations.do("watch_tick", memory)
+    await world.clock.sleep(1 if plot.lost else 6)
     world.after_effect = after_effect
     operations.ledger.before = operations.ledger.after = saboteur.point
-    await operations.do("watch_tick", None)
+    await operations.do("watch_tick", memory if plot.lost else None)
     await operations.carry("INF-1")
     return Outcome(
         state=operations.state("INF-1"),
@@ -167,7 +177,7 @@ def test_a_process_that_dies_at_every_third_point_reaches_the_same_end(plot: str
     assert same(outcome, expected, restart_workflow=False)
 
 
-@pytest.mark.parametrize("plot", ["repaired", "rolled back"])
+@pytest.mark.parametrize("plot", ["repaired", "rolled back", "nodes replaced"])
 def test_a_workflow_that_begins_anew_again_and_again_reaches_the_same_end(plot: str) -> None:
     expected = undisturbed(plot)
     outcome = run(incident_under_sabotage(PLOTS[plot], lambda point: point % 11 == 4, restart_workflow=True))

@@ -42,7 +42,6 @@ class LocalMachines:
 
     def __init__(self, home: Home, *, changed: Callable[[tuple[str, ...]], None] = lambda names: None) -> None:
         """``changed`` is told the fleet after each change made here."""
-        self._home = home
         self._folder = home.machines
         self._gone = home.machines / "removed"
         self._changed = changed
@@ -51,13 +50,13 @@ class LocalMachines:
         """Give a new home its first fleet, and every home its spare places; the names for which there is a place."""
         self._gone.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            if not self._used():
+            last, _ = self._numbers()
+            if not last:
                 for name in FIRST:
                     self._write(Machine(name=name, started_by="up", since=_now()))
-            last = max(self._used(), default=0)
-            places = tuple(f"n{number}" for number in range(1, last + SPARES + 1))
-            replace_text(self._folder / ".places", f"{last + SPARES}\n")
-        return places
+                last = len(FIRST)
+            self._note(last, last + SPARES)
+        return tuple(f"n{number}" for number in range(1, last + SPARES + 1))
 
     def nodes(self) -> tuple[str, ...]:
         """The nodes that there are, in the order in which they came."""
@@ -82,16 +81,16 @@ class LocalMachines:
         with self._locked():
             if (name := self.observe(key)) is not None:
                 return name
-            number = max(self._used(), default=0) + 1
-            places = int((self._folder / ".places").read_text())
-            if number > places:
+            last, places = self._numbers()
+            if last >= places:
                 raise Forbidden(
-                    f"node n{number}: this stack was laid out for nodes up to n{places}; `harness down` and "
+                    f"node n{last + 1}: this stack was laid out for nodes up to n{places}; `harness down` and "
                     "`harness up` lay it out anew"
                 )
-            self._write(Machine(name=f"n{number}", started_by=key, since=_now()))
+            self._note(last + 1, places)  # first: a name that was given and lost is not given again
+            self._write(Machine(name=f"n{last + 1}", started_by=key, since=_now()))
         self._changed(self.nodes())
-        return f"n{number}"
+        return f"n{last + 1}"
 
     def remove(self, node: str, key: str) -> None:
         """Take a node's machine away, with whatever runs there. Raises Invalid for one that is not in the fleet."""
@@ -109,13 +108,16 @@ class LocalMachines:
     def _write(self, machine: Machine) -> None:
         replace_text(self._folder / f"{machine.name}.json", json.dumps(asdict(machine)))
 
-    def _used(self) -> set[int]:
-        """Numbers that a node ever had here: also one whose record somebody took away has left its folder."""
-        names = [
-            *(path.stem for path in (*self._folder.glob("*.json"), *self._gone.glob("*.json"))),
-            *(path.name for path in self._home.nodes.glob("*")),
-        ]
-        return {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
+    def _numbers(self) -> tuple[int, int]:
+        """The last number that was given to a node, and the last for which there is a place; 0 where there is none."""
+        try:
+            last, places = (self._folder / ".numbers").read_text().split()
+        except FileNotFoundError:
+            return 0, 0
+        return int(last), int(places)
+
+    def _note(self, last: int, places: int) -> None:
+        replace_text(self._folder / ".numbers", f"{last} {places}\n")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

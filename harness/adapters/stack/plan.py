@@ -88,9 +88,9 @@ class Plan:
         node = self.node
         return replace(
             node,
-            name=node.name.format(node=name),
-            argv=tuple(word.format(node=name) for word in node.argv),
-            url=node.url and node.url.format(node=name),
+            name=node.name.replace("{node}", name),
+            argv=tuple(word.replace("{node}", name) for word in node.argv),
+            url=node.url and node.url.replace("{node}", name),
         )
 
     def dependents(self, name: str, nodes: Iterable[str]) -> tuple[str, ...]:

@@ -52,23 +52,21 @@ async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.C
     """Ask every precondition of what is, and of what the dry run says would be. Changes nothing."""
     n = journal.ticket.attempt.n
     operation = _operation(journal)
-    facts = await _facts(operator, operation)
-    action = operator.catalog.action(operation.action)
-    asked = [Precondition(spec, await _asked(journal, operator, facts, spec.metric)) for spec in action.preconditions]
+    dry = await dry_run(
+        operation, catalog=operator.catalog, manifest=operator.manifest, metrics=operator.metrics,
+        nodes=operator.nodes, now=journal.clock.now(),
+    )  # fmt: skip
     outcomes = tuple(
         e.CheckOutcome(
             name=f"precondition {one.spec.text}", exit_code=None, passed=one.holds is True, seconds=0.0,
-            tests_passed=None, output=journal.put({"text": one.words, "dry_run": facts}),
+            tests_passed=None, output=journal.put({"text": one.words, "dry_run": dry.facts}),
         )
-        for one in asked
+        for one in dry.preconditions
     )  # fmt: skip
-    failed = [one.words for one in asked if one.holds is not True]
-    if missing := core.missing_target(operation, operator.nodes.names()):
-        failed.insert(0, missing)
     main = operator.repository.main()
     tree = operator.repository.tree(main)
-    if failed:
-        reason = f"{operation.action}: {'; '.join(failed)}"
+    if dry.against:
+        reason = f"{operation.action}: {dry.against}"
         return journal.record(
             f"{n}/test",
             e.ChecksFailed(attempt=n, commit=main, tree=tree, outcomes=outcomes, reason=reason, waits=()),
@@ -78,26 +76,31 @@ async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.C
     )
 
 
-async def _facts(operator: Operator, operation: e.Operation) -> dict[str, float]:
-    names = operator.nodes.names()
-    serve = await asyncio.gather(*(_serves(operator, name) for name in names))
-    healthy = [name for name, answers in zip(names, serve, strict=True) if answers]
-    return core.dry_run(operation, nodes=names, healthy=healthy)
+async def dry_run(
+    operation: e.Operation, *, catalog: core.Catalog, manifest: Manifest, metrics: Metrics, nodes: Nodes, now: datetime
+) -> core.DryRun:
+    """What the operation would come to, and whether its preconditions hold. Looks at nodes and metrics only."""
+    names = nodes.names()
+    serve = await asyncio.gather(*(serves(nodes, name) for name in names))
+    facts = core.facts(operation, names, [name for name, one in zip(names, serve, strict=True) if one])
+
+    async def asked(name: str) -> float | None:
+        if name in FACTS:
+            return facts[name]
+        metric = name.removesuffix(AFTER)
+        value = (await measure(metrics, manifest, metric, Window.before(now, RECENT_S))).value
+        return value if metric == name else core.free_after(value, facts)
+
+    preconditions = [
+        Precondition(spec, await asked(spec.metric)) for spec in catalog.action(operation.action).preconditions
+    ]
+    return core.DryRun(facts, tuple(preconditions), core.missing_target(operation, names))
 
 
-async def _asked(journal: Journal, operator: Operator, facts: dict[str, float], name: str) -> float | None:
-    """The value that a precondition asks for: a fact, a metric, or what the dry run makes of a metric."""
-    if name in FACTS:
-        return facts[name]
-    window = Window.before(journal.clock.now(), RECENT_S)
-    metric = name.removesuffix(AFTER)
-    value = (await measure(operator.metrics, operator.manifest, metric, window)).value
-    return value if metric == name else core.free_after(value, facts)
-
-
-async def _serves(operator: Operator, node: str) -> bool:
+async def serves(nodes: Nodes, node: str) -> bool:
+    """Whether a node answers, and its stable release does."""
     try:
-        report = await operator.nodes.report(node)
+        report = await nodes.report(node)
     except Retryable:
         return False
     stable = report.slots.get("stable")
@@ -324,7 +327,7 @@ async def _start(journal: Journal, operator: Operator, key: str) -> tuple[str, s
     opened_at = journal.clock.now()
     closes_at = opened_at + timedelta(seconds=operator.profile.operation.ready_within_s)
     reason = ""
-    while not await _serves(operator, node):
+    while not await serves(operator.nodes, node):
         if journal.clock.now() >= closes_at:
             reason = f"{node} does not serve {operator.profile.operation.ready_within_s:g} s after it was started"
             break

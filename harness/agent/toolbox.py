@@ -29,6 +29,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "query_metric": Tool(read.QueryMetric, "read", read.query_metric),
     "service_health": Tool(read.ServiceHealth, "read", read.service_health),
     "list_events": Tool(read.ListEvents, "read", read.list_events),
+    "check_action": Tool(read.CheckAction, "read", read.check_action),
     "git_log": Tool(read.GitLog, "read", read.git_log),
     "git_diff": Tool(read.GitDiff, "read", read.git_diff),
     "read_file": Tool(read.ReadFile, "read", read.read_file),

@@ -147,7 +147,7 @@ def way_back(done: Sequence[OperationStepped]) -> tuple[Unit, ...]:
     return tuple(back)
 
 
-def dry_run(operation: Operation, *, nodes: Sequence[str], healthy: Sequence[str]) -> dict[str, float]:
+def facts(operation: Operation, nodes: Sequence[str], healthy: Sequence[str]) -> dict[str, float]:
     """The facts of FACTS: which nodes there are and answer, now and if the operation were done."""
     if operation.action == "add_nodes":
         more = serving = int(operation.parameters["count"])
@@ -191,6 +191,21 @@ class Precondition:
         """``available_after is 0.444, wanted > 20%``."""
         seen = "was not measured" if self.value is None else f"is {self.value:.4g}"
         return f"{self.spec.metric} {seen}, wanted {self.spec.condition.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What an operation would come to: the facts of FACTS, its preconditions, and why it has no target (if so)."""
+
+    facts: dict[str, float]
+    preconditions: tuple[Precondition, ...]
+    missing_target: str | None
+
+    @property
+    def against(self) -> str:
+        """Everything that speaks against it; empty when it may be done."""
+        failed = [one.words for one in self.preconditions if one.holds is not True]
+        return "; ".join([*([self.missing_target] if self.missing_target else []), *failed])
 
 
 # --- guards --------------------------------------------------------------------------------------------------------

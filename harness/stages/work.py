@@ -167,8 +167,8 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
     if seen is None:
         desk = Desk(
             journal=journal, manifest=worker.manifest, catalog=worker.catalog, metrics=worker.metrics,
-            nodes=worker.nodes, repository=worker.repository, checks=worker.checks, clock=worker.clock, spec_digest=worker.spec_digest,
-            key=journal.key(key), at=_stands_at(attempt),
+            nodes=worker.nodes, repository=worker.repository, checks=worker.checks, clock=worker.clock,
+            spec_digest=worker.spec_digest, key=journal.key(key), at=_stands_at(attempt),
         )  # fmt: skip
         begun_at = worker.clock.now()
         observation = await call(action, desk)

@@ -60,9 +60,8 @@ def plan(home: Home) -> Plan:
     node = Component(
         name="node-{node}", argv=(sys.executable, "-c", AGENT, str(home.root), "{node}"), ready=Ready(announced=True)
     )
-    users = Component(
-        name="users", argv=(sys.executable, "-c", LAST, str(home.root)), ready=Ready(announced=True), depends_on=(NODES,)
-    )
+    argv = (sys.executable, "-c", LAST, str(home.root))
+    users = Component(name="users", argv=argv, ready=Ready(announced=True), depends_on=(NODES,))
     return Plan(components=(users,), node=node)
 
 

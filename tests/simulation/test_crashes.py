@@ -51,8 +51,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plot:
-    """What somebody releases, machines that die, and trouble from outside that begins with a named effect: the last swap
-    of the first delivery, if nothing else is said."""
+    """What somebody releases, machines that die, and trouble from outside that begins with a named effect: the last
+    swap of the first delivery, if nothing else is said."""
 
     changes: tuple[Change, ...] = ()
     trouble: Behaviour = HEALTHY

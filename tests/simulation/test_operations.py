@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from harness.bootstrap import Rules
 from harness.core import events as e
+from harness.core.criteria import CriterionSpec
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
 from harness.simulation.effects import Effect
@@ -169,18 +171,29 @@ def test_a_node_that_dies_again_fails_the_operation(dies: str) -> None:
     run(story())
 
 
-def test_an_action_whose_preconditions_do_not_hold_touches_nothing() -> None:
+def allowing_nodes(most: int) -> Rules:
+    """A catalog that allows no more nodes than this."""
+    add, remove = RULES.catalog.actions
+    few = add.model_copy(update={"preconditions": (CriterionSpec.parse_text(f"nodes_after <= {most}"),)})
+    return replace(RULES, catalog=RULES.catalog.model_copy(update={"actions": (few, remove)}))
+
+
+def test_an_action_whose_preconditions_fail_at_the_test_touches_nothing() -> None:
     async def story() -> None:
-        # given a catalog that allows no fourth node, and a fleet of three of which two died
-        (add, remove) = RULES.catalog.actions
-        few = add.model_copy(update={"preconditions": (add.preconditions[0].parse_text("nodes_after <= 2"),)})
-        catalog = RULES.catalog.model_copy(update={"actions": (few, remove)})
-        operations = await incident([], rules=replace(RULES, catalog=catalog))
+        # given an action that was proposed when it was allowed, and somebody who is faster
+        operations = await incident([], rules=allowing_nodes(3))
         operations.world.kill("n1")
-        await operations.settle()
-        failed = operations.last("INF-1", e.ChecksFailed)
-        assert failed.reason == "add_nodes: nodes_after is 3, wanted <= 2"
-        assert operations.world.effects == [] and operations.state("INF-1") is State.ESCALATED
+
+        def somebody_adds_one() -> None:
+            if operations.happened(e.ChangeProposed):
+                operations.world.provider.start("people")
+
+        operations.ledger.after = somebody_adds_one
+        # when it is tested
+        await operations.watch(lambda: operations.happened(e.ChecksFailed))
+        # then it is stopped with the values, and nothing was done
+        assert operations.last("INF-1", e.ChecksFailed).reason == "add_nodes: nodes_after is 4, wanted <= 3"
+        assert not operations.happened(e.OperationStepped)
 
     run(story())
 
@@ -195,6 +208,29 @@ def test_a_node_that_is_there_and_does_not_serve_is_not_replaced_unasked() -> No
         await operations.settle()
         assert operations.state("INF-1") is State.ESCALATED and operations.world.effects == []
         assert operations.question().startswith("Capacity is short and these nodes do not serve: ['n2'].")
+
+    run(story())
+
+
+def test_nodes_that_may_not_be_added_are_asked_for() -> None:
+    async def story() -> None:
+        operations = await incident([], rules=allowing_nodes(2))
+        operations.world.kill("n1")
+        await operations.settle()
+        assert operations.state("INF-1") is State.ESCALATED and operations.world.effects == []
+        assert "adding them is not allowed: nodes_after is 3, wanted <= 2" in operations.question()
+
+    run(story())
+
+
+def test_capacity_that_is_short_with_every_node_there_is_not_the_harnesss_to_add() -> None:
+    async def story() -> None:
+        # given an invariant that asks for more than three nodes have
+        (one,) = RULES.invariants
+        greedy = one.model_copy(update={"condition": CriterionSpec.parse_text("available > 60%")})
+        operations = await incident([], rules=replace(RULES, invariants=(greedy,)))
+        await operations.settle()
+        assert operations.state("INF-1") is State.ESCALATED and operations.world.effects == []
 
     run(story())
 

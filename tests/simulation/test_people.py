@@ -17,9 +17,8 @@ from tests.simulation.operations import RULES, SLOW, days_work, incident
 
 @pytest.mark.parametrize(
     ("signal", "trouble"),
-    [("slo:availability", lambda world: world.disturb(Behaviour(wrong_denial_share=0.3))),
-     ("invariant:capacity_headroom", lambda world: world.lose("n2"))],
-)  # fmt: skip
+    [("slo:availability", lambda world: world.disturb(Behaviour(wrong_denial_share=0.3)))],
+)
 def test_a_signal_for_which_there_is_no_runbook_is_handed_to_a_person(
     signal: str, trouble: Callable[[World], None]
 ) -> None:

@@ -73,7 +73,7 @@ def test_what_is_not_there_cannot_be_removed(tell: Callable[[Story], None]) -> N
 
 def test_there_is_an_end_to_the_places(tell: Callable[[Story], None]) -> None:
     def story(provider: NodeProvider) -> None:
-        with pytest.raises(Forbidden, match="node n1[0-9]"):
+        with pytest.raises(Forbidden, match=r"node n1[0-9]"):
             for number in range(20):
                 provider.start(str(number))
         assert len(provider.nodes()) < 15

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pydantic import BaseModel, ConfigDict
 
 from harness.agent.desk import Desk
@@ -60,8 +62,7 @@ async def propose_action(arguments: ProposeAction, desk: Desk) -> Observation:
     """Proposes the action; not ok when the catalog has no such action, or it does not take these arguments."""
     attempt = desk.journal.ticket.attempt
     operation = desk.catalog.action(arguments.name).operation(arguments.parameters)
-    steps = [{"verb": unit.verb, "node": unit.node} for unit in units(operation)]
-    body = {"action": operation.action, "parameters": operation.parameters, "units": steps}
+    body = {**operation.model_dump(mode="json"), "units": [asdict(unit) for unit in units(operation)]}
     diff = desk.journal.put(body)
     summary = desk.journal.put({"summary": arguments.summary, "predicted_effect": arguments.predicted_effect})
     main = desk.repository.main()

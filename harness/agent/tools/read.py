@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,10 +13,12 @@ from harness.core import events as e
 from harness.core.action import Observation
 from harness.core.errors import Invalid, Retryable
 from harness.core.ids import fleet_stream, service_stream
+from harness.core.operation import units
 from harness.core.paths import confined
 from harness.core.ticket import Ticket
 from harness.journal import decode
 from harness.measure import Window, measure
+from harness.operation import dry_run
 
 T = TypeVar("T")
 
@@ -127,6 +130,32 @@ def _release_changes(arguments: ListEvents, desk: Desk) -> Observation:
 def _own_commits(ticket: Ticket) -> set[str]:
     moves = [event for event in ticket.recorded.values() if isinstance(event, e.MainMoved)]
     return {moved.after for moved in moves}
+
+
+class CheckAction(_Arguments):
+    """An action of the catalog with its arguments, as it would be proposed."""
+
+    name: str
+    parameters: dict[str, int | str]
+
+
+async def check_action(arguments: CheckAction, desk: Desk) -> Observation:
+    """Risk, units and preconditions with what they are now; ``against`` says why it may not be done, else it is empty.
+
+    Not ok when the catalog has no such action, or it does not take these arguments.
+    """
+    action = desk.catalog.action(arguments.name)
+    operation = action.operation(arguments.parameters)
+    dry = await dry_run(
+        operation, catalog=desk.catalog, manifest=desk.manifest, metrics=desk.metrics, nodes=desk.nodes,
+        now=desk.clock.now(),
+    )  # fmt: skip
+    body = {
+        "may_be_done": not dry.against, "against": dry.against, "risk": action.risk,
+        "blast_radius": action.blast_radius, "units": [asdict(unit) for unit in units(operation)],
+        "preconditions": [one.words for one in dry.preconditions], "facts": dry.facts,
+    }  # fmt: skip
+    return Observation(ok=True, body=body)
 
 
 class GitLog(_Arguments):

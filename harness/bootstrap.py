@@ -25,6 +25,7 @@ from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.operation import Catalog
 from harness.core.policy import Profile, Registry
 from harness.core.slo import Slo
+from harness.operation import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
 from harness.settings import NO_KEY, ModelAgent, Settings
 
@@ -127,6 +128,14 @@ class Harness:
     def manifest(self) -> Manifest:
         """The service's manifest, as of main."""
         return self.repository.manifest(self.repository.main())
+
+    def operator(self) -> Operator:
+        """What an operation is carried out with."""
+        return Operator(
+            manifest=self.manifest(), catalog=self.rules.catalog, slos=self.rules.slos,
+            invariants=self.rules.invariants, profile=self.rules.profile, metrics=self.metrics, nodes=self.nodes,
+            provider=self.provider, repository=self.repository,
+        )  # fmt: skip
 
 
 def build_harness(settings: Settings, client: Client) -> Harness:

@@ -146,7 +146,7 @@ async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.O
         looks = journal.ticket.attempt.looks
         if step.verb == "start" and step.node not in operator.nodes.names():
             return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
-        counts, sampled_at = await _counts(operator, plan, step.counters)
+        counts, sampled_at = await _counts_if_readable(operator, plan, step.counters, looks)
         number = min(len(looks) + 1, plan.looks)
         due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)
         enough = counts is not None and (number < plan.looks or min(c.canary_total for c in counts) >= plan.planned)
@@ -171,6 +171,22 @@ def _verdict(journal: Journal, plan: GuardPlan, *more: e.CanaryLooked) -> StageV
     return core.judge_guards(
         plan, [{count.metric: Counts(count.canary_bad, count.canary_total) for count in look.counts} for look in looks]
     )
+
+
+async def _counts_if_readable(
+    operator: Operator, plan: GuardPlan, since: tuple[e.ArmCount, ...], looks: tuple[e.CanaryLooked, ...]
+) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
+    """Nothing when nobody answers, or when counters began anew: what is not watched for its time is taken back."""
+    try:
+        counts, sampled_at = await _counts(operator, plan, since)
+    except Retryable:
+        return None, None
+    before = looks[-1].counts if looks else ()
+    began_anew = counts is not None and any(
+        now.canary_bad < was.canary_bad or now.canary_total < was.canary_total
+        for now, was in zip(counts, before, strict=False)
+    )
+    return (None, None) if began_anew else (counts, sampled_at)
 
 
 async def _counts(
@@ -280,6 +296,7 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
         key = f"{n}/rollback/{ordinal}"
         step = journal.recorded(key, e.OperationStepped)
         if step is None:
+            journal.require_newest()
             step = journal.record(key, await _do(journal, operator, unit, key, ordinal, back=True))
         if not step.ok:
             return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
@@ -294,6 +311,7 @@ async def _unit(journal: Journal, operator: Operator, ordinal: int, plan: GuardP
     if done := journal.recorded(key, e.OperationStepped):
         return done
     unit = core.units(_operation(journal))[ordinal - 1]
+    journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)
     counts, _ = await _counts(operator, plan, ())
     if counts is None:

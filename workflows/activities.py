@@ -14,7 +14,6 @@ from harness.core import events as e
 from harness.core.action import Effect
 from harness.core.lifecycle import ENDS, STAGE, State
 from harness.journal import Journal
-from harness.operation import Operator
 from harness.stages import admit, canary, deploy, file, observe, test, verify, work
 from workflows.edge import at_the_edge
 
@@ -89,14 +88,6 @@ class Activities:
             prompt=harness.rules.prompt,
         )  # fmt: skip
 
-    def _operator(self) -> Operator:
-        harness, rules = self._harness, self._harness.rules
-        return Operator(
-            manifest=harness.manifest(), catalog=rules.catalog, slos=rules.slos, invariants=rules.invariants,
-            profile=rules.profile, metrics=harness.metrics, nodes=harness.nodes, provider=harness.provider,
-            repository=harness.repository,
-        )  # fmt: skip
-
     @activity.defn
     async def begin_attempt(self, ticket_id: str) -> int:
         """Begin an attempt; how many steps its session may take, 0 when a human was called instead."""
@@ -143,7 +134,7 @@ class Activities:
                 await lock.acquire(journal)
                 await test.test(
                     journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks,
-                    operator=self._operator(),
+                    operator=harness.operator(),
                 )  # fmt: skip
             return self._left(journal)
 
@@ -156,7 +147,7 @@ class Activities:
             stage = canary.Stage(
                 manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
                 metrics=harness.metrics,
-                nodes=harness.nodes, router=harness.router, operator=self._operator(),
+                nodes=harness.nodes, router=harness.router, operator=harness.operator(),
             )  # fmt: skip
             if self._due("canary", journal):
                 await canary.canary(journal, stage)
@@ -171,7 +162,7 @@ class Activities:
             stage = deploy.Stage(
                 manifest=harness.manifest(), invariants=harness.rules.invariants, policy=harness.rules.profile.deploy,
                 metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
-                operator=self._operator(),
+                operator=harness.operator(),
             )  # fmt: skip
             if self._due("deploy", journal):
                 await deploy.deploy(journal, stage)
@@ -186,7 +177,7 @@ class Activities:
             stage = verify.Stage(
                 manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
                 nodes=harness.nodes,
-                repository=harness.repository, operator=self._operator(),
+                repository=harness.repository, operator=harness.operator(),
             )  # fmt: skip
             if self._due("verify", journal):
                 await verify.verify(journal, stage)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from harness.adapters.stack.machines import LocalMachines
-from harness.adapters.temporal import TemporalNodes, connect
 from harness.cli.render import AsJson, number, print_json
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
 from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from harness.adapters.temporal import TemporalNodes
 
 app = typer.Typer(no_args_is_help=True, help="The fleet: nodes that run the service's releases.")
 
@@ -36,6 +38,8 @@ def list_(as_json: AsJson = False) -> None:
 
 
 async def _rows(settings: Settings, machines: LocalMachines) -> list[dict[str, Any]]:
+    from harness.adapters.temporal import TemporalNodes, connect  # a second of imports that no other command needs
+
     client = await connect(settings.temporal_address, settings.temporal_namespace)
     nodes = TemporalNodes(client, machines.nodes)
     names = nodes.names()

@@ -156,6 +156,21 @@ def test_an_operation_after_which_the_criteria_do_not_hold_is_taken_back() -> No
     run(story())
 
 
+def test_an_operation_that_nobody_can_watch_is_taken_back() -> None:
+    async def story() -> None:
+        # given an operation whose guards are watched, until metrics give no answer any more
+        operations = await a_lost_node()
+        await operations.watch(lambda: operations.happened(e.CanaryLooked))
+        operations.world.metrics.failing = True
+        # when the time of the guards is over
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
+        # then it was taken back
+        assert operations.last("INF-1", e.CanaryFailed).reason.startswith("insufficient: ")
+        assert operations.world.nodes.names() == ("n1", "n3")
+
+    run(story())
+
+
 @pytest.mark.parametrize("dies", ["while it is watched", "in the deployment's gate"])
 def test_a_node_that_dies_again_fails_the_operation(dies: str) -> None:
     async def story() -> None:

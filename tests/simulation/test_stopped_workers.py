@@ -37,7 +37,7 @@ def stage_of(operations: Operations) -> canary.Stage:
     harness = operations.harness
     return canary.Stage(
         manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
-        metrics=harness.metrics, nodes=harness.nodes, router=harness.router,
+        metrics=harness.metrics, nodes=harness.nodes, router=harness.router, operator=harness.operator(),
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
             manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
-            nodes=harness.nodes, repository=harness.repository,
+            nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
         await operations.settle()
@@ -100,5 +100,30 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
             await stopped
         # then the change stays where it is
         assert operations.runs_everywhere(main)
+
+    run(story())
+
+
+def test_a_worker_that_slept_through_the_verification_of_an_operation_takes_no_node_away() -> None:
+    async def story() -> None:
+        # given a worker that is stopped while it verifies that a lost node was replaced, and another that finds it so
+        operations = await incident([])
+        operations.world.kill("n2")
+        await operations.watch(lambda: operations.reached(State.VERIFYING))
+        clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
+        journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
+        stage = verify.Stage(
+            manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
+            nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
+        )  # fmt: skip
+        stopped = asyncio.create_task(verify.verify(journal, stage))
+        await operations.settle()
+        # when the first one goes on, and cannot measure any more what the other one saw
+        world.metrics.forget()
+        clock.go_on.set()
+        with pytest.raises(VersionConflict):
+            await stopped
+        # then the node stays
+        assert operations.reached(State.RESOLVED) and world.nodes.names() == ("n1", "n3", "n4")
 
     run(story())

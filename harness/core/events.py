@@ -276,7 +276,7 @@ class ApprovalDenied(Event):
 
 
 class DeliveryQueued(Event):
-    """Another delivery holds the service's lock; this one waits its turn."""
+    """Another delivery holds the service's lock, or comes first; this one waits its turn."""
 
     holder: str
 
@@ -583,6 +583,15 @@ class WatchBeat(Event):
     """Name of the SLO or invariant → state → ticks."""
     requests: int | None
     since: datetime
+
+
+class DeliveryWaits(Event):
+    """A delivery waits for the lock of a service (stream ``queue-<name>``), with what decides whose turn it is."""
+
+    ticket_id: str
+    attempt: int
+    priority: Literal["P0", "P1", "P2", "P3"]
+    filed_at: datetime
 
 
 class LockTaken(Event):

@@ -50,4 +50,9 @@ def lock_stream(service: str) -> str:
     return f"lock-{service}"
 
 
+def queue_stream(service: str) -> str:
+    """Stream of the deliveries that had to wait for a service's lock."""
+    return f"queue-{service}"
+
+
 WATCH_STREAM: Final = "watch"

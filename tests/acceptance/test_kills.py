@@ -5,16 +5,20 @@ The ticket resolves every time, and nothing was done twice.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.acceptance.disturbing import assert_nothing_was_lost_or_doubled, drawn, play_disturbed
+from tests.acceptance.documents import Demo
 from tests.acceptance.killing import STAGES, Stand, assert_every_effect_happened_once, play, stack_on_record
 from tests.acceptance.newcomer import Newcomer
 
 SEED = 20
 DRAWS = 3
+DEMO_WITHIN_S = 500.0
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +51,38 @@ def test_a_server_and_a_node_that_are_killed_cost_time_and_nothing_else(
 
     # then the ticket ends well, one known release is everywhere, and every effect is there once
     assert_nothing_was_lost_or_doubled(disturbed, stand)
+
+
+@pytest.mark.timeout(900)
+def test_a_machine_that_dies_is_replaced_once_and_by_the_harness_alone(
+    stand: Stand, record_property: Callable[[str, object], None]
+) -> None:
+    """The last of this module: it leaves the fleet with another node than the first three."""
+    # given a fleet of three, and one machine that dies with its agent and its release
+    outside, newcomer = stand.outside, stand.newcomer
+    before, starts = {path.stem for path in (outside.home / "machines").glob("*.json")}, len(outside.starts())
+    answer = newcomer.types(
+        "demo", "--incident", "lost-node", "--headless", "--json", "--keep", "--seed", str(SEED),
+        timeout_s=DEMO_WITHIN_S,
+    )  # fmt: skip
+    assert answer.code == 0, answer.stderr[-6000:]
+    demo = Demo.model_validate(answer.document)
+    record_property("lost", {"verified_s": demo.fault_to_verified_s, "attempts": demo.attempts})
+
+    # then an operation resolved it, main did not move, and one machine came, under the key of the effect
+    assert (demo.outcome, demo.change.kind, demo.change.commit) == ("resolved", "operation", outside.main())
+    machines = {path.stem: json.loads(path.read_text()) for path in (outside.home / "machines").glob("*.json")}
+    (fresh,) = machines.keys() - before
+    assert len(before - machines.keys()) == 1
+    assert machines[fresh]["started_by"] == f"{demo.ticket}/{demo.attempts}/unit-1"
+    booted = Counter(start.node for start in outside.starts()[starts:])
+    assert booted == {fresh: 1}
+
+    # and the fleet that is there now answers the users, as `node list` says
+    known = {start.folder: start.node for start in outside.starts()}
+    assert {known[folder] for folder in outside.who_answers()} == machines.keys()
+    rows = newcomer.types("node", "list", "--json")
+    assert rows.code == 0 and [(row["name"], row["state"]) for row in rows.document] == [
+        (name, "up") for name in sorted(machines)
+    ]
+    assert newcomer.types("ledger", "verify").code == 0

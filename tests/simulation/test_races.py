@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
+from harness import lock
 from harness.core import events as e
 from harness.core.errors import VersionConflict
-from harness.core.ids import cause_stream, lock_stream
+from harness.core.ids import cause_stream, lock_stream, ticket_stream
 from harness.core.lifecycle import State
+from harness.core.record import StreamWrite
 from harness.core.signal import Signal
+from harness.journal import Journal, encode
 from harness.simulation.clock import START, run
 from harness.simulation.world import World
 from harness.stages.file import file
@@ -135,3 +139,72 @@ def test_a_delivery_that_was_overtaken_at_the_lock_queues() -> None:
         assert operations.last("INF-1", e.LockAcquired).token == 3
 
     run(story())
+
+
+def test_the_most_urgent_of_those_that_wait_for_the_lock_comes_first_and_then_the_oldest() -> None:
+    async def story() -> None:
+        # given a delivery that holds the lock, and three that come to wait for it, the most urgent one last
+        operations = Operations.on(World(MANIFEST))
+        operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+        waiting = [await about_to_deliver(operations, priority) for priority in ("P2", "P2", "P0")]
+        got: list[str] = []
+
+        async def deliver(journal: Journal) -> None:
+            await lock.acquire(journal)
+            got.append(journal.ticket_id)
+            journal.record("1/test", e.ChecksFailed(attempt=1, commit="c", tree=None, outcomes=(), reason="", waits=()))
+            lock.release(journal)
+
+        tasks = []
+        for journal in waiting:
+            tasks.append(asyncio.create_task(deliver(journal)))
+            await operations.world.clock.sleep(1)
+        # when the lock is given back
+        operations.note_in_lock(e.LockFreed(ticket_id="INF-99", attempt=1))
+        await asyncio.gather(*tasks)
+        # then they had it in turn, and every token is above the one before
+        assert got == ["INF-3", "INF-1", "INF-2"]
+        tokens = [operations.last(ticket_id, e.LockAcquired).token for ticket_id in got]
+        assert tokens == sorted(tokens) and operations.ledger.verify().ok
+
+    run(story())
+
+
+def test_a_delivery_that_waits_no_more_keeps_nobody_waiting() -> None:
+    async def story() -> None:
+        # given an urgent delivery and another one, both waiting for the lock
+        operations = Operations.on(World(MANIFEST))
+        operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+        urgent, other = await about_to_deliver(operations, "P0"), await about_to_deliver(operations, "P2")
+        tasks = [asyncio.create_task(lock.acquire(journal)) for journal in (urgent, other)]
+        await operations.world.clock.sleep(1)
+        # when the urgent one is cancelled by a person and the lock is given back
+        tasks[0].cancel()
+        urgent.record("cancelled", e.TicketCancelled(by="somebody", why=urgent.put({"why": "not wanted"})))
+        operations.note_in_lock(e.LockFreed(ticket_id="INF-99", attempt=1))
+        # then the other one gets it
+        await tasks[1]
+        assert other.ticket.life.token is not None and other.state is State.TESTING
+
+    run(story())
+
+
+async def about_to_deliver(operations: Operations, priority: str) -> Journal:
+    """A ticket that a person filed with this priority, and whose first change is proposed."""
+    clock, number = operations.world.clock, len(operations.tickets()) + 1
+    await clock.sleep(1)
+    spec = operations.blobs.put_json({"ticket": {}})
+    filed = e.TicketFiled.model_validate(
+        {"ticket_id": f"INF-{number}", "type": "maintenance", "service": "ratelimiter", "priority": priority,
+         "source": "human", "spec": spec}
+    )  # fmt: skip
+    new = encode(f"filed/{number}", filed, clock=clock, actor="somebody", correlation=filed.ticket_id, cause=None)
+    operations.ledger.append([StreamWrite(ticket_stream(filed.ticket_id), 0, [new])])
+    journal = operations.journal(filed.ticket_id)
+    journal.record("admit", e.TicketAdmitted(policy="", criteria=(), sick=(), attempts_allowed=1))
+    journal.record("1/begin", e.AttemptStarted(attempt=1, agent="runbook", runbook=None, base="b"))
+    journal.record(
+        "1/propose",
+        e.ChangeProposed(attempt=1, kind="code", commit="c", base="b", branch="x", diff=spec, summary=spec),
+    )
+    return journal

@@ -19,10 +19,10 @@ TIMES = ("fault_to_ticket_s", "fault_to_deploy_s", "fault_to_verified_s", "overh
 Record = Callable[[str, object], None]
 
 
-def demo(home: Path, seed: int) -> Demo | str:
+def demo(home: Path, seed: int, *flags: str) -> Demo | str:
     """One demo in a home of its own, as a newcomer runs it; the end of what it said when it did not end well."""
     with home_at(home) as newcomer:
-        answer = newcomer.types("demo", "--headless", "--json", "--seed", str(seed), timeout_s=DEMO_WITHIN_S)
+        answer = newcomer.types("demo", "--headless", "--json", "--seed", str(seed), *flags, timeout_s=DEMO_WITHIN_S)
         left = Outside(newcomer.home).processes()
     if left:
         return f"the demo left running: {sorted(process.command for process in left)}"

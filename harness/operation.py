@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core import operation as core
-from harness.core.canary import Counts, StageVerdict
+from harness.core.canary import Counts, Limit, StageVerdict
 from harness.core.deployment import NodeOrder
 from harness.core.errors import Broken, Refused, Retryable
 from harness.core.invariant import Invariant
@@ -28,6 +28,10 @@ from harness.ports import Metrics, NodeProvider, Nodes, Repository
 POLL_S = 0.1
 RECENT_S = 5.0
 """The span over which preconditions are measured."""
+BEFORE_S = 2.0
+"""The span right before a unit, with which its guards compare what is worse than its objective already."""
+SAMPLE_S = 1.1
+"""After so long there is a sample of what is now: Prometheus takes one a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +117,8 @@ async def serves(nodes: Nodes, node: str) -> bool:
 async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Do the first unit and watch the guards over the whole service for the time of the policy; or take it back."""
     n = journal.ticket.attempt.n
-    plan = _plan(journal, operator)
-    step = await _unit(journal, operator, 1, plan)
+    step = await _unit(journal, operator, 1)
+    plan = _plan(operator, step)
     verdict = await _hold(journal, operator, plan, step) if step.ok else None
     reason = step.reason if verdict is None else verdict.reason
     if verdict is not None and verdict.decision == "promote":
@@ -129,15 +133,24 @@ async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Ca
     return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(common))
 
 
-def _plan(journal: Journal, operator: Operator) -> GuardPlan:
-    """Limits are the objectives, as far as they held at admission: what was worse already must not get worse."""
-    admitted, policy = journal.ticket.admitted, operator.profile.operation
-    assert admitted is not None
-    limits = core.guard_limits(
-        {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics},
-        {one.metric: one.value for one in admitted.sick}, operator.profile.canary.design_effect,
-    )  # fmt: skip
+def _plan(operator: Operator, step: e.OperationStepped) -> GuardPlan:
+    """Limits as they were fixed with the first unit."""
+    policy, effects = operator.profile.operation, operator.profile.canary.design_effect
+    limits = tuple(
+        Limit(metric, at_most=at_most, design_effect=effects.get(metric, 1.0))
+        for metric, at_most in step.limits.items()
+    )
     return GuardPlan(limits, planned=policy.planned, looks=policy.looks, alpha=policy.alpha)
+
+
+async def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
+    """The objectives, as far as they hold right now: what is worse already must not get worse."""
+    window = Window.before(journal.clock.now(), BEFORE_S)
+    budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics}
+    return {
+        metric: core.allowed_share(budget, (await measure(operator.metrics, operator.manifest, metric, window)).value)
+        for metric, budget in budgets.items()
+    }
 
 
 async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.OperationStepped) -> StageVerdict:
@@ -146,7 +159,7 @@ async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.O
         looks = journal.ticket.attempt.looks
         if step.verb == "start" and step.node not in operator.nodes.names():
             return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
-        counts, sampled_at = await _counts_if_readable(operator, plan, step.counters, looks)
+        counts, sampled_at = await _counts_if_readable(operator, step, looks)
         number = min(len(looks) + 1, plan.looks)
         due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)
         enough = counts is not None and (number < plan.looks or min(c.canary_total for c in counts) >= plan.planned)
@@ -174,11 +187,11 @@ def _verdict(journal: Journal, plan: GuardPlan, *more: e.CanaryLooked) -> StageV
 
 
 async def _counts_if_readable(
-    operator: Operator, plan: GuardPlan, since: tuple[e.ArmCount, ...], looks: tuple[e.CanaryLooked, ...]
+    operator: Operator, step: e.OperationStepped, looks: tuple[e.CanaryLooked, ...]
 ) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
     """Nothing when nobody answers, or when counters began anew: what is not watched for its time is taken back."""
     try:
-        counts, sampled_at = await _counts(operator, plan, since)
+        counts, sampled_at = await _counts(operator, tuple(step.limits), step.counters)
     except Retryable:
         return None, None
     before = looks[-1].counts if looks else ()
@@ -190,28 +203,26 @@ async def _counts_if_readable(
 
 
 async def _counts(
-    operator: Operator, plan: GuardPlan, since: tuple[e.ArmCount, ...]
+    operator: Operator, names: tuple[str, ...], since: tuple[e.ArmCount, ...]
 ) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
     """Counts of the whole service since ``since`` and the time of the sample; None when one of them has no data."""
     zero = {count.metric: count for count in since}
     selectors = {
-        f"{limit.metric} {part}": selector
-        for limit in plan.limits
-        for part, selector in counter_selectors(declared(operator.manifest, limit.metric), EVERY_ARM).items()
+        f"{name} {part}": selector
+        for name in names
+        for part, selector in counter_selectors(declared(operator.manifest, name), EVERY_ARM).items()
     }
     readings = await operator.metrics.counters(selectors)
     counts = []
-    for limit in plan.limits:
-        bad, total = readings[f"{limit.metric} bad"].value, readings[f"{limit.metric} total"].value
+    for name in names:
+        bad, total = readings[f"{name} bad"].value, readings[f"{name} total"].value
         if bad is None or total is None:
             return None, None
-        if (first := zero.get(limit.metric)) is not None:
+        if (first := zero.get(name)) is not None:
             bad, total = bad - first.canary_bad, total - first.canary_total
         if bad < 0 or total < bad:
             return None, None  # a counter was reset: what it counted before is not known
-        counts.append(
-            e.ArmCount(metric=limit.metric, canary_bad=bad, canary_total=total, baseline_bad=0, baseline_total=0)
-        )
+        counts.append(e.ArmCount(metric=name, canary_bad=bad, canary_total=total, baseline_bad=0, baseline_total=0))
     times = [reading.at for reading in readings.values() if reading.at is not None]
     return tuple(counts), min(times, default=None)
 
@@ -246,12 +257,12 @@ def _common(journal: Journal, plan: GuardPlan, verdict: StageVerdict | None) -> 
 async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed | e.DeployFailed | e.RollbackFailed:
     """Do the units that are left, with a gate after each; the ticket's own invariant has to hold after the last."""
     attempt = journal.ticket.attempt
-    n, plan, checks = attempt.n, _plan(journal, operator), attempt.checks
+    n, checks = attempt.n, attempt.checks
     assert isinstance(checks, e.ChecksPassed)
     last = len(core.units(_operation(journal)))
     waits: tuple[e.Wait, ...] = ()
     for ordinal in range(min(2, last), last + 1):
-        step = await _unit(journal, operator, ordinal, plan)
+        step = await _unit(journal, operator, ordinal)
         reason = step.reason
         if step.ok:
             gate = _gate(journal, operator, last=ordinal == last, seconds=operator.profile.deploy.gate_s)
@@ -301,23 +312,28 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
         if not step.ok:
             return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
         waits = (*waits, *step.waits)
+    opened_at = journal.clock.now()
+    await journal.clock.sleep(SAMPLE_S)  # or the next attempt would look at the fleet with what was taken back
+    what = "first sample after the way back"
+    waits = (*waits, e.Wait(kind="query_window", what=what, opened_at=opened_at, closed_at=journal.clock.now()))
     back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
     return journal.record(f"{n}/rollback", back)
 
 
-async def _unit(journal: Journal, operator: Operator, ordinal: int, plan: GuardPlan) -> e.OperationStepped:
+async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.OperationStepped:
     """Do a unit, or find that it is done; the guards count from right after it."""
     key = f"{journal.ticket.attempt.n}/unit-{ordinal}"
     if done := journal.recorded(key, e.OperationStepped):
         return done
     unit = core.units(_operation(journal))[ordinal - 1]
+    limits = await _limits(journal, operator)
     journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)
-    counts, _ = await _counts(operator, plan, ())
+    counts, _ = await _counts(operator, tuple(limits), ())
     if counts is None:
-        names = ", ".join(limit.metric for limit in plan.limits)
-        raise Retryable(f"{_operation(journal).action}: {names} have no counters; is the traffic measured?")
-    return journal.record(key, step.model_copy(update={"counters": counts, "at": journal.clock.now()}))
+        raise Retryable(f"{_operation(journal).action}: {', '.join(limits)} have no counters; is the traffic measured?")
+    seen = {"limits": limits, "counters": counts, "at": journal.clock.now()}
+    return journal.record(key, step.model_copy(update=seen))
 
 
 async def _do(

@@ -353,8 +353,9 @@ class CanaryLooked(Event):
 class OperationStepped(Event):
     """One unit of an operation was done to a node: the first in its canary, the others in its deployment.
 
-    ``back``: it took an earlier one back. ``counters``: the service's raw counts right after it, from which its guards
-    count (as the canary's arm; there is no baseline).
+    ``back``: it took an earlier one back. ``limits``: the bad shares (0..1) that its guards allow: each objective's
+    budget, or what was measured right before it where that was worse. ``counters``: the service's raw counts right
+    after it, from which its guards count (as the canary's arm; there is no baseline).
     """
 
     attempt: int
@@ -365,6 +366,7 @@ class OperationStepped(Event):
     reason: str
     at: datetime
     back: bool = False
+    limits: dict[str, float] = {}
     counters: tuple[ArmCount, ...] = ()
     waits: tuple[Wait, ...] = ()
 

@@ -224,14 +224,9 @@ class GuardPlan:
     alpha: float
 
 
-def guard_limits(
-    budgets: Mapping[str, float], sick: Mapping[str, float | None], design_effect: Mapping[str, float]
-) -> tuple[Limit, ...]:
-    """A limit for each metric: its objective's budget, or what it was at admission where that was worse already."""
-    return tuple(
-        Limit(name, at_most=min(0.999, max(budget, sick.get(name) or 0.0)), design_effect=design_effect.get(name, 1.0))
-        for name, budget in budgets.items()
-    )
+def allowed_share(budget: float, before: float | None) -> float:
+    """What a guard allows: the objective's budget, or what it was right before where that was worse already."""
+    return min(0.999, max(budget, before or 0.0))
 
 
 def judge_guards(plan: GuardPlan, looks: Sequence[Mapping[str, Counts]]) -> StageVerdict:

@@ -194,10 +194,11 @@ async def _counts_if_readable(
         counts, sampled_at = await _counts(operator, tuple(step.limits), step.counters)
     except Retryable:
         return None, None
-    before = looks[-1].counts if looks else ()
-    began_anew = counts is not None and any(
+    before = {count.metric: count for count in looks[-1].counts} if looks else {}
+    began_anew = any(
         now.canary_bad < was.canary_bad or now.canary_total < was.canary_total
-        for now, was in zip(counts, before, strict=False)
+        for now in counts or ()
+        if (was := before.get(now.metric)) is not None
     )
     return (None, None) if began_anew else (counts, sampled_at)
 

@@ -254,7 +254,8 @@ def _told(
 ) -> tuple[MetricVerdict, ...]:
     verdicts = []
     for limit in plan.limits:
-        word: Literal["HIGH", "PASS", "NODATA"] = "HIGH" if limit in broken else "PASS" if number else "NODATA"
+        passed = number is not None and not broken  # what was cut short has shown nothing of the others
+        word: Literal["HIGH", "PASS", "NODATA"] = "HIGH" if limit in broken else "PASS" if passed else "NODATA"
         why = {"HIGH": "above_limit", "PASS": "within_limit"}.get(word, "insufficient")
         pair = Pair(control=Counts(0, 0), experiment=look[limit.metric]) if limit.metric in look else None
         verdicts.append(

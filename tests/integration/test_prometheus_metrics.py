@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from harness.adapters.prometheus import PrometheusMetrics, quoted
-from harness.adapters.prometheus_config import prometheus_yml
+from harness.adapters.prometheus_config import node_targets, prometheus_yml
+from harness.adapters.stack.replace import replace_text
 from harness.core.errors import Invalid, Retryable
 from harness.ports import CounterReading
 from tests.integration.ports import free_port
@@ -269,7 +270,9 @@ async def test_questions_do_not_hold_up_the_event_loop(
 async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
     # given one page of metrics that stands for every part
     with exporter() as (address, paths), tempfile.TemporaryDirectory(prefix="h-") as folder:
-        text = prometheus_yml(traffic=address, envoy_admin=address, ops=address, worker=address, nodes=["n1", "n2"])
+        text = prometheus_yml(traffic=address, envoy_admin=address, worker=address, node_targets="nodes.json")
+        targets = Path(folder, "nodes.json")
+        targets.write_text(node_targets(address, ["n1", "n2"]))
 
         # when Prometheus runs with the configuration
         with prometheus(Path(folder), text) as url:
@@ -283,11 +286,17 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
             up = (await metrics.instant("up")).samples
             claimed = (await metrics.instant('claims{job="nodes"}')).samples
 
+            # and when a node goes and another comes, Prometheus follows without being started anew
+            replace_text(targets, node_targets(address, ["n1", "n4"]))
+            while await metrics.value('count(claims{job="nodes", node=~"n1|n4"})') != 2:
+                assert time.monotonic() < deadline, (await metrics.instant("up")).samples
+                await asyncio.sleep(0.05)
+
     assert sorted((sample.labels["job"], sample.labels.get("node", "")) for sample in up) == [
         ("envoy", ""), ("nodes", "n1"), ("nodes", "n2"), ("traffic", ""), ("worker", ""),
     ]  # fmt: skip
     assert {sample.labels["node"] for sample in claimed} == {"n1", "n2"}
-    assert set(paths) == {"/metrics", "/stats/prometheus", "/n1/metrics", "/n2/metrics"}
+    assert set(paths) == {"/metrics", "/stats/prometheus", "/n1/metrics", "/n2/metrics", "/n4/metrics"}
 
 
 @contextmanager

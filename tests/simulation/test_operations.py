@@ -117,7 +117,8 @@ def test_a_node_that_does_not_come_up_is_given_back() -> None:
         operations.world.after_effect = later_ones_come_up
         await operations.watch(lambda: operations.happened(e.CanaryFailed))
         failed = operations.last("INF-1", e.CanaryFailed)
-        assert failed.reason == "n4 does not serve 30 s after it was started" and failed.guards_only
+        within_s = RULES.profile.operation.ready_within_s
+        assert failed.reason == f"n4 does not serve {within_s:g} s after it was started" and failed.guards_only
         assert [effect.detail for effect in operations.world.effects][:2] == ["start n4", "remove n4"]
         assert "n4" not in nodes.names() and operations.happened(e.RolledBack)
         # and as nodes come up again, the next attempt succeeds

@@ -15,7 +15,7 @@ from harness.core import events as e
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
-from harness.core.spending import spent
+from harness.core.spending import cost_of
 from harness.core.ticket import Attempt, Ticket, fold
 from harness.journal import Journal, decode
 from harness.settings import Settings
@@ -131,15 +131,9 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
         "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": safe(spec.objective.description),
         "acceptance_criteria": _criteria(ticket, spec.acceptance_criteria), "constraints": [],
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
-        "cost": _cost(ticket),
+        "cost": cost_of(ticket),
         "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
     }  # fmt: skip
-
-
-def _cost(ticket: Ticket) -> dict[str, Any]:
-    """What models took: 0 where none was asked, None where it is not known. The GPU is not metered."""
-    total = spent(step for attempt in ticket.attempts for step in attempt.steps)
-    return {"usd": total.usd, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out, "gpu_s": None}
 
 
 def _journal(record: Record, ticket_id: str) -> Journal:

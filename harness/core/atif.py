@@ -65,15 +65,13 @@ def atif(
         if last != row.occurred_at:
             step["extra"]["occurred_at"] = row.occurred_at.isoformat()
         steps.append(step)
-    free = all(agent == "runbook" for agent in agents)
-    totals = {"total_prompt_tokens": 0, "total_completion_tokens": 0, "total_cost_usd": 0.0} if free else {}
     return {
         "schema_version": VERSION,
         "session_id": trajectory["ticket"],
         "trajectory_id": trajectory["ticket"],
         "agent": {"name": agents[-1] if agents else "none", "version": version},
         "steps": steps,
-        "final_metrics": {**totals, "total_steps": len(steps)},
+        "final_metrics": {**_totals(agents, steps), "total_steps": len(steps)},
         "extra": {
             "ticket_id": trajectory["ticket"], "fingerprint": trajectory["fingerprint"], **extra,
             "signal": trajectory["initial"]["signal"], "criteria": trajectory["initial"]["criteria"],
@@ -120,8 +118,26 @@ def _call(
         "observation": {"results": [result]},
         "extra": {"attempt": event.attempt, "step": event.step, "actor": row.actor, "position": row.position},
     }
-    # A runbook is no model: the format marks such a step so.
-    return {**step, "llm_call_count": 0} if row.actor == "agent:runbook" else step
+    if event.usage is not None:
+        return {**step, "model_name": event.usage.model, "metrics": _metrics(event.usage), "llm_call_count": 1}
+    # No model was asked for this step: a runbook's, or a further call of a turn that its first call counts.
+    return {**step, "llm_call_count": 0} if row.actor == "agent:runbook" or event.reply is not None else step
+
+
+def _metrics(usage: e.ModelUsage) -> dict[str, float]:
+    told = {"prompt_tokens": usage.tokens_in, "completion_tokens": usage.tokens_out, "cost_usd": usage.usd}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _totals(agents: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Sums over the steps that are known; 0 where no model was asked."""
+    if all(agent == "runbook" for agent in agents):
+        return {"total_prompt_tokens": 0, "total_completion_tokens": 0, "total_cost_usd": 0.0}
+    parts = {
+        total: [step["metrics"][part] for step in steps if part in step.get("metrics", {})]
+        for total, part in _SUMS.items()
+    }
+    return {total: sum(known) for total, known in parts.items() if known}
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------

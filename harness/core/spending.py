@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.core import events as e
 from harness.core.model_policy import ModelPolicy
+from harness.core.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,12 @@ def spent(steps: Iterable[e.ActionTaken | e.ObservationRecorded]) -> Spent:
                 tokens_in=_plus(total.tokens_in, usage.tokens_in), tokens_out=_plus(total.tokens_out, usage.tokens_out),
             )  # fmt: skip
     return total
+
+
+def cost_of(ticket: Ticket) -> dict[str, Any]:
+    """The contract's ``cost``: 0 where no model was asked, None where it is not known. The GPU is not metered."""
+    total = spent(step for attempt in ticket.attempts for step in attempt.steps)
+    return {"usd": total.usd, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out, "gpu_s": None}
 
 
 def over_budget(so_far: Spent, prompt_chars: int, model: str, policy: ModelPolicy) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from harness.core import events as e
 from harness.core.lifecycle import LIVE, State
 from harness.core.record import Head, Recorded
+from harness.core.spending import cost_of
 from harness.core.ticket import Ticket, fold
 from harness.core.timeline import phases
 from harness.core.week import Week
@@ -194,7 +195,7 @@ def _change(case: Case, chapter: History, body: Callable[[str], Any]) -> dict[st
         "arms": _arms(case, chapter),
         "phases": _phases(case),
         "seconds": _seconds(case),
-        "cost": _cost(case),
+        "cost": cost_of(case.ticket),
         "approved_by": [
             {"by": cut(event.by), "position": r.position}
             for r, event in chapter
@@ -323,14 +324,6 @@ def _seconds(case: Case) -> float | None:
     return round(
         (case.ticket.closed_at - (case.ticket.filed.signal_began_at or case.ticket.filed_at)).total_seconds(), 3
     )
-
-
-def _cost(case: Case) -> dict[str, Any]:
-    """Nothing for an agent that is no model; None for what is not metered."""
-    free = all(attempt.agent == "runbook" for attempt in case.ticket.attempts)
-    return {
-        "usd": 0.0 if free else None, "tokens_in": 0 if free else None, "tokens_out": 0 if free else None, "gpu_s": None
-    }  # fmt: skip
 
 
 # --- what was refused, and what is asked for -----------------------------------------------------------------------
@@ -474,7 +467,7 @@ def _resolved(cases: Sequence[Case], week: Week) -> dict[str, Any]:
         if case.ticket.state is State.RESOLVED and case.ticket.closed_at and week.holds(case.ticket.closed_at)
     ]
     took = [seconds for case in closed if (seconds := _seconds(case)) is not None]
-    usd = [_cost(case)["usd"] for case in closed]
+    usd = [cost_of(case.ticket)["usd"] for case in closed]
     return {
         "week": week.text, "resolved": len(closed), "median_s": round(median(took), 3) if took else None,
         "usd_per_ticket": None if None in usd or not usd else round(sum(usd) / len(usd), 4),

@@ -26,15 +26,20 @@ class AnthropicModel:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.name = endpoint.model
+        # The SDK imports this part of itself at its first use: here it holds up nobody's heartbeat.
+        _ = self._client().messages
+
+    def _client(self) -> AsyncAnthropic:
+        endpoint = self._endpoint
+        return AsyncAnthropic(
+            api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.anthropic.com",
+            max_retries=0, timeout=endpoint.timeout(),
+        )  # fmt: skip
 
     async def reply(self, prompt: Prompt) -> Reply:
         """The next turn."""
         endpoint = self._endpoint
-        client = AsyncAnthropic(
-            api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.anthropic.com",
-            max_retries=0, timeout=endpoint.timeout(),
-        )  # fmt: skip
-        async with client, endpoint.bounded():
+        async with self._client() as client, endpoint.bounded():
             try:
                 create = cast(Any, client.messages.create)  # our JSON is of the form that its TypedDicts describe
                 stream: AsyncStream[Any] = await create(**_request(prompt, endpoint), stream=True)

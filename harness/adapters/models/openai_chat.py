@@ -20,15 +20,20 @@ class OpenAIModel:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.name = endpoint.model
+        # The SDK imports this part of itself at its first use: here it holds up nobody's heartbeat.
+        _ = self._client().chat.completions
+
+    def _client(self) -> AsyncOpenAI:
+        endpoint = self._endpoint
+        return AsyncOpenAI(
+            api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.openai.com/v1",
+            max_retries=0, timeout=cast(Any, endpoint.timeout()),
+        )  # fmt: skip
 
     async def reply(self, prompt: Prompt) -> Reply:
         """The next turn."""
         endpoint = self._endpoint
-        client = AsyncOpenAI(
-            api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.openai.com/v1",
-            max_retries=0, timeout=cast(Any, endpoint.timeout()),
-        )  # fmt: skip
-        async with client, endpoint.bounded():
+        async with self._client() as client, endpoint.bounded():
             try:
                 create = cast(Any, client.chat.completions.create)
                 stream: AsyncStream[Any] = await create(

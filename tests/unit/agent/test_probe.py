@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +148,23 @@ def test_without_a_key_and_an_endpoint_of_ones_own_the_way_out_is_told(provider:
 @pytest.mark.parametrize("words", [["--agent", "runbook"], ["--agent", "openai", "--base-url", "nowhere"]])
 def test_what_cannot_be_probed_is_invalid(words: list[str]) -> None:
     assert isinstance(CliRunner().invoke(app, ["agent", "probe", *words], env=KEYS).exception, Invalid)
+
+
+@pytest.mark.parametrize("command", [["agent", "probe", "--agent", "openai"], ["up"]])
+def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(command: list[str]) -> None:
+    result = CliRunner().invoke(app, command, env={"OPENAI_API_KEY": "sk-with space"})
+    assert isinstance(result.exception, Invalid) and "OPENAI_API_KEY: the value given" in str(result.exception)
+    assert "with space" not in str(result.exception) + result.output
+
+
+@each
+def test_a_stack_is_not_started_for_a_model_that_cannot_be_asked(provider: str, tmp_path: Path) -> None:
+    empty = {f"{provider.upper()}_{name}": "" for name in ("API_KEY", "BASE_URL")}
+    result = CliRunner().invoke(app, ["demo", "--agent", provider], env=empty | {"HARNESS_HOME": str(tmp_path / "h")})
+    assert isinstance(result.exception, Invalid) and f"{provider.upper()}_API_KEY: is not set" in str(result.exception)
+    assert not (tmp_path / "h").exists()
+
+
+def test_commands_that_ask_no_model_do_not_pay_for_the_sdks() -> None:
+    loads = "import sys, harness.cli, workflows.worker; print({'anthropic', 'openai'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True).stdout == "set()\n"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.cli.render import condition_unit, number, safe, short_hashes
+from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
 
 HEADINGS = {
     "ticket": "Why this ticket?", "change": "Why this change?", "test": "Why did TEST {}?",
@@ -97,8 +97,7 @@ def _check(item: Mapping[str, Any]) -> list[str]:
 def _verdict(item: Mapping[str, Any]) -> str:
     parts = [f"{item['metric']} as {item['role']}: {item['verdict']}, {item['reason'].replace('_', ' ')}"]
     if item["p_value"] is not None:
-        chance = f"p {item['p_value']:.3g}" if item["p_value"] else "p below 1e-300"
-        parts.append(f"{chance}, alpha {item['alpha']:g} over all metrics and looks")
+        parts.append(f"{p_value(item['p_value'])}, alpha {item['alpha']:g} over all metrics and looks")
     if item["effect"] is not None:
         parts.append(f"effect {item['effect']:+.3g}")
     if item["smallest_harm"] is not None:

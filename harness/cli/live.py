@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness.bootstrap import Record
 from harness.cli.history import rows
-from harness.cli.render import condition_unit, number, safe, short_hashes
+from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.lifecycle import State
@@ -26,10 +26,15 @@ from harness.journal import decode
 WAIT_S = 1.0
 REDRAWN_PER_S = 4
 STORY_LINES = 8
+FEWEST_LINES = 2
 WIDE = 96
 """Columns from which on canary and nodes stand beside each other."""
 BAD_SHARE = 0.01
 PHASE_WORDS = {"work": "agent works"}
+VERDICT_WORDS = {
+    "superior": "better", "not_superior": "not better", "harm": "worse", "no_harm_shown": "no harm shown",
+    "above_limit": "above its limit", "insufficient": "too few requests", "query_failed": "not measured",
+}  # fmt: skip
 
 
 class Watching:
@@ -90,7 +95,10 @@ def drawn(watching: Watching) -> Iterator[None]:
     console = Console(highlight=False)
 
     def now() -> Panel:
-        return screen(watching.view, datetime.now(UTC), console.width)
+        at = datetime.now(UTC)
+        others = len(console.render_lines(screen(watching.view, at, console.width, 0)))
+        room = max(FEWEST_LINES, min(STORY_LINES, console.height - others - 1))
+        return screen(watching.view, at, console.width, room)
 
     with Live(console=console, get_renderable=now, refresh_per_second=REDRAWN_PER_S):
         yield
@@ -116,8 +124,8 @@ def watch_ticket(record: Record, ticket_id: str, *, silent: bool) -> State:
 # --- drawing -------------------------------------------------------------------------------------------------------
 
 
-def screen(view: View, now: datetime, width: int) -> Panel:
-    """The whole view, ``width`` columns wide."""
+def screen(view: View, now: datetime, width: int, story_lines: int) -> Panel:
+    """The whole view, ``width`` columns wide, with the last lines of the story."""
     beside = Table.grid(expand=True, padding=(0, 2))
     parts: tuple[Group | Table, ...] = (_canary(view), _nodes(view))
     if width >= WIDE:
@@ -128,7 +136,7 @@ def screen(view: View, now: datetime, width: int) -> Panel:
         beside.add_column()
         for part in parts:
             beside.add_row(part)
-    body = Group(_stages(view, now, width - 4), Text(), _fires(view), Text(), beside, Text(), _story(view))
+    body = Group(_stages(view, now, width - 4), Text(), _fires(view), Text(), beside, Text(), _story(view, story_lines))
     return Panel(
         body, title=_title(view), title_align="left", subtitle=_elapsed(view, now), subtitle_align="right",
         width=width, padding=(0, 1),
@@ -181,11 +189,15 @@ def _fires(view: View) -> Text:
     ]
     if view.question:
         lines.append(Text(f"? a person is asked: {plain(view.question)}", style="bold yellow"))
-    for one in view.criteria:
-        sign, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}[one.met]
-        value = number(one.measured.value, condition_unit(one.condition))
-        lines.append(Text(f"{sign} {one.metric} {value}, wanted {one.condition}", style=colour))
+    if view.criteria:
+        lines.append(Text("   ").join(_criterion(one) for one in view.criteria))
     return Text("\n").join(lines or [Text("nothing burns, no invariant is broken", style="green")])
+
+
+def _criterion(one: e.JudgedCriterion) -> Text:
+    sign, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}[one.met]
+    value = number(one.measured.value, condition_unit(one.condition))
+    return Text(f"{sign} {one.metric} {value} ({one.condition})", style=colour)
 
 
 def _canary(view: View) -> Group:
@@ -193,7 +205,8 @@ def _canary(view: View) -> Group:
     canary = view.canary
     if canary is None:
         return Group(Text.assemble(("canary", "bold"), (": not yet", "dim")))
-    going = f": look {canary.look}, each arm has {canary.share:.0%} of the users"
+    look = f"look {canary.look}" if canary.look else "no look yet"
+    going = f": {look}, each arm has {canary.share:.0%} of the users"
     word, colour = {True: (": passed", "green"), False: (": stopped the change", "red"), None: (going, "yellow")}[
         canary.passed
     ]
@@ -201,15 +214,19 @@ def _canary(view: View) -> Group:
     for _ in range(4):
         table.add_column(no_wrap=True)
     verdicts = {one.metric: one for one in canary.verdicts if one.role != "limit"}
-    table.add_row(*(Text(heading, style="dim") for heading in ("bad requests", "with change", "without", "verdict")))
+    if canary.counts:
+        headings = ("bad requests", "with change", "without", "verdict")
+        table.add_row(*(Text(heading, style="dim") for heading in headings))
     for count in canary.counts:
         said = verdicts.get(count.metric)
-        chance = "" if said is None or said.p_value is None else f" (p {said.p_value:.2g})"
+        chance = "" if said is None or said.p_value is None else f" ({p_value(said.p_value)})"
         table.add_row(
             Text(count.metric),
             _arm(count.canary_bad, count.canary_total),
             _arm(count.baseline_bad, count.baseline_total),
-            Text("not yet" if said is None else plain(said.reason.replace("_", " ")) + chance, style="dim"),
+            Text(
+                "not yet" if said is None else VERDICT_WORDS.get(said.reason, plain(said.reason)) + chance, style="dim"
+            ),
         )
     if not canary.counts:
         table.add_row(Text(f"none yet; {canary.planned_per_arm} an arm are planned", style="dim"))
@@ -231,11 +248,10 @@ def _nodes(view: View) -> Table:
     return table
 
 
-def _story(view: View) -> Group:
+def _story(view: View, lines_shown: int) -> Group:
     lines = [Text("what happens", style="bold")]
-    for one in view.lines[-STORY_LINES:]:
-        told = Text(f"{one.at:%H:%M:%S}  ", style="dim")
-        told.append(plain(one.text), style="default")
+    for one in view.lines[len(view.lines) - lines_shown :] if lines_shown < len(view.lines) else view.lines:
+        told = Text.assemble((f"{one.at:%H:%M:%S}  ", "dim"), plain(one.text))
         told.no_wrap, told.overflow = True, "ellipsis"
         lines.append(told)
     return Group(*lines)

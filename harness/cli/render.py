@@ -41,6 +41,11 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{value:.4g}{' ' if unit else ''}{unit}"
 
 
+def p_value(value: float) -> str:
+    """A chance as people write it; one that is too small for a number is not 0."""
+    return f"p {value:.2g}" if value else "p below 1e-300"
+
+
 def many(count: int, word: str, words: str = "") -> str:
     """``1 line``, ``2 lines``; ``words`` where an s does not make the plural."""
     return f"{count} {word if count == 1 else words or word + 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.cli.render import condition_unit, number, safe
+from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
 from harness.ports import Blobs
 
@@ -128,7 +128,7 @@ def _outcome(one: e.CheckOutcome) -> str:
 def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
     verdicts = "; ".join(
         f"{one.metric} {one.role} {one.verdict}"
-        + (f" (p {one.p_value:.2g})" if one.p_value is not None else "")
+        + (f" ({p_value(one.p_value)})" if one.p_value is not None else "")
         + (f", sees {number(one.smallest_harm, '%')} with 80 %" if one.smallest_harm is not None else "")
         for one in event.verdicts
     )

@@ -58,10 +58,10 @@ CANARYING = View(
 )  # fmt: skip
 
 
-def drawn(view: View, width: int, now: datetime) -> str:
+def drawn(view: View, width: int, now: datetime, story_lines: int = 8) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None, force_terminal=True)
     with console.capture() as captured:
-        console.print(screen(view, now, width))
+        console.print(screen(view, now, width, story_lines))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
@@ -81,6 +81,13 @@ def test_a_narrow_terminal_shows_everything_below_each_other_within_its_width() 
     assert max(map(len, text.splitlines())) <= 60
     for part in ("● canary 4.5 s", "0 of 270", "285 of 285", "n3", "external", "look 3"):
         assert part in text, part
+
+
+def test_a_low_terminal_keeps_the_last_lines_of_the_story() -> None:
+    text = drawn(CANARYING, 100, at(31.5), story_lines=1)
+
+    assert "look 3: slow_share" in text and "TEST passed" not in text
+    assert "what happens" in drawn(CANARYING, 100, at(31.5), story_lines=0)
 
 
 def test_an_end_with_a_person_shows_what_stopped_each_attempt_and_the_question() -> None:

@@ -146,12 +146,12 @@ def _change(one: Mapping[str, Any], told: Mapping[int, str]) -> Iterator[str]:
     yield from _time(one["phases"])
     yield "</details>"
     yield from _reasoning(one, told)
-    yield from _diff(one["diff"])
+    yield from _diff(one["diff"], one["commit"])
     yield "<dl>"
     yield f"<dt>Who approved</dt><dd>{_approvals(one)}</dd><dt>Cost</dt><dd>{text(cost(one['cost']))}</dd>"
     if one["revert"]:
         yield f"<dt>To take it back</dt><dd><code>{text(one['revert'])}</code></dd>"
-    yield "</dl></article>"
+    yield f"<dt>All of it</dt><dd><code>harness ticket explain {text(one['ticket'])}</code></dd></dl></article>"
 
 
 def _approvals(one: Mapping[str, Any]) -> str:
@@ -229,10 +229,11 @@ def _reasoning(one: Mapping[str, Any], told: Mapping[int, str]) -> Iterator[str]
         yield "</ol></details>"
 
 
-def _diff(diff: Mapping[str, Any] | None) -> Iterator[str]:
+def _diff(diff: Mapping[str, Any] | None, commit: str | None) -> Iterator[str]:
     if diff is None:
         return
-    yield f"<details><summary>The change: {many(diff['added'], 'line')} added, {diff['removed']} removed</summary><pre>"
+    lines = f"{many(diff['added'], 'line')} added, {diff['removed']} removed"
+    yield f"<details><summary>The change, {text(commit)}: {lines}</summary><pre>"
     for line in safe(diff["text"]).splitlines():
         mark = {"+": "ins", "-": "del"}.get(line[:1])
         yield f"<{mark}>{escape(line)}</{mark}>\n" if mark else f"{escape(line)}\n"
@@ -280,6 +281,7 @@ def _objectives(objectives: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         fired = "<br>".join(f"{text(each['reason'])} {at(each['position'])}" for each in one["signals"])
         yield f"<tr><td>{text(one['name'])}<td>{text(looks(one['ticks']))}<td>{fired or 'never'}</tr>"
     yield "</table></div>"
+    yield '<p class="faint">The watch looks once a second. How much of a budget is left is not in the ledger.</p>'
 
 
 def _other_hands(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:

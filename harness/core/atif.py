@@ -83,7 +83,8 @@ def atif(
 
 def _task(spec: Mapping[str, Any]) -> str:
     criteria = "\n".join(
-        f"- {one['metric']} {one['condition']}, {one['duration']}" for one in spec["acceptance_criteria"]
+        ", ".join(filter(None, (f"- {one['metric']} {one['condition']}", one.get("duration"))))
+        for one in spec["acceptance_criteria"]
     )
     notes = spec.get("context", {}).get("notes", "")
     return f"{spec['objective']['description']}\n\nAcceptance criteria:\n{criteria}" + (f"\n\n{notes}" if notes else "")

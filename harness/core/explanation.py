@@ -5,15 +5,14 @@ Touches nothing. Everything is in the ledger and its blobs: queries, windows, sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.core import events as e
+from harness.core.case import Body, cut
 from harness.core.record import Recorded
-from harness.core.summary import cut
 
-Body = Callable[[str], Any]
 OUTPUT_CHARS: Final = 2_000
 ANSWER_CHARS: Final = 4_000
 

@@ -11,48 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from harness.core import events as e
+from harness.core.case import Body, Case, cut, find, title
 from harness.core.lifecycle import LIVE, State
 from harness.core.record import Head, Recorded
 from harness.core.spending import cost_of
-from harness.core.ticket import Ticket, fold
-from harness.core.timeline import phases
+from harness.core.summary_change import change, took_s
+from harness.core.ticket import fold
 from harness.core.week import Week
 
-LINE_CHARS: Final = 600
 QUESTION_CHARS: Final = 4_000
-DIFF_CHARS: Final = 16_000
-
-SESSION = (e.ActionTaken, e.ObservationRecorded)
-History = Sequence[tuple[Recorded, e.Event]]
-E = TypeVar("E", bound=e.Event)
-
-_STOPS: Final[dict[type[e.Event], str]] = {
-    e.ChecksFailed: "test", e.CanaryFailed: "canary", e.DeployFailed: "deploy", e.CriteriaNotMet: "verify",
-}  # fmt: skip
-_GATES: Final[tuple[tuple[str, tuple[type[e.Event], ...]], ...]] = (
-    ("admit", (e.TicketAdmitted,)),
-    ("test", (e.ChecksPassed, e.ChecksFailed)),
-    ("canary", (e.CanaryPassed, e.CanaryFailed)),
-    ("deploy", (e.ReleaseDeployed, e.DeployFailed)),
-    ("verify", (e.CriteriaMet, e.CriteriaNotMet)),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A ticket as of the end of the week: its rows, and those of the signal that raised it."""
-
-    ticket: Ticket
-    rows: History
-    signal: History = ()
-
-    def chapters(self) -> list[History]:
-        """The rows of each attempt, AttemptStarted first."""
-        starts = [number for number, (_, event) in enumerate(self.rows) if isinstance(event, e.AttemptStarted)]
-        return [self.rows[start:end] for start, end in zip(starts, [*starts[1:], len(self.rows)], strict=True)]
 
 
 @dataclass(slots=True)
@@ -72,7 +42,7 @@ def summary(
     *,
     week: Week,
     head: Head,
-    body: Callable[[str], Any],
+    body: Body,
     tell: Callable[[e.Event], str | None],
 ) -> dict[str, Any]:
     """The document of a week, from the whole ledger.
@@ -87,7 +57,7 @@ def summary(
     cases = _cases(gathered)
     of_week = [case for case in cases if any(week.holds(row.occurred_at) for row, _ in case.rows)]
     tried = [
-        _change(case, chapter, body)
+        change(case, chapter, body)
         for case in of_week
         for chapter in case.chapters()
         if any(week.holds(row.occurred_at) for row, _ in chapter)
@@ -115,11 +85,6 @@ def summary(
         "first_position": min(gathered.positions, default=None), "last_position": max(gathered.positions, default=None),
     }  # fmt: skip
     return document
-
-
-def cut(text: str, limit: int = LINE_CHARS) -> str:
-    """The text, or its beginning and how much was left out."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} characters left out)"
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -157,193 +122,24 @@ def _cases(gathered: _Gathered) -> list[Case]:
     return cases
 
 
-def _find(rows: History, *kinds: type[E]) -> tuple[Recorded, E] | None:
-    """The last of these events."""
-    return next(((row, event) for row, event in reversed(rows) if isinstance(event, kinds)), None)
-
-
-def _title(case: Case, body: Callable[[str], Any]) -> str:
-    return cut(str(body(case.ticket.filed.spec)["ticket"]["objective"]["description"]))
-
-
-# --- changes -------------------------------------------------------------------------------------------------------
-
-
-def _change(case: Case, chapter: History, body: Callable[[str], Any]) -> dict[str, Any]:
-    """One attempt: what it wanted, what it did, what every gate saw, and how it ended."""
-    filed, _ = case.rows[0]
-    row, started = chapter[0]
-    assert isinstance(started, e.AttemptStarted)
-    proposed = _find(chapter, e.ChangeProposed)
-    said = body(proposed[1].summary) if proposed else {}
-    outcome, stop = _ended(case, chapter, body)
-    return {
-        "ticket": case.ticket.id, "title": _title(case, body), "type": case.ticket.filed.type,
-        "priority": case.ticket.filed.priority, "service": case.ticket.filed.service,
-        "state": str(case.ticket.state), "filed_position": filed.position, "signal": _signal(case, body),
-        "attempt": started.attempt, "agent": started.agent, "runbook": started.runbook,
-        "started_position": row.position,
-        "commit": proposed[1].commit if proposed else None, "base": started.base,
-        "kind": proposed[1].kind if proposed else None,
-        "summary": cut(str(said["summary"])) if proposed else None,
-        "predicted_effect": cut(str(said["predicted_effect"])) if proposed else None,
-        "proposed_position": proposed[0].position if proposed else None,
-        "diff": _diff(proposed[1].diff, body) if proposed else None,
-        "reasoning_positions": [r.position for r, event in chapter if isinstance(event, SESSION)],
-        "gates": _gates(case, chapter),
-        "evidence": _evidence(case, chapter),
-        "arms": _arms(case, chapter),
-        "phases": _phases(case),
-        "seconds": _seconds(case),
-        "cost": cost_of(case.ticket),
-        "approved_by": [
-            {"by": cut(event.by), "position": r.position}
-            for r, event in chapter
-            if isinstance(event, e.ApprovalGranted)
-        ],
-        "outcome": outcome, "stop": stop,
-        "revert": f"harness ticket revert {case.ticket.id}" if outcome == "stands" else None,
-    }  # fmt: skip
-
-
-def _ended(case: Case, chapter: History, body: Callable[[str], Any]) -> tuple[str, dict[str, Any] | None]:
-    """(how the attempt ended, what stopped it): by the last event that decides."""
-    decided = _find(chapter, *_STOPS, e.RollbackFailed, e.CriteriaMet, e.ChangeReverted)
-    if decided is None:
-        if asked := _find(chapter, e.HelpRequested):
-            return "asked", _stop("work", str(body(asked[1].question)["question"]), asked[0])
-        return ("under way" if case.ticket.state in LIVE else "left"), None
-    row, event = decided
-    match event:
-        case e.ChangeReverted():
-            return "reverted", _stop("later", f"taken back by ticket {event.by_ticket}", row)
-        case e.CriteriaMet():
-            return ("stands" if _find(chapter, e.ChangeProposed, e.TakenOver) else "nothing to change"), None
-        case e.RollbackFailed():
-            return "stopped", _stop("rollback", f"the way back failed: {event.reason}", row)
-    back = _find(chapter, e.RolledBack)
-    return "stopped", _stop(_STOPS[type(event)], str(getattr(event, "reason", "")), row, back[0] if back else None)
-
-
-def _stop(stage: str, reason: str, row: Recorded, back: Recorded | None = None) -> dict[str, Any]:
-    back_position = back.position if back else None
-    return {"stage": stage, "reason": cut(reason), "position": row.position, "back_position": back_position}
-
-
-def _signal(case: Case, body: Callable[[str], Any]) -> dict[str, Any] | None:
-    if not case.signal:
-        return None
-    row, event = case.signal[0]
-    assert isinstance(event, e.SignalStarted)
-    evidence = body(event.evidence)
-    return {
-        "kind": event.kind, "name": event.name, "reason": cut(str(evidence.get("reason"))),
-        "at": row.occurred_at.isoformat(), "position": row.position,
-    }  # fmt: skip
-
-
-def _diff(ref: str, body: Callable[[str], Any]) -> dict[str, Any]:
-    """The diff with its size; a long one is cut at a line."""
-    text = str(body(ref)["text"])
-    lines = text.splitlines()
-    shown = text if len(text) <= DIFF_CHARS else text[: text.rfind("\n", 0, DIFF_CHARS) + 1] or text[:DIFF_CHARS]
-    return {
-        "blob": ref, "text": shown, "left_out_chars": len(text) - len(shown),
-        "added": sum(line.startswith("+") and not line.startswith("+++") for line in lines),
-        "removed": sum(line.startswith("-") and not line.startswith("---") for line in lines),
-    }  # fmt: skip
-
-
-def _gates(case: Case, chapter: History) -> list[dict[str, Any]]:
-    """What each gate said, None for one that was not reached."""
-    gates = []
-    for stage, kinds in _GATES:
-        found = _find(case.rows if stage == "admit" else chapter, *kinds)
-        passed = isinstance(found[1], kinds[0]) if found else None
-        gates.append({"stage": stage, "passed": passed, "position": found[0].position if found else None})
-    return gates
-
-
-def _evidence(case: Case, chapter: History) -> list[dict[str, Any]]:
-    """Each criterion before the signal, at admission, and after the change; None where nothing was measured."""
-    admitted, verified = _find(case.rows, e.TicketAdmitted), _find(chapter, e.CriteriaMet, e.CriteriaNotMet)
-    if admitted is None:
-        return []
-    sick = {one.metric: one for one in admitted[1].sick}
-    judged = verified[1] if verified else None
-    after = {one.metric: one for one in judged.criteria} if isinstance(judged, e.CriteriaMet | e.CriteriaNotMet) else {}
-    return [
-        {
-            "metric": one.metric, "condition": one.condition, "duration": one.duration,
-            "before": _measured(one.baseline), "at_admission": _measured(sick.get(one.metric)),
-            "after": _measured(after[one.metric].measured if one.metric in after else None),
-            "met": after[one.metric].met if one.metric in after else None,
-            "admitted_position": admitted[0].position, "verified_position": verified[0].position if verified else None,
-        }
-        for one in admitted[1].criteria
-    ]  # fmt: skip
-
-
-def _measured(one: e.Measurement | None) -> dict[str, Any] | None:
-    if one is None:
-        return None
-    window_s = round((one.window_to - one.window_from).total_seconds(), 3)
-    return {"value": one.value, "samples": one.samples, "window_s": window_s, "query": one.query}
-
-
-def _arms(case: Case, chapter: History) -> dict[str, Any] | None:
-    """The canary's last counts of the ticket's own metric."""
-    looked, admitted = _find(chapter, e.CanaryLooked), case.ticket.admitted
-    if looked is None or admitted is None:
-        return None
-    own = next((one for one in looked[1].counts if one.metric == admitted.criteria[0].metric), None)
-    if own is None:
-        return None
-    return {
-        "metric": own.metric, "position": looked[0].position, "look": looked[1].look,
-        "canary": own.canary_bad / own.canary_total if own.canary_total else None, "canary_total": own.canary_total,
-        "baseline": own.baseline_bad / own.baseline_total if own.baseline_total else None,
-        "baseline_total": own.baseline_total,
-    }  # fmt: skip
-
-
-def _phases(case: Case) -> list[dict[str, Any]]:
-    filed = case.ticket.filed
-    waits = [wait for _, event in case.signal if isinstance(event, e.SignalStarted) for wait in event.waits]
-    spent = phases(
-        [(row.occurred_at, event) for row, event in case.rows],
-        began_at=filed.signal_began_at or case.ticket.filed_at, signal_waits=waits,
-    )  # fmt: skip
-    return [{"name": one.name, "seconds": round(one.seconds, 3), "waiting_s": round(one.waiting_s, 3)} for one in spent]
-
-
-def _seconds(case: Case) -> float | None:
-    """From the earliest moment of the cause to the end; None while the ticket lives."""
-    if case.ticket.closed_at is None:
-        return None
-    return round(
-        (case.ticket.closed_at - (case.ticket.filed.signal_began_at or case.ticket.filed_at)).total_seconds(), 3
-    )
-
-
 # --- what was refused, and what is asked for -----------------------------------------------------------------------
 
 
-def _without_change(cases: Sequence[Case], body: Callable[[str], Any]) -> list[dict[str, Any]]:
+def _without_change(cases: Sequence[Case], body: Body) -> list[dict[str, Any]]:
     """Tickets whose criteria were found to hold, and verified, without a change."""
     found = []
     for case in cases:
-        met, proposed = _find(case.rows, e.CriteriaMet), _find(case.rows, e.ChangeProposed, e.TakenOver)
-        nothing = _find(case.rows, e.NothingToChange)
+        met, proposed = find(case.rows, e.CriteriaMet), find(case.rows, e.ChangeProposed, e.TakenOver)
+        nothing = find(case.rows, e.NothingToChange)
         if met and nothing and (proposed is None or proposed[0].position < nothing[0].position):
             found.append(
-                {"ticket": case.ticket.id, "title": _title(case, body), "why": cut(str(body(nothing[1].why)["why"])),
+                {"ticket": case.ticket.id, "title": title(case, body), "why": cut(str(body(nothing[1].why)["why"])),
                  "position": nothing[0].position, "verified_position": met[0].position}
             )  # fmt: skip
     return found
 
 
-def _refused(cases: Sequence[Case], week: Week, body: Callable[[str], Any]) -> list[dict[str, Any]]:
+def _refused(cases: Sequence[Case], week: Week, body: Body) -> list[dict[str, Any]]:
     """Tickets that admission rejected, changes that a person denied, tickets that a person ended."""
     refused = []
     for case in cases:
@@ -354,18 +150,18 @@ def _refused(cases: Sequence[Case], week: Week, body: Callable[[str], Any]) -> l
                 case e.TicketRejected():
                     reasons = [cut(reason) for reason in event.reasons]
                 case e.ApprovalDenied() | e.TicketCancelled():
-                    reasons, by = [cut(str(body(event.why)["why"]))], cut(event.by)
+                    reasons, by = [cut(str(body(event.why)["text"]))], cut(event.by)
             if reasons and week.holds(row.occurred_at):
                 refused.append(
-                    {"ticket": case.ticket.id, "title": _title(case, body), "by": by, "reasons": reasons,
+                    {"ticket": case.ticket.id, "title": title(case, body), "by": by, "reasons": reasons,
                      "event": row.type, "position": row.position}
                 )  # fmt: skip
     return refused
 
 
-def _ask(case: Case, body: Callable[[str], Any]) -> dict[str, Any]:
+def _ask(case: Case, body: Body) -> dict[str, Any]:
     """What a person is asked, and what was tried before."""
-    found = _find(case.rows, e.HelpRequested, e.RollbackFailed)
+    found = find(case.rows, e.HelpRequested, e.RollbackFailed)
     assert found is not None
     row, event = found
     question, status = "", "broken"
@@ -374,16 +170,16 @@ def _ask(case: Case, body: Callable[[str], Any]) -> dict[str, Any]:
     elif isinstance(event, e.RollbackFailed):
         question = f"The way back failed and the service stays locked: {event.reason}"
     return {
-        "ticket": case.ticket.id, "title": _title(case, body), "priority": case.ticket.filed.priority,
+        "ticket": case.ticket.id, "title": title(case, body), "priority": case.ticket.filed.priority,
         "exit_status": status, "question": cut(question, QUESTION_CHARS), "attempts": len(case.ticket.attempts),
         "since": row.occurred_at.isoformat(), "position": row.position,
         "answer": f"harness ticket answer {case.ticket.id} TEXT",
     }  # fmt: skip
 
 
-def _open(case: Case, body: Callable[[str], Any]) -> dict[str, Any]:
+def _open(case: Case, body: Body) -> dict[str, Any]:
     return {
-        "ticket": case.ticket.id, "title": _title(case, body), "state": str(case.ticket.state),
+        "ticket": case.ticket.id, "title": title(case, body), "state": str(case.ticket.state),
         "position": case.rows[-1][0].position,
     }  # fmt: skip
 
@@ -391,7 +187,7 @@ def _open(case: Case, body: Callable[[str], Any]) -> dict[str, Any]:
 # --- the service as it was seen ------------------------------------------------------------------------------------
 
 
-def _objectives(gathered: _Gathered, week: Week, body: Callable[[str], Any]) -> list[dict[str, Any]]:
+def _objectives(gathered: _Gathered, week: Week, body: Body) -> list[dict[str, Any]]:
     """Each objective and invariant: how often each state was seen, and each time that it fired in the week."""
     found: dict[str, dict[str, Any]] = {}
 
@@ -466,7 +262,7 @@ def _resolved(cases: Sequence[Case], week: Week) -> dict[str, Any]:
         for case in cases
         if case.ticket.state is State.RESOLVED and case.ticket.closed_at and week.holds(case.ticket.closed_at)
     ]
-    took = [seconds for case in closed if (seconds := _seconds(case)) is not None]
+    took = [spent for case in closed if (spent := took_s(case)) is not None]
     usd = [cost_of(case.ticket)["usd"] for case in closed]
     return {
         "week": week.text, "resolved": len(closed), "median_s": round(median(took), 3) if took else None,

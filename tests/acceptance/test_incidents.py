@@ -238,9 +238,24 @@ def test_the_ticket_can_be_listed_shown_and_explained(newcomer: Newcomer, demo: 
 
 
 def test_people_are_told_the_same_in_words(newcomer: Newcomer, demo: Demo) -> None:
-    for words in (("list",), ("show", demo.ticket), ("explain", demo.ticket)):
+    for words in (("list",), ("show", demo.ticket), ("explain", demo.ticket), ("watch", demo.ticket)):
         told = newcomer.types("ticket", *words)
         assert (told.code, demo.ticket in told.stdout) == (0, True), told
+
+
+def test_the_week_and_the_export_tell_the_same_change(newcomer: Newcomer, demo: Demo, tmp_path: Path) -> None:
+    week = newcomer.types("summary", "--json").document
+    page = tmp_path / "week.html"
+    assert newcomer.types("summary", "--format", "html", "--out", str(page)).code == 0
+    exported = newcomer.types("trajectory", "export", "--out", str(tmp_path / "exported"), "--json").document
+    checked = newcomer.types("trajectory", "validate", str(tmp_path / "exported"))
+
+    [change] = [one for one in week["changes"] if one["ticket"] == demo.ticket]
+    assert (change["commit"], change["outcome"]) == (demo.change.commit, "stands")
+    assert change["revert"] == f"harness ticket revert {demo.ticket}"
+    assert demo.change.commit[:10] in page.read_text() and "<script" not in page.read_text()
+    assert f"{demo.trajectory}.json" in [Path(one["path"]).name for one in exported["files"]]
+    assert (checked.code, checked.stdout.endswith(", 0 faults\n")) == (0, True), checked
 
 
 def test_the_trajectory_tells_every_step_and_the_outcome_of_the_ledger(

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from harness.cli.story import line
 from harness.cli.summary_html import page
 from harness.cli.summary_markdown import markdown
+from harness.core import events as e
 from harness.core.summary import summary
 from harness.core.week import Week
 from harness.journal import decode
@@ -164,6 +165,25 @@ def test_a_change_that_its_canary_stops_is_no_change_of_the_week() -> None:
         stopped = document["stopped"][0]
         assert stopped["stop"]["stage"] == "canary" and stopped["stop"]["reason"] and stopped["revert"] is None
         assert [gate["passed"] for gate in stopped["gates"]] == [True, True, False, None, None]
+
+    run(story())
+
+
+def test_a_change_that_is_no_text_is_told_as_the_units_in_which_it_is_done() -> None:
+    async def story() -> None:
+        # given a change whose body is not a diff, as that of an action of the catalog
+        operations = await incident(days_work(4))
+        await operations.settle()
+        proposed = operations.last("INF-1", e.ChangeProposed)
+        rows = operations.ledger.read_all(limit=100_000)
+        document = summary(
+            [(row, decode(row)) for row in rows], week=Week.of(START), head=operations.ledger.head(),
+            body=lambda ref: {"units": ["n4"]} if ref == proposed.diff else operations.blobs.get_json(ref),
+            tell=lambda event: line(event, operations.blobs),
+        )  # fmt: skip
+        [change] = document["changes"]
+        assert change["diff"]["text"] == '{"units":["n4"]}'
+        assert "n4" in page(document) and "n4" in markdown(document)
 
     run(story())
 

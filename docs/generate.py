@@ -1,4 +1,4 @@
-"""Writes what can be derived: events, the life of a ticket, the commands, the picture of a run. Touches only docs/.
+"""Writes what can be derived: events, a ticket's life, commands, schemas, the picture of a run. Touches only docs/.
 
 ``make docs`` runs it; a test compares the pages in the repository with ``pages()``.
 """
@@ -15,9 +15,11 @@ from typing import Any, get_origin
 
 from typer.main import get_command
 
+from harness.adapters import declarations
 from harness.cli import app
 from harness.core.events import EVENTS, Event
 from harness.core.lifecycle import ENDS, NOTES, TABLE, State
+from scenarios import scenario
 
 HERE = Path(__file__).parent
 MANY = 4
@@ -28,6 +30,11 @@ def pages() -> dict[str, str]:
     """File name in docs/ → its whole text."""
     picture = runpy.run_path(str(HERE / "incident.py"))["drawn"]()
     return {"events.md": events(), "lifecycle.md": lifecycle(), "cli.md": commands(), "incident.svg": picture}
+
+
+def schemas() -> dict[str, str]:
+    """File name in docs/schemas → the JSON Schema of a declaration, or of an incident."""
+    return declarations.schemas() | {"scenario.schema.json": scenario.schema()}
 
 
 def events() -> str:
@@ -105,5 +112,5 @@ def sentence(event: type[Event]) -> str:
 
 
 if __name__ == "__main__":
-    for name, text in pages().items():
+    for name, text in {**pages(), **{f"schemas/{name}": text for name, text in schemas().items()}}.items():
         (HERE / name).write_text(text)

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from temporalio.client import Client
 
 from scenarios.machines import drawn, power_off
+from scenarios.scenario import read_scenario, series_of
 from scenarios.series import commit_series, order
 
 ACTOR = "external"
@@ -80,21 +80,18 @@ def return_to(repository: Path, commit: str) -> None:
 
 
 async def install(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Commit the series and roll it out; says when, and which release, not which commit is to blame."""
-    scenario = yaml.safe_load(arguments.incident.read_text(encoding="utf-8"))
-    client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
-    if scenario["fault"] is None:
-        return {"installed_at": datetime.now(UTC).isoformat(), "release": None}
-    if "lost_machines" in scenario["fault"]:
-        lost = drawn(arguments.nodes, scenario["fault"]["lost_machines"], arguments.seed)
-        installed_at = datetime.now(UTC)
-        for node in lost:
+    """Take machines away, commit the series and roll it out; says when, and which release, not who is to blame."""
+    scenario = read_scenario(arguments.incident)
+    installed_at = datetime.now(UTC)
+    if scenario.fault is not None and scenario.fault.lost_machines:
+        for node in drawn(arguments.nodes, scenario.fault.lost_machines, arguments.seed):
             power_off(arguments.home, node)
+    series = series_of(scenario)
+    if not series:
         return {"installed_at": installed_at.isoformat(), "release": None}
+    client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
     return_to(arguments.repository, arguments.base)
-    ids = commit_series(
-        arguments.repository, order(scenario["fault"]["series"], arguments.seed), before=datetime.now(UTC)
-    )
+    ids = commit_series(arguments.repository, order(series, arguments.seed), before=datetime.now(UTC))
     token = await highest_token(client, arguments.nodes)
     installed_at = datetime.now(UTC)
     answers = await roll_out(client, arguments.nodes, ids[-1], token)

@@ -14,10 +14,15 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import httpx
 
+from scenarios.scenario import InvalidScenario, Oracle, read_scenario
+
 LIMIT = "api_default"
+RATE_PER_S = 100.0
+FIRST_NUMBER = 1000  # keys end in numbers as long as those of users
 USES_PER_KEY = 8  # all within the promised burst of 10, so no denial is right, and a burst lowered to 7 or less shows
 TIMEOUT_S = 2.0  # from when the request was due
 
@@ -39,6 +44,16 @@ class OracleReading:
     p99_ms: float
 
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """What is judged, as shares of the requests."""
+        return {
+            "slow_share": self.slow_share,
+            "error_share": self.errors / self.requests,
+            "wrong_denial_share": self.denied_wrongly / self.requests,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Shares of requests, 0..1, that a healthy service stays below."""
@@ -46,6 +61,15 @@ class Thresholds:
     slow_share: float = 0.10
     error_share: float = 0.01
     wrong_denial_share: float = 0.01
+
+    @classmethod
+    def of(cls, oracle: Oracle) -> Thresholds:
+        """Those that an incident's file names."""
+        return cls(
+            slow_share=oracle.healthy_slow_share_below,
+            error_share=oracle.healthy_error_share_below,
+            wrong_denial_share=oracle.healthy_wrong_denial_share_below,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +94,8 @@ def measure(url: str, requests: int, slow_ms: float, rate_per_s: float) -> Oracl
 def healthy(reading: OracleReading, thresholds: Thresholds) -> tuple[bool, str]:
     """Whether the users are well, and the reason in words: every share that is too high, or all shares."""
     shares = {
-        "slow": (reading.slow_share, thresholds.slow_share),
-        "errors": (reading.errors / reading.requests, thresholds.error_share),
-        "denied wrongly": (reading.denied_wrongly / reading.requests, thresholds.wrong_denial_share),
+        words: (reading.shares[name], getattr(thresholds, name))
+        for name, words in (("slow_share", "slow"), ("error_share", "errors"), ("wrong_denial_share", "denied wrongly"))
     }
     too_high = [
         f"{name} {share:.2%}, must be below {most:.2%}" for name, (share, most) in shares.items() if share >= most
@@ -80,6 +103,16 @@ def healthy(reading: OracleReading, thresholds: Thresholds) -> tuple[bool, str]:
     if too_high:
         return False, f"of {reading.requests} requests: {'; '.join(too_high)}"
     return True, f"of {reading.requests} requests: " + "; ".join(f"{name} {s:.2%}" for name, (s, _) in shares.items())
+
+
+def shows_the_fault(reading: OracleReading, oracle: Oracle) -> bool:
+    """Whether every share by which the incident's file says that its fault is seen is as high as it says."""
+    least = {
+        "slow_share": oracle.faulty_slow_share_above,
+        "error_share": oracle.faulty_error_share_above,
+        "wrong_denial_share": oracle.faulty_wrong_denial_share_above,
+    }
+    return all(share is None or reading.shares[name] > share for name, share in least.items())
 
 
 async def _ask_all(url: str, requests: int, rate_per_s: float) -> list[_Seen]:
@@ -92,7 +125,7 @@ async def _ask_all(url: str, requests: int, rate_per_s: float) -> list[_Seen]:
         for number in range(requests):
             due_s = start_s + number / rate_per_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            asking.append(asyncio.create_task(_ask(client, f"{prefix}-{number // USES_PER_KEY}", due_s)))
+            asking.append(asyncio.create_task(_ask(client, f"{prefix}-{FIRST_NUMBER + number // USES_PER_KEY}", due_s)))
         return await asyncio.gather(*asking)
 
 
@@ -129,18 +162,19 @@ def _quantile(ascending: Sequence[float], q: float) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one reading as JSON; the exit code is 0 for any reading, good or bad."""
+    """Print one reading and what the incident's file makes of it as JSON; the exit code is 0 for any reading."""
     parser = argparse.ArgumentParser(prog="scenarios.oracle", description="What users of the live service see now.")
     parser.add_argument("--url", required=True, help="Envoy's listener, like http://127.0.0.1:8080")
-    parser.add_argument("--requests", type=int, default=600)
-    parser.add_argument("--rate", type=float, default=100.0, help="requests per second")
-    parser.add_argument("--slow-ms", type=float, default=50.0, help="an answer this late is slow")
+    parser.add_argument("--incident", type=Path, required=True, help="the file that says how to ask, what is healthy")
     options = parser.parse_args(arguments)
     try:
-        reading = measure(options.url, options.requests, options.slow_ms, options.rate)
-    except (ValueError, httpx.InvalidURL) as error:
+        oracle = read_scenario(options.incident).oracle
+        reading = measure(options.url, oracle.requests, oracle.slow_ms, RATE_PER_S)
+    except (ValueError, httpx.InvalidURL, InvalidScenario) as error:
         parser.error(str(error))
-    print(json.dumps(asdict(reading)))
+    well, why = healthy(reading, Thresholds.of(oracle))
+    faulty = oracle.knows_the_fault and shows_the_fault(reading, oracle)
+    print(json.dumps({**asdict(reading), "healthy": well, "why": why, "shows_the_fault": faulty}))
     return 0
 
 

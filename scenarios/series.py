@@ -37,12 +37,12 @@ class EditDoesNotApply(Exception):
 
 
 def order(series: Sequence[Commit], seed: int) -> list[Commit]:
-    """The series in the order that ``seed`` draws: the fault neither first nor last, everything else shuffled."""
+    """The series in the order that ``seed`` draws: no fault first or last (but where little else is), all shuffled."""
     chance = random.Random(seed)
-    (fault,) = (commit for commit in series if commit["role"] == "fault")
-    ordered = [commit for commit in series if commit is not fault]
+    ordered = [commit for commit in series if commit["role"] != "fault"]
     chance.shuffle(ordered)
-    ordered.insert(chance.randrange(1, len(ordered)), fault)
+    for fault in (commit for commit in series if commit["role"] == "fault"):
+        ordered.insert(chance.randrange(1, len(ordered)) if len(ordered) > 1 else len(ordered), fault)
     return ordered
 
 
@@ -71,7 +71,10 @@ def apply_edits(tree: Path, edits: Sequence[Edit]) -> None:
     """Make the edits in the files below ``tree``. Raises EditDoesNotApply."""
     for edit in edits:
         path = tree / edit["path"]
-        text = path.read_bytes().decode()
+        try:
+            text = path.read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EditDoesNotApply(f"{edit['path']}: cannot be read: {error}") from None
         if (count := text.count(edit["find"])) != 1:
             raise EditDoesNotApply(f"{edit['path']}: found {count} times, must be once: {edit['find']!r}")
         path.write_bytes(text.replace(edit["find"], edit["replace"]).encode())

@@ -7,12 +7,12 @@ turns, and the first question without an answer is the next action. So it resume
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core.action import Action, Turn
-from harness.core.bisect import Found, Measure, Measurements, NoDifference, Ratios, Skipped, next_step
+from harness.core.bisect import Found, Measure, Measurements, NoDifference, Scales, Skipped, next_step
 from harness.core.criteria import Condition
 from harness.core.declaration import Declaration
 from harness.core.errors import Broken, Invalid
@@ -21,27 +21,49 @@ MISSING = "missing"
 
 
 class When(Declaration):
-    """A test on the answer: ``path`` into its JSON; ``is`` a condition (``<= 10%``), ``missing``, or a literal."""
+    """A test on what was seen.
 
-    path: str
-    is_: str | bool = Field(alias="is")
+    Of ``path`` into the step's own answer, or of a ``value`` made from any step's or the ticket's (``$step.path``, or
+    text with ``{step.path}``). Either ``is`` a condition (``<= 10%``), ``missing`` or a literal, or ``among`` or
+    ``not_among`` a list, ``$step.path``.
+    """
 
-    def holds(self, answer: Mapping[str, Any]) -> bool:
-        """Whether the answer satisfies the test; a number that is not there satisfies only ``missing``."""
-        value = look_up(answer, self.path)
+    path: str | None = None
+    value: str | None = None
+    is_: str | bool | None = Field(default=None, alias="is")
+    among: str | None = None
+    not_among: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> When:
+        if (self.path is None) == (self.value is None):
+            raise ValueError("a test has either `path` or `value`")
+        if sum(test is not None for test in (self.is_, self.among, self.not_among)) != 1:
+            raise ValueError("a test has one of `is`, `among` and `not_among`")
+        return self
+
+    def holds(self, name: str, answers: Mapping[str, Any]) -> bool:
+        """Whether what was seen up to step ``name`` satisfies it; a number that is not there is only ``missing``."""
+        value = look_up(answers[name], self.path) if self.path is not None else _seen(str(self.value), answers)
+        if listed := self.among or self.not_among:
+            return (value in _resolve(listed, answers)) == (self.among is not None)
         if self.is_ == MISSING:
             return value is None
         if isinstance(self.is_, bool) or isinstance(value, (bool, str)):
             return bool(value == self.is_)
         if value is None:
             return False
-        return bool(Condition.parse(self.is_).holds(float(value)))
+        return bool(Condition.parse(str(self.is_)).holds(float(value)))
+
+
+def _one_or_more(given: Any) -> Any:
+    return [given] if isinstance(given, (dict, str)) else given
 
 
 class Branch(Declaration):
-    """Where to go on; without ``when`` always."""
+    """Where to go on when every test of ``when`` holds; without one always."""
 
-    when: When | None = None
+    when: Annotated[tuple[When, ...], BeforeValidator(_one_or_more)] = ()
     go: str
 
 
@@ -72,10 +94,10 @@ class Step(Declaration):
 
 
 class Matches(Declaration):
-    """The tickets a runbook is for: kind of signal and the ticket's first metric."""
+    """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these."""
 
     signal: Literal["slo", "invariant", "anomaly"]
-    metric: str
+    metric: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
 class Runbook(Declaration):
@@ -106,17 +128,17 @@ class Runbook(Declaration):
 def choose(runbooks: Sequence[Runbook], signal: str | None, metric: str) -> Runbook | None:
     """The runbook for a ticket raised by ``signal`` (``slo:latency``) whose first criterion is on ``metric``."""
     kind = (signal or "").partition(":")[0]
-    return next((book for book in runbooks if book.matches.signal == kind and book.matches.metric == metric), None)
+    return next((book for book in runbooks if book.matches.signal == kind and metric in book.matches.metric), None)
 
 
 def next_action(
-    book: Runbook, ticket: Mapping[str, Any], turns: Sequence[Turn], probes: Mapping[str, Ratios]
+    book: Runbook, ticket: Mapping[str, Any], turns: Sequence[Turn], probes: Mapping[str, Scales]
 ) -> Action:
     """The action that the tree asks for after these turns.
 
     Args:
         ticket: facts that arguments may refer to as ``$ticket.…``.
-        probes: probe name → the ratios at which a measure tells good from bad (from the manifest).
+        probes: probe name → how each of its measures tells good from bad (from the manifest).
 
     Raises:
         Broken: the turns are not a walk of this tree (another runbook, or it changed under the session).
@@ -141,7 +163,7 @@ def next_action(
         answers[name] = {**turn.observation.body, "ok": turn.observation.ok}
         if not step.branches:
             raise Broken(f"runbook {book.runbook}: step {name} ended the session, yet another action is asked for")
-        name = _branch(book, name, step, answers[name])
+        name = _branch(book, name, step, answers)
 
 
 def _bisect(
@@ -150,7 +172,7 @@ def _bisect(
     bisect: Bisect,
     answers: Mapping[str, Any],
     ahead: Iterator[Turn],
-    probes: Mapping[str, Ratios],
+    probes: Mapping[str, Scales],
 ) -> Action | tuple[dict[str, Any], str]:
     good = _resolve(bisect.good, answers)
     commits = [good, *(entry["commit"] for entry in _resolve(bisect.commits, answers))]
@@ -199,9 +221,9 @@ def _same(book: Runbook, name: str, wanted: Action, turn: Turn) -> None:
         )
 
 
-def _branch(book: Runbook, name: str, step: Step, answer: Mapping[str, Any]) -> str:
+def _branch(book: Runbook, name: str, step: Step, answers: Mapping[str, Any]) -> str:
     for branch in step.branches:
-        if branch.when is None or branch.when.holds(answer):
+        if all(test.holds(name, answers) for test in branch.when):
             return branch.go
     raise Invalid(f"runbook {book.runbook}: steps.{name}.branches: none fits the answer; end with one without `when`")
 
@@ -217,6 +239,11 @@ def look_up(value: Any, path: str) -> Any:
         else:
             return None
     return value
+
+
+def _seen(text: str, answers: Mapping[str, Any]) -> Any:
+    """What ``$step.path`` stands for, None when it is not there; any other text is filled in."""
+    return look_up(answers, text[1:]) if text.startswith("$") else _fill(text, answers)
 
 
 def _resolve(value: Any, answers: Mapping[str, Any]) -> Any:

@@ -36,6 +36,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "search_code": Tool(read.SearchCode, "read", read.search_code),
     "measure": Tool(work.MeasureCommit, "work", work.measure),
     "revert_commit": Tool(work.RevertCommit, "work", work.revert_commit),
+    "revert_release": Tool(work.RevertRelease, "work", work.revert_release),
     "edit_file": Tool(work.EditFile, "work", work.edit_file),
     "write_file": Tool(work.WriteFile, "work", work.write_file),
     "run_checks": Tool(work.RunChecks, "work", work.run_checks),

@@ -24,7 +24,7 @@ from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.machines import LocalMachines
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, quiet_report
-from harness.cli.incident_file import Incident, OracleOrder
+from harness.cli.incident_file import Incident
 from harness.cli.render import AsJson, condition_unit, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
@@ -45,6 +45,7 @@ WARM_UP_LIMIT_S = 120
 INCIDENT_LIMIT_S = 300
 POLL_S = 0.2
 ORACLE_ASKED_AT_MOST = 3
+INVALID = 2
 Say = Callable[[str], None]
 
 
@@ -66,7 +67,7 @@ class Scene:
 
 def demo(
     incident: Annotated[
-        str | None, typer.Option(help="A name of scenarios/, or a file; the first that installs a fault when left out.")
+        str | None, typer.Option(help="A name of scenarios/, or a file of your own; the default one when left out.")
     ] = None,
     agent: Annotated[
         Literal["runbook", "anthropic", "openai"] | None,
@@ -81,16 +82,17 @@ def demo(
 ) -> None:
     """Play one incident live: fault → ticket → change → test → canary → deploy → verify → trajectory.
 
-    Exit 0 when the incident ends as its file expects, on samples that reach the profile's minimum.
+    Exit 0 when the incident ends as its file expects: resolved, on samples that reach the profile's minimum, or
+    escalated with the fault still there.
     """
+    drawn = secrets.randbelow(2**31) if seed is None else seed
     path = find_incident(incident)
-    played = _read_incident(path)
+    played = _read_incident(path, drawn)
     settings = Settings.load()
     settings = settings.model_copy(update={"harness_agent": agent}) if agent else settings
     say = teller(headless=headless, to_stderr=as_json)
     say(f"incident {played.id}: {played.story}")
     start_stack(settings, to_stderr=as_json)
-    drawn = secrets.randbelow(2**31) if seed is None else seed
     draws = not headless and not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     try:
         report = asyncio.run(_play(settings, played, path, drawn, say, draws))
@@ -115,18 +117,29 @@ def find_incident(name: str | None) -> Path:
     """The file of an incident, by name or path; raises Invalid with the names there are."""
     known = {path.stem: path for path in sorted((CHECKOUT / "scenarios").glob("*.yaml"))}
     if name is None:
-        return next(path for path in known.values() if read_yaml(path)["fault"] is not None)
+        return next(path for path in known.values() if read_yaml(path).get("default"))
     path = known.get(name) or Path(name)
     if not path.is_file():
         near = get_close_matches(name, known, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise Invalid(f"--incident {name}: neither a file nor one of: {', '.join(known)}{meant}")
-    return path
+    return path.resolve()
 
 
-def _read_incident(path: Path) -> Incident:
-    """The incident in a file. Raises Invalid for a file that is none, or one that plays elsewhere than here."""
-    incident, rules = Incident.parse(read_yaml(path), str(path)), read_rules()
+def _read_incident(path: Path, seed: int) -> Incident:
+    """The incident in a file, read by its own program, which knows the form; with what its fault would edit.
+
+    Raises Invalid, a line ``path: reason`` for every fault, also for a file that plays elsewhere than here.
+    """
+    words = ("--incident", str(path), "--services", str(CHECKOUT / "services"), "--seed", str(seed))
+    done = subprocess.run(
+        [sys.executable, "-m", "scenarios.check", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    if done.returncode == INVALID:
+        raise Invalid(done.stderr.strip())
+    if done.returncode:
+        raise Broken(f"scenarios.check ended with {done.returncode}: {done.stderr.strip()[-800:]}")
+    incident, rules = Incident.of(json.loads(done.stdout), str(path)), read_rules()
     here = {"service": (incident.service, rules.service), "profile": (incident.profile, rules.profile.profile)}
     for name, (given, allowed) in here.items():
         if given != allowed:
@@ -167,20 +180,32 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base, draws)
     await _healthy(scene)
     position = record.ledger.head().position
-    if incident.fault is None:
-        return await _play_quiet(scene, incident)
+    if incident.expects.outcome == "none":
+        if incident.fault is not None:
+            say(f"a release is being installed by another hand (seed {seed}); the harness is not told")
+            await _driver(scene, path, seed)
+        return await _play_quiet(scene, incident, path)
     say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
     installed = await _driver(scene, path, seed)
     began_at = datetime.fromisoformat(installed["installed_at"])
     ticket_id = await _follow(scene, position, began_at)
     journal = Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
-    oracle = await _oracle(scene, incident.oracle)
+    oracle = await _oracle(scene, path)
     document = incident_report(incident.id, journal, began_at, rules.profile, scene.manifest)
+    document |= {"seed": seed, "oracle": oracle}
     _tell_the_end(scene, document, oracle)
-    enough = document["verify"]["samples"] >= rules.profile.verify.min_samples
-    filed = journal.ticket.filed
-    expected = incident.expects.fits(document["outcome"], filed.type, filed.signal)
-    return Report({**document, "seed": seed, "oracle": oracle}, expected and enough and oracle["healthy"])
+    return Report(document, _as_expected(scene, incident, document, oracle))
+
+
+def _as_expected(scene: Scene, incident: Incident, document: dict[str, Any], oracle: dict[str, Any]) -> bool:
+    """Resolved has to be true of the users, on enough samples; escalated has to be true of the fault."""
+    outcome = document["outcome"]
+    if not incident.expects.fits(outcome, document["type"], document["signal"]):
+        scene.say(f"expected by the incident's file: {incident.expects.words}")
+        return False
+    if outcome == "escalated":
+        return bool(oracle["shows_the_fault"])
+    return bool(document["verify"]["samples"] >= scene.rules.profile.verify.min_samples and oracle["healthy"])
 
 
 async def _healthy(scene: Scene) -> None:
@@ -225,18 +250,15 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     )  # fmt: skip
 
 
-async def _oracle(scene: Scene, order: OracleOrder) -> dict[str, Any]:
-    """The oracle's own client and counts, through Envoy; whether the service is healthy by them.
+async def _oracle(scene: Scene, path: Path) -> dict[str, Any]:
+    """The oracle's own client and counts, through Envoy; whether the service is healthy by the incident's own file.
 
     Asked again while it is not: a stall of the machine is seen once, a fault every time. ``earlier`` keeps what it saw.
     """
-    url = scene.settings.addresses.url("envoy_in")
-    words = ["--url", url, "--requests", str(order.requests), "--rate", "100", "--slow-ms", str(order.slow_ms)]
+    words = ["--url", scene.settings.addresses.url("envoy_in"), "--incident", str(path)]
     readings: list[dict[str, Any]] = []
     while len(readings) < ORACLE_ASKED_AT_MOST and not (readings and readings[-1]["healthy"]):
-        reading = await _program("scenarios.oracle", *words)
-        healthy = reading["slow_share"] < order.healthy_slow_share_below and not reading["errors"]
-        readings.append({**reading, "healthy": healthy})
+        readings.append(await _program("scenarios.oracle", *words))
     return {**readings[-1], "earlier": readings[:-1]}
 
 
@@ -296,11 +318,11 @@ def _state(scene: Scene, ticket_id: str) -> State:
     return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock).state
 
 
-async def _play_quiet(scene: Scene, incident: Incident) -> Report:
-    """Watch a whole heartbeat without a fault: it counts what the watch saw in a minute."""
+async def _play_quiet(scene: Scene, incident: Incident, path: Path) -> Report:
+    """Watch a whole heartbeat in which nothing should happen: it counts what the watch saw in a minute."""
     ledger = scene.record.ledger
     beats = len(ledger.read_stream(WATCH_STREAM))
-    scene.say("no fault is installed; two heartbeats of the watch bound the quiet minute")
+    scene.say("nothing should come of it; two heartbeats of the watch bound the quiet minute")
     deadline = time.monotonic() + INCIDENT_LIMIT_S
     while len(ledger.read_stream(WATCH_STREAM)) < beats + 2:
         if time.monotonic() > deadline:
@@ -308,7 +330,7 @@ async def _play_quiet(scene: Scene, incident: Incident) -> Report:
         await asyncio.sleep(POLL_S)
     beat = decode(ledger.read_stream(WATCH_STREAM)[-1])
     assert isinstance(beat, e.WatchBeat)
-    oracle = await _oracle(scene, incident.oracle)
+    oracle = await _oracle(scene, path)
     tickets = [
         stream for stream in ledger.streams("ticket-") if ledger.read_stream(stream)[0].occurred_at >= beat.since
     ]
@@ -324,7 +346,8 @@ async def _play_quiet(scene: Scene, incident: Incident) -> Report:
 def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]) -> None:
     say = scene.say
     say(
-        f"{document['ticket']} is {document['outcome']}, "
+        f"{document['ticket']} is {document['outcome']} after {document['attempts']} attempt"
+        f"{'s' if document['attempts'] != 1 else ''}, "
         f"{sum(one['seconds'] for one in document['phases']):.1f} s after the fault"
     )
     for phase in document["phases"]:
@@ -345,6 +368,10 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
         )
     _tell_the_oracle(scene, oracle)
     home = scene.settings.home.root
+    for text in document["tried"]:
+        say(f"  {text}")
+    if document["question"]:
+        say(f"  question: {document['question']}")
     say(f"look on: {sys.argv[0]} ticket explain {document['ticket']} · … trajectory show {document['ticket']} · "
         f"… summary --format html --out summary.html · "
         f"… ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
@@ -355,5 +382,5 @@ def _tell_the_oracle(scene: Scene, oracle: dict[str, Any]) -> None:
         word = "healthy" if one["healthy"] else "not healthy"
         scene.say(
             f"oracle, by its own client: {word}, slow {number(one['slow_share'], '%')}, {one['errors']} errors, "
-            f"p99 {one['p99_ms']:.1f} ms"
+            f"{one['denied_wrongly']} denied wrongly of {one['requests']}, p99 {one['p99_ms']:.1f} ms"
         )

@@ -35,7 +35,7 @@ def incident_report(
     verified_at = ticket.closed_at if ticket.state is State.RESOLVED else None
     return {
         "incident": incident, "ticket": ticket.id, "outcome": OUTCOMES.get(ticket.state, str(ticket.state)),
-        "attempts": len(ticket.attempts),
+        "attempts": len(ticket.attempts), "type": ticket.filed.type, "signal": ticket.filed.signal,
         "fault_to_ticket_s": _since(began_at, ticket.filed_at),
         "fault_to_deploy_s": _since(began_at, last.deployed_at if last else None),
         "fault_to_verified_s": _since(began_at, verified_at),
@@ -62,6 +62,12 @@ def incident_report(
         },
         "change": _change(journal, last.change if last else None),
         "trajectory": ticket.id,
+        "tried": [
+            f"attempt {one.n} of {one.agent}: {one.failure.stage} did not let it through: {one.failure.reason}"
+            for one in ticket.attempts
+            if one.failure
+        ],
+        "question": _question(journal) if ticket.state is State.ESCALATED else None,
     }  # fmt: skip
 
 
@@ -76,6 +82,12 @@ def quiet_report(incident: str, beat: e.WatchBeat, tickets: list[str], rules: Ru
         "verify": None, "change": None, "trajectory": None, "ticks": beat.states, "requests": beat.requests,
         "enough": enough,
     }  # fmt: skip
+
+
+def _question(journal: Journal) -> str | None:
+    """What the person who was called is asked."""
+    asked = [event for event in journal.ticket.recorded.values() if isinstance(event, e.HelpRequested)]
+    return str(journal.blobs.get_json(asked[-1].question)["question"]) if asked else None
 
 
 def _since(start: datetime, end: datetime | None) -> float | None:

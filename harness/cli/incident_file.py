@@ -1,13 +1,13 @@
-"""What the demo reads of an incident's file, checked before anything is started. Decides nothing, touches nothing.
+"""What the demo needs to know of an incident. Decides whether it ended as expected; touches nothing.
 
-The fault is the driver's alone: the demo only sees whether there is one.
+The form of the file is known to ``scenarios/`` alone, whose own program reads and checks it; the fault is the driver's:
+the demo only sees whether there is one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
-
-from pydantic import Field
 
 from harness.core.declaration import Declaration
 
@@ -24,30 +24,31 @@ class Expected(Declaration):
 
     outcome: Literal["resolved", "escalated", "none"]
     ticket: ExpectedTicket | None = None
+    attempts: int | None = None
 
     def fits(self, outcome: str, type: str, signal: str | None) -> bool:
         """Whether a ticket ended so: another one that happened to end well is not what the file speaks of."""
         wanted = self.ticket
         return outcome == self.outcome and (wanted is None or (type, signal) == (wanted.type, wanted.signal))
 
-
-class OracleOrder(Declaration):
-    """How many requests the oracle sends, from when (ms) one is slow, and the shares that tell well from sick."""
-
-    requests: int = Field(ge=1)
-    slow_ms: float = Field(gt=0)
-    healthy_slow_share_below: float = Field(gt=0, le=1)
-    faulty_slow_share_above: float = Field(ge=0, le=1)
+    @property
+    def words(self) -> str:
+        """For people."""
+        ticket = f", by a ticket of type {self.ticket.type} that {self.ticket.signal} raised" if self.ticket else ""
+        return f"{self.outcome}{ticket}"
 
 
 class Incident(Declaration):
-    """An incident (``scenarios/README.md``)."""
+    """The part of an incident (``scenarios/README.md``) that whoever plays it acts by."""
 
     id: str
-    class_: str = Field(alias="class")
     service: str
     profile: str
     story: str
     fault: dict[str, Any] | None
     expects: Expected
-    oracle: OracleOrder
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], where: str) -> Incident:
+        """From the whole document; raises Invalid."""
+        return cls.parse({name: document[name] for name in cls.model_fields}, where)

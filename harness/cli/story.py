@@ -140,7 +140,11 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
         return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); taken back"
     if isinstance(event, e.CanaryPassed):
         return f"CANARY passed: {sizes}: {verdicts}"
-    return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); traffic is back on stable"
+    share = "" if event.stable_share is None else f", which answers {number(event.stable_share, '%')} of it"
+    return (
+        f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); "
+        f"traffic is back on stable{share}"
+    )
 
 
 def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
@@ -191,7 +195,7 @@ def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
         return safe(f"{body['metric']} is {body['value']}, {body['samples']} samples")
     if event.tool == "measure":
         return ", ".join(f"{name} min {min(values):.3g}" for name, values in body["measures"].items())
-    if event.tool in ("git_diff", "revert_commit", "edit_file", "write_file"):
+    if event.tool in ("git_diff", "revert_commit", "revert_release", "edit_file", "write_file"):
         lines = str(body.get("diff", "")).splitlines()
         added = sum(each.startswith("+") and not each.startswith("+++") for each in lines)
         removed = sum(each.startswith("-") and not each.startswith("---") for each in lines)

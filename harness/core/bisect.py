@@ -1,7 +1,8 @@
 """Which commit made it worse: from the measurements so far to the next one, or to the answer. Pure, touches nothing.
 
-Both ends first; the measure that tells them apart best; its threshold at the geometric mean of the ends; commits that
-do not build are stepped around; the first bad commit and its parent are measured a second time before they are named.
+Both ends first; the measure that tells them apart best; its threshold in the middle between the ends (the geometric one
+of a ratio, the arithmetic one of a difference); commits that do not build are stepped around; the first bad commit and
+its parent are measured a second time before they are named.
 """
 
 from __future__ import annotations
@@ -12,8 +13,59 @@ from dataclasses import dataclass
 
 from harness.core.errors import Invalid
 
-Ratios = Mapping[str, float]
-"""Measure → the ratio of bad to good from which it tells them apart."""
+
+@dataclass(frozen=True)
+class Ratio:
+    """For a measure that is above 0 on every commit: bad is at least ``least`` (> 1) times good."""
+
+    least: float
+
+    def usable(self, value: float) -> bool:
+        """Whether a measurement can be compared."""
+        return 0 < value < math.inf
+
+    def strength(self, good: float, bad: float) -> float:
+        """How clearly bad stands out; from 1 on they are told apart."""
+        return bad / good / self.least
+
+    def middle(self, good: float, bad: float) -> float:
+        """From here on a commit counts as bad."""
+        return math.sqrt(good * bad)
+
+    def told(self, good: float, bad: float) -> str:
+        """What was seen, and what it takes."""
+        return f"x {bad / good:.2f}, needs x {self.least:g}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """For a measure that is 0 on good commits: bad is at least ``least`` (> 0) more than good.
+
+    A ratio to 0 is no number, and one to a made-up least value would tell how it was made up.
+    """
+
+    least: float
+
+    def usable(self, value: float) -> bool:
+        """Whether a measurement can be compared."""
+        return 0 <= value < math.inf
+
+    def strength(self, good: float, bad: float) -> float:
+        """How clearly bad stands out; from 1 on they are told apart."""
+        return (bad - good) / self.least
+
+    def middle(self, good: float, bad: float) -> float:
+        """From here on a commit counts as bad."""
+        return (good + bad) / 2
+
+    def told(self, good: float, bad: float) -> str:
+        """What was seen, and what it takes."""
+        return f"{bad - good:+.3g}, needs +{self.least:g}"
+
+
+Scale = Ratio | Difference
+Scales = Mapping[str, Scale]
+"""Measure → how it tells bad from good."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +76,7 @@ class Skipped:
 
 
 Measurements = Mapping[str, Skipped | Sequence[Mapping[str, Sequence[float]]]]
-"""Commit → its measurements in order, each measure → repetitions (above 0, lower is better); or Skipped."""
+"""Commit → its measurements in order, each measure → repetitions (lower is better); or Skipped."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +112,7 @@ class NoDifference:
 Step = Measure | Found | NoDifference
 
 
-def next_step(candidates: Sequence[str], measurements: Measurements, ratios: Ratios) -> Step:
+def next_step(candidates: Sequence[str], measurements: Measurements, scales: Scales) -> Step:
     """What to do next. ``candidates``: commits from the known good one to the head, oldest first, each once.
 
     Asks for at most two measurements of a commit. Raises Invalid for fewer than two commits, or one given twice.
@@ -74,17 +126,18 @@ def next_step(candidates: Sequence[str], measurements: Measurements, ratios: Rat
     for end in (high, low):
         if not measurements.get(candidates[end]):
             return Measure(candidates[end])
-    at_good, at_head = _values(measurements, candidates[low]), _values(measurements, candidates[high])
-    best = _telling_measure(at_good, at_head, ratios)
+    at_good, at_head = (_values(measurements, candidates[end], scales) for end in (low, high))
+    best = _telling_measure(at_good, at_head, scales)
     if isinstance(best, NoDifference):
         return best
-    threshold = math.sqrt(at_good[best] * at_head[best])
+    threshold = scales[best].middle(at_good[best], at_head[best])
+    only = {best: scales[best]}
 
-    while (middle := _middle(candidates, low, high, measurements, best)) is not None:
+    while (middle := _middle(candidates, low, high, measurements, only)) is not None:
         commit = candidates[middle]
         if not measurements.get(commit):
             return Measure(commit)
-        if _values(measurements, commit)[best] >= threshold:
+        if _values(measurements, commit, only)[best] >= threshold:
             high = middle
         else:
             low = middle
@@ -92,11 +145,11 @@ def next_step(candidates: Sequence[str], measurements: Measurements, ratios: Rat
     for commit in (first_bad, parent):
         if len(measurements[commit]) < 2:  # type: ignore[arg-type]  # a Skipped is never low or high
             return Measure(commit)
-    good, bad = (_values(measurements, commit)[best] for commit in (parent, first_bad))
+    good, bad = (_values(measurements, commit, only)[best] for commit in (parent, first_bad))
     return Found(first_bad, best, good, bad, threshold, parent, tuple(candidates[low + 1 : high]))
 
 
-def _middle(candidates: Sequence[str], low: int, high: int, measurements: Measurements, best: str) -> int | None:
+def _middle(candidates: Sequence[str], low: int, high: int, measurements: Measurements, best: Scales) -> int | None:
     """The commit nearest to the middle between ``low`` and ``high`` that could be, or was, measured; None if none.
 
     By its place among all candidates, so that a commit found not to build leaves the way up to it as it was.
@@ -104,25 +157,24 @@ def _middle(candidates: Sequence[str], low: int, high: int, measurements: Measur
 
     def hopeful(commit: str) -> bool:
         taken = measurements.get(commit)
-        return not isinstance(taken, Skipped) and (not taken or best in _values(measurements, commit))
+        return not isinstance(taken, Skipped) and (not taken or bool(_values(measurements, commit, best)))
 
     places = [place for place in range(low + 1, high) if hopeful(candidates[place])]
     return min(places, key=lambda place: abs(2 * place - low - high), default=None)
 
 
-def _values(measurements: Measurements, commit: str) -> dict[str, float]:
-    """The least of all repetitions: what disturbs a measurement makes it slower, never faster."""
+def _values(measurements: Measurements, commit: str, scales: Scales) -> dict[str, float]:
+    """The least of all repetitions, of measures that are usable: what disturbs a measurement makes it only worse."""
     taken = measurements[commit]
     assert not isinstance(taken, Skipped)
-    names = {name for measurement in taken for name in measurement}
-    values = {name: [v for measurement in taken for v in measurement.get(name, ())] for name in names}
-    return {name: min(each) for name, each in values.items() if each and all(v > 0 for v in each)}
+    values = {name: [v for measurement in taken for v in measurement.get(name, ())] for name in scales}
+    return {name: min(each) for name, each in values.items() if each and all(map(scales[name].usable, each))}
 
 
-def _telling_measure(good: Mapping[str, float], head: Mapping[str, float], ratios: Ratios) -> str | NoDifference:
-    seen = {name: head[name] / good[name] for name in sorted(ratios) if name in good and name in head}
-    telling = {name: ratio / ratios[name] for name, ratio in seen.items() if ratio >= ratios[name]}
-    if telling:
-        return max(telling, key=lambda name: telling[name])
-    told = "; ".join(f"{name} x {ratio:.2f}, needs x {ratios[name]:g}" for name, ratio in seen.items())
+def _telling_measure(good: Mapping[str, float], head: Mapping[str, float], scales: Scales) -> str | NoDifference:
+    both = [name for name in sorted(scales) if name in good and name in head]
+    strengths = {name: scales[name].strength(good[name], head[name]) for name in both}
+    if telling := [name for name in both if strengths[name] >= 1]:
+        return max(telling, key=lambda name: strengths[name])
+    told = "; ".join(f"{name} {scales[name].told(good[name], head[name])}" for name in both)
     return NoDifference(f"head and the good commit measure alike: {told or 'no declared measure was taken at both'}")

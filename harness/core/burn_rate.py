@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.core.slo import Slo, Tier
@@ -20,20 +20,23 @@ State = Literal["ok", "burning", "no_data", "query_failed"]
 class WindowReading:
     """Events in one window: ``bad`` of ``total`` (None: no such series, or a counter reset within it).
 
-    ``covered_s``: the part of the window that samples span; ``failed``: why the query failed, if it did.
+    ``parts``: of an objective on metrics, what each of them adds to ``bad``, in their order. ``covered_s``: the part of
+    the window that samples span; ``failed``: why the query failed, if it did.
     """
 
     bad: float | None
     total: float | None
     covered_s: float
     failed: str | None = None
+    parts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class SloState:
     """``burn``: window (seconds) → burn rate, 1 uses the budget up in exactly its period, None unmeasured.
 
-    ``tier``: the tier that fired, the fastest first; ``reason``: a sentence for people and evidence.
+    ``tier``: the tier that fired, the fastest first; ``reason``: a sentence for people and evidence; ``burnt``: of an
+    objective on metrics, the bad share of each over that tier's short window.
     """
 
     slo: str
@@ -41,6 +44,7 @@ class SloState:
     burn: Mapping[float, float | None]
     tier: Tier | None
     reason: str
+    burnt: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
@@ -63,11 +67,17 @@ def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
         long, short = burn[tier.long_s], burn[tier.short_s]
         if long is not None and short is not None and min(long, short) > tier.factor:
             reason = f"burns {long:.3g}x over {tier.long_s:g}s and {short:.3g}x over {tier.short_s:g}s"
-            return SloState(slo.name, "burning", burn, tier, f"{reason}, more than {tier.factor:g}x")
+            burnt = _burnt(slo, readings[tier.short_s])
+            return SloState(slo.name, "burning", burn, tier, f"{reason}, more than {tier.factor:g}x", burnt)
     for state, reasons in missing.items():
         if reasons:
             return SloState(slo.name, state, burn, None, "; ".join(reasons))
     return SloState(slo.name, "ok", burn, None, "no tier exceeds its factor over both windows")
+
+
+def _burnt(slo: Slo, reading: WindowReading) -> dict[str, float]:
+    assert reading.total
+    return {name: bad / reading.total for name, bad in zip(slo.metrics, reading.parts, strict=False)}
 
 
 def _gap(slo: Slo, window_s: float, reading: WindowReading) -> tuple[State, str] | None:

@@ -389,7 +389,11 @@ class CanaryPassed(Event):
 
 
 class CanaryFailed(Event):
-    """The judge (or a start that failed) stopped the change; traffic is back on stable, verified from Envoy."""
+    """The judge (or a start that failed) stopped the change; traffic is back on stable, verified from Envoy.
+
+    ``stable_share``: of the requests counted between two samples after that, those that stable answered (0..1); null
+    when there were no counts.
+    """
 
     attempt: int
     verdicts: tuple[MetricVerdict, ...]
@@ -401,6 +405,7 @@ class CanaryFailed(Event):
     reason: str
     waits: tuple[Wait, ...]
     guards_only: bool = False
+    stable_share: float | None = None
 
 
 class MainMoved(Event):

@@ -11,8 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.core.bisect import Difference, Ratio, Scale
 from harness.core.criteria import Direction
-from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds
+from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds, Share
 from harness.core.units import UNITS, choices
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -60,9 +61,26 @@ class Check(Declaration):
 
 
 class Measure(Declaration):
-    """One figure of a probe: bad is at least ``ratio`` times good, or they are not told apart."""
+    """One figure of a probe, and from when bad is told from good.
 
-    ratio: float = Field(gt=1)
+    ``ratio``: bad is at least so many times good, for a figure that is never 0. ``difference``: bad is at least so much
+    more than good, for a share (0..1) that is 0 on a good tree.
+    """
+
+    ratio: float | None = Field(default=None, gt=1)
+    difference: Share | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.ratio is None) == (self.difference is None):
+            raise ValueError("give either ratio or difference")
+        if self.difference is not None and not 0 < self.difference <= 1:
+            raise ValueError(f"difference: {self.difference:%} tells nothing apart; allowed above 0% up to 100%")
+        return self
+
+    def scale(self) -> Scale:
+        """How two trees are compared by it."""
+        return Ratio(self.ratio) if self.ratio is not None else Difference(self.difference or 0.0)
 
 
 class Probe(Declaration):
@@ -78,9 +96,9 @@ class Probe(Declaration):
         _check_placeholders(self.command, {"head", "tree"})
         return self
 
-    def ratios(self) -> dict[str, float]:
-        """Measure → the ratio of bad to good from which they are told apart."""
-        return {name: measure.ratio for name, measure in self.measures.items()}
+    def scales(self) -> dict[str, Scale]:
+        """Measure → how it tells a bad tree from a good one."""
+        return {name: measure.scale() for name, measure in self.measures.items()}
 
 
 class Capacity(Declaration):
@@ -158,7 +176,7 @@ class Canary(Declaration):
 
 
 class Manifest(Declaration):
-    """``service.yaml``. ``repository`` lies under HARNESS_HOME."""
+    """``service.yaml``. ``repository`` lies under HARNESS_HOME; ``configuration``: files that a release is told by."""
 
     name: Name
     repository: RepositoryPath
@@ -168,6 +186,7 @@ class Manifest(Declaration):
     checks: tuple[Check, ...] = Field(min_length=1)
     probes: tuple[Probe, ...] = ()
     protected_paths: tuple[RepositoryPath, ...] = ()
+    configuration: tuple[RepositoryPath, ...] = ()
     capacity: Capacity
     metrics: dict[str, Metric] = Field(min_length=1)
     actions: tuple[Action, ...] = ()
@@ -179,6 +198,11 @@ class Manifest(Declaration):
         """Whether no agent may change the file. A protected path that ends in / covers what is below it."""
         folders = tuple(entry for entry in self.protected_paths if entry.endswith("/"))
         return path in self.protected_paths or path.startswith(folders)
+
+    def configures(self, files: Iterable[str]) -> bool:
+        """Whether these files, those of one change, are configuration and nothing else."""
+        named = list(files)
+        return bool(named) and all(file in self.configuration for file in named)
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:

@@ -41,6 +41,8 @@ class Canary(Declaration):
     extension_s: float = Field(ge=0)
     alpha: float = Field(gt=0, lt=1)
     design_effect: dict[str, float] = Field(default={})
+    sick_design_effect: dict[str, float] = Field(default={})
+    """Of a metric that a repair has to improve: where it is sick, bad requests come in clusters, as those of a key."""
     keys_per_arm: int = Field(ge=1)
     """The key is the unit of randomisation: fewer keys in an arm than this and the canary is insufficient."""
 

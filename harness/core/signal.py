@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -26,6 +26,8 @@ class Signal:
     service: str
     sampled_at: datetime
     began_at: datetime
+    burnt: Mapping[str, float] = field(default_factory=dict)
+    """Of an SLO on metrics: the bad share of each when it fired."""
     evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -37,13 +39,14 @@ class Signal:
 def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:
     """The ticket of a signal: its own objective first, then every other objective, and the invariants.
 
-    ``sustained_s``: how long each criterion has to hold.
+    Of several metrics of its own objective the one that burnt most comes first: it is the ticket's own metric, by which
+    a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold.
     """
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
     objectives = [
         Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
         for slo in own_first
-        for metric in slo.metrics
+        for metric in sorted(slo.metrics, key=lambda name: -signal.burnt.get(name, 0.0))
     ]
     conditions = [
         Criterion(

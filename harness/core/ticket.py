@@ -59,6 +59,19 @@ class TicketSpec(Declaration):
         return cls.parse(document["ticket"], f"{where}: ticket")
 
 
+UNMEASURED = ("insufficient", "query_failed")
+"""How the reason of a canary or a verification begins that had too little to judge by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The stage that an attempt did not get through, the reason, and whether that speaks against its change."""
+
+    stage: str
+    reason: str
+    disproved: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try: the agent's session, and how far its change came."""
@@ -90,6 +103,24 @@ class Attempt:
     def operation(self) -> e.Operation | None:
         """The action of the catalog that is this attempt's change; None for commits."""
         return self.change.operation if self.change else None
+
+    @property
+    def failure(self) -> Failure | None:
+        """What stopped it; None while it is under way or succeeded.
+
+        A change is disproved by tests, by a canary that was measured, by criteria that were. It is not where main moved
+        under it, a node broke, or nobody could measure: it may be right, and is worth another try.
+        """
+        match (self.checks, self.canary, self.deploy, self.verification):
+            case (_, _, _, e.CriteriaNotMet(reason=reason)):
+                return Failure("verify", reason, disproved=not reason.startswith(UNMEASURED))
+            case (_, _, e.DeployFailed(reason=reason), _):
+                return Failure("deploy", reason, disproved=False)
+            case (_, e.CanaryFailed(reason=reason), _, _):
+                return Failure("canary", reason, disproved=not reason.startswith((*UNMEASURED, "baseline")))
+            case (e.ChecksFailed(reason=reason, tree=tree), _, _, _):
+                return Failure("test", reason, disproved=tree is not None)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ PROBE_S = 0.4
 REPETITIONS = 7
 TESTS = 42
 CPU_MS = 40.0
+PROBED_KEYS = 200
 NOISE = 0.15
 """A repetition takes up to this part longer than it has to: what disturbs a measurement only ever slows it."""
 
@@ -39,7 +40,7 @@ class MemoryChecks:
         )  # fmt: skip
 
     async def probe(self, name: str, commit: str, head: str) -> ProbeRun:
-        """Time until the last of some concurrent answers, and the CPU used; no measures where nothing starts."""
+        """How slow a tree is, or for which share of keys it is wrong; no measures where nothing starts."""
         opened_at = self._clock.now()
         await self._clock.sleep(PROBE_S)
         behaviour = self._repository.behaviour(commit)
@@ -47,12 +48,21 @@ class MemoryChecks:
         if not behaviour.starts:
             return ProbeRun(measures=None, reason="the release did not start", wait=wait)
         wall_ms = SERVICE_MS + (behaviour.wait_ms if behaviour.wait_share else 0.0)
-        return ProbeRun(
-            measures={"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)}, reason="", wait=wait
-        )
+        measures = {
+            "latency": {"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)},
+            "correctness": {
+                "failing_keys": [self._some(behaviour.error_share)],
+                "wrongly_denied_keys": [self._some(behaviour.wrong_denial_share)],
+            },
+        }
+        return ProbeRun(measures=measures[name], reason="", wait=wait)
 
     def _repeat(self, value: float) -> list[float]:
         return [value * (1 + NOISE * self._chance.random()) for _ in range(REPETITIONS)]
+
+    def _some(self, share: float) -> float:
+        """The share of the probe's keys that it happens to."""
+        return sum(self._chance.random() < share for _ in range(PROBED_KEYS)) / PROBED_KEYS
 
     def _wait(self, opened_at: datetime, what: str) -> Wait:
         return Wait(kind="check", what=what, opened_at=opened_at, closed_at=self._clock.now())

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 from harness.core import canary as judge
 from harness.core import events as e
@@ -27,6 +28,8 @@ from harness.ports import Metrics, Nodes, Router
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 POLL_S = 0.1
+SETTLED_WITHIN_S = 5.0
+"""How long is waited for the two samples that show where the traffic goes after a canary that failed."""
 OFF = {"canary": 0.0, "baseline": 0.0}
 
 
@@ -50,7 +53,7 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
     """
     n = journal.ticket.attempt.n
     if done := journal.recorded(f"{n}/canary", e.Event):
-        assert isinstance(done, e.CanaryPassed | e.CanaryFailed)
+        assert isinstance(done, e.CanaryPassed | e.CanaryFailed | e.RollbackFailed)
         return done
     if journal.ticket.attempt.operation is not None:
         return await try_out(journal, stage.operator)
@@ -75,6 +78,7 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     assert journal.ticket.admitted is not None
     own = journal.ticket.admitted.criteria[0].metric
     effects, policy = stage.policy.design_effect, stage.policy
+    sick = policy.sick_design_effect.get(own, effects.get(own, 1.0))
     wins = declared(stage.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
     compared = [name for name in stage.manifest.canary.guards if not (wins and name == own)]
     limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric != own}
@@ -83,7 +87,7 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
         limits=tuple(
             judge.Limit(name, at_most=at_most, design_effect=effects.get(name, 1.0)) for name, at_most in limits.items()
         ),
-        superiority=judge.Superiority(own, design_effect=effects.get(own, 1.0), alpha=policy.alpha) if wins else None,
+        superiority=judge.Superiority(own, design_effect=sick, alpha=policy.alpha) if wins else None,
         planned_per_arm=policy.planned_per_arm,
         min_per_arm=policy.first_look_per_arm,
         planned_looks=policy.looks,
@@ -306,7 +310,7 @@ async def _counts(
 
 async def _finish(
     journal: Journal, stage: Stage, plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, *, reason: str
-) -> e.CanaryPassed | e.CanaryFailed:
+) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict."""
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
@@ -332,14 +336,42 @@ async def _finish(
         keys = 0
     if promoted and keys < stage.policy.keys_per_arm:
         promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
-    common = {
+    common: dict[str, Any] = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
         "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks),
         "waits": (*_windows(stage.policy, attempt), *_drains(gone)),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
-    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate({**common, "reason": reason}))
+    share, waited = await _share_of_stable(journal, stage)
+    if share is not None and share < 1:
+        still = f"{reason}; its traffic was taken off, and yet {1 - share:.2%} of the requests do not reach stable"
+        return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=still))
+    failed = {**common, "reason": reason, "stable_share": share, "waits": (*common["waits"], *waited)}
+    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(failed))
+
+
+async def _share_of_stable(journal: Journal, stage: Stage) -> tuple[float | None, tuple[e.Wait, ...]]:
+    """The part of the traffic that stable answers now, counted between two samples; None without such samples.
+
+    Envoy says what it was told, the users' counts say what they got.
+    """
+    metric, began_at = declared(stage.manifest, stage.manifest.canary.guards[0]), journal.clock.now()
+    selectors: dict[str, str] = {arm: counter_selectors(metric, arm)["total"] for arm in ("stable", *ARMS)}
+    first: tuple[datetime, dict[str, int]] | None = None
+    while (now := journal.clock.now()) < began_at + timedelta(seconds=SETTLED_WITHIN_S):
+        readings = await stage.metrics.counters(selectors)
+        counts = {arm: reading.value for arm, reading in readings.items() if reading.value is not None}
+        times = [reading.at for reading in readings.values() if reading.at is not None]
+        if len(counts) == len(selectors) and times and min(times) > began_at:
+            if first is None:
+                first = (min(times), counts)
+            grown = {arm: value - first[1][arm] for arm, value in counts.items()}
+            if min(times) > first[0] and min(grown.values()) >= 0 and (total := sum(grown.values())):
+                wait = e.Wait(kind="query_window", what="traffic on stable", opened_at=began_at, closed_at=min(times))
+                return grown["stable"] / total, (wait,)
+        await journal.clock.sleep(POLL_S)
+    return None, (e.Wait(kind="query_window", what="traffic on stable", opened_at=began_at, closed_at=now),)
 
 
 async def _off(journal: Journal, stage: Stage) -> str:

@@ -145,6 +145,8 @@ def _reading(
 ) -> burn_rate.WindowReading:
     """Differences of raw counters between the samples at both ends of a window."""
     total = _difference(f"{name} total", first, last)
+    bad: int | None
+    parts: list[int | None] = []
     if f"{name} good" in last:
         good = _difference(f"{name} good", first, last)
         bad = None if total is None or good is None else total - good
@@ -153,7 +155,8 @@ def _reading(
         bad = None if None in parts else sum(part for part in parts if part is not None)
     begins, ends = first[f"{name} total"].at, last[f"{name} total"].at
     covered_s = (ends - begins).total_seconds() if begins and ends else 0.0
-    return burn_rate.WindowReading(bad, total, covered_s)
+    known = tuple(float(part) for part in parts if part is not None)
+    return burn_rate.WindowReading(bad, total, covered_s, parts=known if len(known) == len(parts) else ())
 
 
 def _difference(key: str, first: Mapping[str, CounterReading], last: Mapping[str, CounterReading]) -> int | None:
@@ -169,11 +172,12 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
         evidence: dict[str, Any] = {
             "reason": f"SLO {slo.name} {state.reason}", "target": slo.target,
             "burn": [{"window_s": window_s, "rate": rate} for window_s, rate in state.burn.items()],
+            "burnt": dict(state.burnt),
         }  # fmt: skip
         began_at = sampled_at - timedelta(seconds=state.tier.long_s if state.tier else 0)
         signal = Signal(
             kind="slo", name=slo.name, service=watch.manifest.name, sampled_at=sampled_at, began_at=began_at,
-            evidence=evidence,
+            burnt=state.burnt, evidence=evidence,
         )  # fmt: skip
         signals += _started(watch, signal, burns)
     return signals

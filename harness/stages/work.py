@@ -7,8 +7,8 @@ look have no effect, tools that work carry the step's key and observe before the
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -64,7 +64,9 @@ def begin(journal: Journal, worker: Worker) -> e.AttemptStarted | e.HelpRequeste
     assert ticket.admitted is not None
     n = len(ticket.attempts) + 1
     if n > ticket.admitted.attempts_allowed:
-        question = {"question": f"All {n - 1} attempts are used up and the criteria are not met. What should be tried?"}
+        told = " ".join(one["told"] for one in _earlier(journal, n))
+        asked = f"All {n - 1} attempts are used up and the criteria are not met. {told} What should be tried?"
+        question = {"question": asked}
         return journal.record(
             f"{n - 1}/used-up",
             e.HelpRequested(attempt=n - 1, exit_status="attempts_used_up", question=journal.put(question)),
@@ -224,9 +226,46 @@ def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: l
     facts = {
         "id": journal.ticket_id, "service": journal.ticket.filed.service, "metric": first.metric,
         "condition": first.condition, "age_s": round((worker.clock.now() - journal.ticket.filed_at).total_seconds()),
+        **_facts_of_earlier(journal, attempt.n),
     }  # fmt: skip
-    ratios = {probe.name: probe.ratios() for probe in worker.manifest.probes}
-    return next_action(book, facts, turns, ratios)
+    scales = {probe.name: probe.scales() for probe in worker.manifest.probes}
+    return next_action(book, facts, turns, scales)
+
+
+def _facts_of_earlier(journal: Journal, n: int) -> dict[str, Any]:
+    """What a runbook can ask of the attempts before attempt ``n``; ``tried`` is what was taken back and disproved."""
+    failed = _earlier(journal, n)
+    return {
+        "failed": failed,
+        "failed_count": len(failed),
+        "tried": [one["took_back"] for one in failed if one["took_back"] and one["disproved"]],
+        "story": " ".join(one["told"] for one in failed) or "Nothing was tried before.",
+    }
+
+
+def _earlier(journal: Journal, n: int) -> list[dict[str, Any]]:
+    """The attempts before attempt ``n`` that failed: what each took back, the stage that stopped it, and why."""
+    failed = []
+    for attempt in journal.ticket.attempts:
+        if attempt.n >= n or attempt.failure is None:
+            continue
+        failure, took_back = attempt.failure, _took_back(journal, attempt)
+        other = "changed nothing" if attempt.change is None else f"proposed {attempt.change.commit[:12]}"
+        did = f"took back {_short(took_back)}" if took_back else other
+        told = f"Attempt {attempt.n} {did}; {failure.stage} did not let it through: {failure.reason}."
+        failed.append({"attempt": attempt.n, "took_back": took_back, "told": told, **asdict(failure)})
+    return failed
+
+
+def _took_back(journal: Journal, attempt: Attempt) -> str | None:
+    """What the attempt's change took back, by the name that its tool gave it; None for any other change."""
+    seen = [step for step in attempt.steps if isinstance(step, e.ObservationRecorded) and step.ok and step.commit]
+    named = journal.blobs.get_json(seen[-1].body).get("took_back") if seen else None
+    return str(named) if named else None
+
+
+def _short(name: str) -> str:
+    return "..".join(part[:12] for part in name.split(".."))
 
 
 def _turns(journal: Journal, attempt: Attempt) -> list[Turn]:

@@ -68,18 +68,21 @@ def test_an_unknown_incident_is_invalid_and_starts_nothing(newcomer: Newcomer) -
 
 
 QUIET = (ROOT / "scenarios" / "quiet.yaml").read_text()
+EXAMPLE = (ROOT / "scenarios" / "latency-regression.yaml").read_text()
 
 
 @pytest.mark.parametrize(
     ("text", "names"),
     [
         ("- a list\n", ["document"]),
+        ("id: [\n", ["is no YAML"]),
         (QUIET.replace("story:", "stroy:"), ["stroy", "nearest: story"]),
         (QUIET.replace("outcome: none", "outcome: fine"), ["expects.outcome", "'fine'", "'resolved'"]),
         (QUIET.replace("requests: 600", "requests: many"), ["oracle.requests", "'many'"]),
         (QUIET.replace("service: ratelimiter", "service: billing"), ["service", "'billing'", "ratelimiter"]),
+        (EXAMPLE.replace("BACKLOG = 1024", "BACKLOG = 1"), ["found 0 times, must be once: 'BACKLOG = 1"]),
     ],
-    ids=["no mapping", "mistyped key", "unknown outcome", "no number", "another service"],
+    ids=["no mapping", "no YAML", "mistyped key", "unknown outcome", "no number", "another service", "no such lines"],
 )
 def test_a_file_that_is_no_incident_is_invalid_and_starts_nothing(
     newcomer: Newcomer, tmp_path: Path, text: str, names: list[str]

@@ -1,4 +1,4 @@
-"""The commits of an incident: drawn by a seed, applied in any order, reverted alone, slow because of one of them."""
+"""The commits of every incident: drawn by a seed, applied in any order, reverted alone, bad because of one of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from typing import Any
 import pytest
 import yaml
 
+from scenarios.scenario import read_scenario, series_of
 from scenarios.series import Commit, EditDoesNotApply, apply_edits, commit_series, order
 
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "services/ratelimiter"
 SERIES: list[Commit] = yaml.safe_load((ROOT / "scenarios/latency-regression.yaml").read_text())["fault"]["series"]
 FAULT = next(commit for commit in SERIES if commit["role"] == "fault")
+INCIDENTS: dict[str, list[Commit]] = {
+    path.stem: series
+    for path in sorted((ROOT / "scenarios").glob("*.yaml"))
+    if (series := series_of(read_scenario(path)))
+}
+OTHERS = sorted(set(INCIDENTS) - {"latency-regression"})
+of_every_incident = pytest.mark.parametrize("series", INCIDENTS.values(), ids=INCIDENTS)
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 SEEDS = range(5)
 
@@ -74,20 +82,37 @@ def probe(tree: Path) -> dict[str, Any]:
     return result
 
 
-def test_the_series_has_one_fault_and_two_decoys_in_its_file_among_at_least_eight() -> None:
-    assert len(SERIES) >= 8
-    assert Counter(commit["role"] for commit in SERIES)["fault"] == 1
-    touched = {edit["path"] for edit in FAULT["edits"]}
-    decoys = [commit for commit in SERIES if commit["role"] == "decoy"]
-    assert len(decoys) == 2
-    assert all(touched & {edit["path"] for edit in commit["edits"]} for commit in decoys)
+def culprit(series: list[Commit]) -> Commit:
+    [found] = [commit for commit in series if commit["role"] == "fault"]
+    return found
 
 
-def test_neither_text_nor_place_tells_the_fault() -> None:
-    told = json.dumps([[commit["author"], commit["message"], commit["edits"]] for commit in SERIES]).lower()
+@pytest.mark.parametrize("name", [name for name in INCIDENTS if name != "right-fix"])
+def test_the_series_has_one_fault_and_two_decoys_in_its_file_among_at_least_eight(name: str) -> None:
+    series = INCIDENTS[name]
+    assert len(series) >= 8
+    touched = {edit["path"] for edit in culprit(series)["edits"]}
+    decoys = [commit for commit in series if commit["role"] == "decoy"]
+    assert sum(bool(touched & {edit["path"] for edit in commit["edits"]}) for commit in decoys) == 2
+
+
+def test_of_two_incidents_that_look_alike_each_changes_the_configuration_once_and_in_one_that_is_the_fault() -> None:
+    alike = {
+        name: [commit for commit in INCIDENTS[name] if {edit["path"] for edit in commit["edits"]} == {"limits.yaml"}]
+        for name in ("bad-fix", "right-fix")
+    }
+    assert {name: [commit["role"] for commit in commits] for name, commits in alike.items()} == {
+        "bad-fix": ["decoy"], "right-fix": ["fault"],
+    }  # fmt: skip
+    assert alike["bad-fix"][0]["message"] == alike["right-fix"][0]["message"]
+
+
+@of_every_incident
+def test_neither_text_nor_place_tells_the_fault(series: list[Commit]) -> None:
+    told = json.dumps([[commit["author"], commit["message"], commit["edits"]] for commit in series]).lower()
     assert not [word for word in ("fault", "decoy", "candidate", "sleep", "incident", "regression") if word in told]
     # its author has written other commits of the series too
-    assert [commit["author"] for commit in SERIES].count(FAULT["author"]) > 1
+    assert [commit["author"] for commit in series].count(culprit(series)["author"]) > 1
 
 
 def test_the_fault_is_drawn_from_every_place_but_the_ends_equally_often() -> None:
@@ -105,10 +130,15 @@ def test_a_seed_gives_one_order_and_loses_no_commit() -> None:
     assert len({tuple(commit["message"] for commit in order(SERIES, seed)) for seed in SEEDS}) == len(SEEDS)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_each_commit_can_be_reverted_alone_and_leaves_the_others(seed: int, bare: Path, healthy: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "seed"), [*(("latency-regression", seed) for seed in SEEDS), *((name, 1) for name in OTHERS)]
+)
+def test_each_commit_can_be_reverted_alone_and_leaves_the_others(
+    name: str, seed: int, bare: Path, healthy: Path
+) -> None:
     # given the series on main
-    ordered = order(SERIES, seed)
+    series = INCIDENTS[name]
+    ordered = order(series, seed)
     ids = commit_series(bare, ordered, before=NOW)
     tree = checked_out(bare)
     assert git(tree, "rev-list", "--reverse", "main").split("\n")[1:] == ids
@@ -118,7 +148,7 @@ def test_each_commit_can_be_reverted_alone_and_leaves_the_others(seed: int, bare
         # then the service has all the others, and nothing else
         others = bare.parent / f"without-{id_}"
         git(bare.parent, "clone", "--quiet", healthy, others)
-        for other in SERIES:
+        for other in series:
             if other["message"] != commit["message"]:
                 apply_edits(others, other["edits"])
         git(others, "add", "--all")
@@ -158,8 +188,9 @@ def test_only_the_fault_makes_every_check_wait(bare: Path) -> None:
     assert max(slow["cpu_ms"]) < 40
 
 
-def test_the_service_passes_its_tests_with_the_whole_series(bare: Path) -> None:
-    commit_series(bare, order(SERIES, 4), before=NOW)
+@pytest.mark.parametrize("name", ["latency-regression", "bad-fix", "error-burst", "unfixable"])
+def test_the_service_passes_its_tests_with_the_whole_series(name: str, bare: Path) -> None:
+    commit_series(bare, order(INCIDENTS[name], 4), before=NOW)
     command = [sys.executable, "-m", "pytest", "-q", "tests"]
     ended = subprocess.run(command, cwd=checked_out(bare), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout

@@ -59,6 +59,7 @@ class Plot:
     attempts: int = 1
     lost: tuple[str, ...] = ()
     trouble_with: str = "n3 INF-1/1/deploy/n3"
+    runbooks: bool = True
 
 
 def breaking(without: Behaviour) -> tuple[Change, ...]:
@@ -71,22 +72,27 @@ PLOTS = {
     "release does not start": Plot(breaking(Behaviour(starts=False))),
     "canary fails": Plot(breaking(Behaviour(error_share=0.5))),
     "rolled back": Plot(tuple(days_work(1, of=4)), trouble=SLOW, attempts=2),
-    "nobody knows how": Plot((Change("denying", Behaviour(wrong_denial_share=0.3)),)),
     "nodes replaced": Plot(lost=("n1", "n3")),
     "operation taken back": Plot(lost=("n1", "n3"), trouble=SLOW, trouble_with="INF-1/1/unit-2"),
+    "misled at first": Plot(
+        (Change(MANIFEST.configuration[0]), Change("denying", Behaviour(wrong_denial_share=0.3)), Change("innocent")),
+        attempts=2,
+    ),
+    "nobody knows how": Plot((Change("denying", Behaviour(wrong_denial_share=0.3)),), runbooks=False),
 }
 
 
-def allowing(attempts: int) -> Rules:
-    admission = RULES.profile.admission.model_copy(update={"attempts": attempts})
-    return replace(RULES, profile=RULES.profile.model_copy(update={"admission": admission}))
+def rules_of(plot: Plot) -> Rules:
+    admission = RULES.profile.admission.model_copy(update={"attempts": plot.attempts})
+    profile = RULES.profile.model_copy(update={"admission": admission})
+    return replace(RULES, profile=profile, runbooks=RULES.runbooks if plot.runbooks else ())
 
 
 async def incident_under_sabotage(
     plot: Plot, dies_at: Callable[[int], bool], *, restart_workflow: bool = False
 ) -> Outcome:
     """From the tick that files the ticket to its end; the process dies at the points of this incident."""
-    operations = Operations.on(World(MANIFEST, seed=3), rules=allowing(plot.attempts))
+    operations = Operations.on(World(MANIFEST, seed=3), rules=rules_of(plot))
     operations.restart_workflow = restart_workflow
     world, saboteur = operations.world, Saboteur(dies_at)
 

@@ -23,7 +23,7 @@ def test_a_signal_for_which_there_is_no_runbook_is_handed_to_a_person(
     signal: str, trouble: Callable[[World], None]
 ) -> None:
     async def story() -> None:
-        operations = await incident([])
+        operations = await incident([], rules=replace(RULES, runbooks=()))
         trouble(operations.world)
         await operations.settle()
         ticket = operations.ticket("INF-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from harness.core import events as e
 from harness.core.deployment import NodeOrder
@@ -10,7 +11,7 @@ from harness.core.lifecycle import State
 from harness.simulation.clock import run
 from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour, Change
-from tests.simulation.operations import SLOW, days_work, incident
+from tests.simulation.operations import RULES, SLOW, days_work, incident
 
 ERRORS = Behaviour(error_share=0.3)
 OFF = {"canary": 0.0, "baseline": 0.0}
@@ -46,13 +47,37 @@ def test_a_canary_stops_a_repair_that_makes_errors_and_a_second_attempt_starts()
 
 def test_a_ticket_whose_attempts_are_used_up_asks_a_person() -> None:
     async def story() -> None:
-        operations = await incident(a_change_that_needs_the_bad_one(ERRORS))
+        # given a repair that a canary stops, and as many attempts as have no other way than that
+        admission = RULES.profile.admission.model_copy(update={"attempts": 1})
+        rules = replace(RULES, profile=RULES.profile.model_copy(update={"admission": admission}))
+        operations = await incident(a_change_that_needs_the_bad_one(ERRORS), rules=rules)
         sick = operations.world.repository.main()
         await operations.settle()
+        # then a person is told what was tried, and what became of it
         ticket = operations.ticket("INF-1")
-        assert ticket.state is State.ESCALATED and len(ticket.attempts) == 3
-        assert "All 3 attempts are used up" in operations.question()
+        assert ticket.state is State.ESCALATED and len(ticket.attempts) == 1
+        asked = operations.question()
+        assert "All 1 attempts are used up" in asked
+        assert "Attempt 1 took back" in asked and "canary did not let it through" in asked
         assert operations.runs_everywhere(sick) and ticket.life.token is None
+
+    run(story())
+
+
+def test_when_the_repair_is_stopped_the_next_attempt_takes_the_whole_release_back() -> None:
+    async def story() -> None:
+        # given a slow commit on which another one builds, so that taking it back alone makes errors
+        operations = await incident([], seed=5)
+        before = operations.world.repository.main()
+        operations.world.release(a_change_that_needs_the_bad_one(ERRORS))
+        # when the harness is left alone with it
+        await operations.settle()
+        # then the second attempt did not do again what had been disproved
+        first, second = operations.ticket("INF-1").attempts
+        assert first.failure is not None and (first.failure.stage, first.failure.disproved) == ("canary", True)
+        assert operations.reached(State.RESOLVED) and second.verification is not None
+        main = operations.world.repository.main()
+        assert operations.world.repository.tree(main) == operations.world.repository.tree(before)
 
     run(story())
 
@@ -152,6 +177,27 @@ def test_a_rollback_that_fails_calls_a_person_and_keeps_the_service_locked() -> 
         await operations.settle()
         assert operations.state("INF-1") is State.ESCALATED
         assert "token 1 is older than 99" in operations.last("INF-1", e.RollbackFailed).reason
+        assert operations.ticket("INF-1").life.token == 1
+
+    run(story())
+
+
+def test_traffic_that_does_not_come_back_to_stable_calls_a_person_and_keeps_the_service_locked() -> None:
+    async def story() -> None:
+        # given a canary that is stopped, and another hand that sends it traffic again
+        operations = await incident(a_change_that_needs_the_bad_one(ERRORS))
+        world = operations.world
+
+        def meddles(effect: Effect) -> None:
+            if effect.key == "INF-1/1/canary-off":
+                world.router.shares = {"canary": 0.1, "baseline": 0.0}
+
+        world.after_effect = meddles
+        # when it is taken off
+        await operations.settle()
+        # then what users got counts, not what the router was told
+        assert operations.reached(State.ESCALATED)
+        assert "of the requests do not reach stable" in operations.last("INF-1", e.RollbackFailed).reason
         assert operations.ticket("INF-1").life.token == 1
 
     run(story())

@@ -30,6 +30,7 @@ async def submit_change(arguments: SubmitChange, desk: Desk) -> Observation:
         return Observation(
             ok=False, body={"reason": "nothing was changed on the branch; change something or end otherwise"}
         )
+    files = {file for entry in desk.repository.log(attempt.base, desk.at) for file in entry.files}
     diff = desk.journal.put({"text": desk.repository.diff(attempt.base, desk.at)})
     summary = desk.journal.put(arguments.model_dump(mode="json"))
     desk.journal.once(
@@ -37,7 +38,7 @@ async def submit_change(arguments: SubmitChange, desk: Desk) -> Observation:
         e.ChangeProposed,
         lambda: e.ChangeProposed(
             attempt=attempt.n,
-            kind="code",
+            kind="config" if desk.manifest.configures(files) else "code",
             commit=desk.at,
             base=attempt.base,
             branch=desk.branch,

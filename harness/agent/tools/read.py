@@ -166,13 +166,19 @@ class GitLog(_Arguments):
 
 
 async def git_log(arguments: GitLog, desk: Desk) -> Observation:
-    """Commits, oldest first, with subject, author, time and files."""
+    """Commits, oldest first, with subject, author, time, files; ``configuration``: those that change nothing else."""
+    listing = desk.repository.log(arguments.since, arguments.until)
     commits = [
         {"commit": entry.commit, "subject": entry.subject, "author": entry.author, "at": entry.at.isoformat(),
          "files": list(entry.files)}
-        for entry in desk.repository.log(arguments.since, arguments.until)
+        for entry in listing
     ]  # fmt: skip
-    return Observation(ok=True, body={"commits": commits, "count": len(commits)})
+    configuration = [entry.commit for entry in listing if desk.manifest.configures(entry.files)]
+    body = {
+        "commits": commits, "count": len(commits), "configuration": configuration,
+        "configuration_count": len(configuration),
+    }  # fmt: skip
+    return Observation(ok=True, body=body)
 
 
 class GitDiff(_Arguments):

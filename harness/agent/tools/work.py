@@ -48,7 +48,25 @@ async def revert_commit(arguments: RevertCommit, desk: Desk) -> Observation:
         )  # fmt: skip
     except Refused as error:
         return Observation(ok=False, body={"reason": str(error)})
-    return _changed(commit, desk)
+    return _changed(commit, desk, took_back=arguments.commit)
+
+
+class RevertRelease(_Arguments):
+    """Take back all that came after ``since`` up to ``until``, by one commit of its own on the ticket's branch."""
+
+    since: str
+    until: str
+    why: str
+
+
+async def revert_release(arguments: RevertRelease, desk: Desk) -> Observation:
+    """The new commit and its diff; not ok when something else has come since, which would be lost with it."""
+    repository, since, until = desk.repository, arguments.since, arguments.until
+    if repository.tree(desk.at) != repository.tree(until):
+        reason = f"since {until[:12]} other changes have come to {desk.at[:12]}; they would be taken back along with it"
+        return Observation(ok=False, body={"reason": reason})
+    message = _message(f"Take back {since[:12]}..{until[:12]}", arguments.why, desk)
+    return _changed(repository.roll_back(since, desk.at, desk.key, message), desk, took_back=f"{since}..{until}")
 
 
 class EditFile(_Arguments):
@@ -117,8 +135,10 @@ def _write(path: str, text: str, why: str, desk: Desk) -> Observation:
     return _changed(desk.repository.write(path, text, desk.at, desk.branch, desk.key, message), desk)
 
 
-def _changed(commit: str, desk: Desk) -> Observation:
-    return Observation(ok=True, body={"commit": commit, "diff": desk.repository.diff(desk.at, commit)}, commit=commit)
+def _changed(commit: str, desk: Desk, *, took_back: str | None = None) -> Observation:
+    """``took_back`` names what a later attempt must be able to tell from what was tried."""
+    body = {"commit": commit, "took_back": took_back, "diff": desk.repository.diff(desk.at, commit)}
+    return Observation(ok=True, body=body, commit=commit)
 
 
 def _message(subject: str, why: str, desk: Desk) -> str:

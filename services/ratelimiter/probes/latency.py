@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPETITIONS = 7
@@ -59,6 +61,18 @@ def main(arguments: list[str]) -> int:
 
 def measure(tree: Path) -> dict[str, object]:
     """Start the tree, repeat the measurement, stop it. Raises DoesNotStart or WrongAnswer."""
+    with serving(tree) as service:
+        connections = [connect() for _ in range(CONCURRENT)]
+        for repetition in range(WARM_UPS):
+            ask_all(connections, f"warm-up-{repetition}")
+        readings = [reading(service.pid, connections, f"probe-{repetition}") for repetition in range(REPETITIONS)]
+    walls, cpus = zip(*readings, strict=True)
+    return {"wall_ms": walls, "cpu_ms": cpus, "ok": True}
+
+
+@contextmanager
+def serving(tree: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The tree's service, answering on SOCKET below the working directory until the block ends. Raises DoesNotStart."""
     with Path("log").open("wb") as log:
         serve = [sys.executable, "-m", "ratelimiter", "serve"]
         service = subprocess.Popen(
@@ -70,14 +84,9 @@ def measure(tree: Path) -> dict[str, object]:
         )
         try:
             wait_until_answering(service)
-            connections = [connect() for _ in range(CONCURRENT)]
-            for repetition in range(WARM_UPS):
-                ask_all(connections, f"warm-up-{repetition}")
-            readings = [reading(service.pid, connections, f"probe-{repetition}") for repetition in range(REPETITIONS)]
+            yield service
         finally:
             stop(service)
-    walls, cpus = zip(*readings, strict=True)
-    return {"wall_ms": walls, "cpu_ms": cpus, "ok": True}
 
 
 def reading(pid: int, connections: list[socket.socket], prefix: str) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -15,19 +15,21 @@ from harness.agent.runbook import Runbook, choose, look_up, next_action
 from harness.agent.toolbox import TOOLS
 from harness.bootstrap import CHECKOUT
 from harness.core.action import Action, Observation, Turn
+from harness.core.bisect import Difference, Ratio
 from harness.core.errors import Broken, Invalid
 
 DOCUMENT = read_yaml(CHECKOUT / "runbooks" / "slow-requests.yaml")
 BOOK = Runbook.parse(DOCUMENT, "slow-requests.yaml")
-TICKET = {"id": "INF-1", "service": "ratelimiter", "metric": "slow_share", "condition": "< 10%", "age_s": 1}
-PROBES = {"latency": {"wall_ms": 5.0}}
+FRESH = {"failed": [], "failed_count": 0, "tried": [], "story": "Nothing was tried before."}
+TICKET = {"id": "INF-1", "service": "ratelimiter", "metric": "slow_share", "condition": "< 10%", "age_s": 1, **FRESH}
+PROBES = {"latency": {"wall_ms": Ratio(5.0)}, "correctness": {"denied": Difference(0.02)}}
 COMMITS = [f"c{number}" for number in range(8)]
 
 Answer = Callable[[Action], Observation]
 
 
-def service(bad_from: int | None = 3, **instead: Observation) -> Answer:
-    """The answers of a world in which commits from this one on are slow; ``instead``: by tool."""
+def service(bad_from: int | None = 3, configuration: tuple[str, ...] = (), **instead: Observation) -> Answer:
+    """The answers of a world in which commits from this one on are bad; ``instead``: by tool."""
 
     def answer(action: Action) -> Observation:
         if action.tool in instead:
@@ -41,23 +43,25 @@ def service(bad_from: int | None = 3, **instead: Observation) -> Answer:
                 return Observation(ok=True, body={"count": 3, "before": "good", "after": COMMITS[-1]})
             case "git_log":
                 listing = [{"commit": commit} for commit in COMMITS]
-                return Observation(ok=True, body={"count": len(listing), "commits": listing})
+                own = {"configuration": list(configuration), "configuration_count": len(configuration)}
+                return Observation(ok=True, body={"count": len(listing), "commits": listing, **own})
             case "measure":
                 commit = action.arguments["commit"]
-                slow = bad_from is not None and commit != "good" and COMMITS.index(commit) >= bad_from
-                return Observation(ok=True, body={"measures": {"wall_ms": [120.0 if slow else 12.0]}})
-            case "revert_commit":
+                bad = bad_from is not None and commit != "good" and COMMITS.index(commit) >= bad_from
+                measures = {"wall_ms": [120.0 if bad else 12.0], "denied": [0.4 if bad else 0.0]}
+                return Observation(ok=True, body={"measures": measures})
+            case "revert_commit" | "revert_release":
                 return Observation(ok=True, body={"commit": "revert"}, commit="revert")
         return Observation(ok=True, body={})
 
     return answer
 
 
-def session(answer: Answer, book: Runbook = BOOK) -> list[Turn]:
+def session(answer: Answer, book: Runbook = BOOK, ticket: Mapping[str, Any] = TICKET) -> list[Turn]:
     """Every turn up to the one that ends the session."""
     turns: list[Turn] = []
     while not turns or TOOLS[turns[-1].action.tool].effect != "end":
-        action = next_action(book, TICKET, turns, PROBES)
+        action = next_action(book, ticket, turns, PROBES)
         turns.append(Turn(action, answer(action)))
     return turns
 
@@ -77,6 +81,55 @@ def test_it_goes_on_the_same_wherever_it_was_cut_off(bad_from: int, data: st.Dat
     turns = session(service(bad_from))
     done = data.draw(st.integers(0, len(turns) - 1))
     assert next_action(BOOK, TICKET, turns[:done], PROBES) == turns[done].action
+
+
+FAILED = Runbook.parse(read_yaml(CHECKOUT / "runbooks" / "failed-requests.yaml"), "failed-requests.yaml")
+DENIED = TICKET | {"metric": "wrong_denial_share", "condition": "< 1%"}
+
+
+def after(*tried: str, ticket: Mapping[str, Any] = DENIED) -> dict[str, Any]:
+    """The facts of a ticket of which earlier attempts took these back, in vain."""
+    return {**ticket, "failed_count": len(tried), "tried": list(tried), "story": f"Tried: {', '.join(tried)}."}
+
+
+def taken_back(turns: list[Turn]) -> list[str]:
+    reverts = [turn.action for turn in turns if TOOLS[turn.action.tool].effect == "work"]
+    return [revert.arguments.get("commit") or revert.tool for revert in reverts if revert.tool != "measure"]
+
+
+def test_the_one_change_of_configuration_is_taken_back_first_and_nothing_is_measured() -> None:
+    turns = session(service(5, ("c2",)), FAILED, DENIED)
+    assert taken_back(turns) == ["c2"]
+    assert "measure" not in [turn.action.tool for turn in turns]
+    assert turns[-1].action.tool == "submit_change"
+
+
+@pytest.mark.parametrize(
+    ("ticket", "configuration"),
+    [(DENIED | {"metric": "error_share"}, ("c2",)), (DENIED, ("c1", "c2")), (DENIED, ()), (after("c2"), ("c2",))],
+    ids=["errors", "two of them", "none", "tried before"],
+)
+def test_where_that_does_not_tell_it_measures(ticket: Mapping[str, Any], configuration: tuple[str, ...]) -> None:
+    turns = session(service(5, configuration), FAILED, ticket)
+    assert taken_back(turns) == ["c5"]
+    assert "denied of the probe rose from 0.0 to 0.4" in turns[-1].action.arguments["summary"]
+
+
+@pytest.mark.parametrize(("book", "metric"), [(FAILED, "error_share"), (BOOK, "slow_share")])
+def test_when_the_first_bad_commit_did_not_help_the_whole_release_goes(book: Runbook, metric: str) -> None:
+    turns = session(service(5), book, after("c5", ticket=TICKET | {"metric": metric}))
+    assert taken_back(turns) == ["revert_release"]
+    release = turns[-2].action.arguments
+    assert (release["since"], release["until"]) == ("good", COMMITS[-1])
+    assert turns[-1].action.tool == "submit_change"
+
+
+@pytest.mark.parametrize(("book", "metric"), [(FAILED, "error_share"), (BOOK, "slow_share")])
+def test_when_nothing_helped_a_human_is_told_what_was_tried(book: Runbook, metric: str) -> None:
+    turns = session(service(5), book, after("c5", f"good..{COMMITS[-1]}", ticket=TICKET | {"metric": metric}))
+    assert taken_back(turns) == []
+    assert turns[-1].action.tool == "call_for_help"
+    assert "Tried: c5, good..c7." in turns[-1].action.arguments["question"]
 
 
 SILENT = Observation(ok=True, body={"value": None})
@@ -140,6 +193,7 @@ def test_an_answer_for_which_there_is_no_branch_is_named() -> None:
 def test_it_is_chosen_by_kind_of_signal_and_first_metric() -> None:
     assert choose([BOOK], "slo:latency", "slow_share") is BOOK
     assert choose([BOOK], "slo:latency", "error_share") is None
+    assert choose([BOOK, FAILED], "slo:availability", "error_share") is FAILED
     assert choose([BOOK], "invariant:latency", "slow_share") is None
     assert choose([BOOK], None, "slow_share") is None
 
@@ -162,6 +216,8 @@ def test_every_call_of_every_runbook_is_a_tool_and_ends_are_where_branches_end()
         ("steps.calm.call", None, "a step has either `call` or `bisect`"),
         ("steps.calm.cal", "x", "cal"),
         ("matches.signal", "rumour", "matches.signal"),
+        ("steps.calm.branches", [{"when": {"is": "missing"}, "go": "calm"}], "a test has either `path` or `value`"),
+        ("steps.calm.branches", [{"when": {"path": "a"}, "go": "calm"}], "one of `is`, `among` and `not_among`"),
     ],
 )
 def test_a_bad_runbook_is_refused_with_the_place(path: str, value: Any, said: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from harness.core.bisect import Found, Measure, NoDifference, Skipped, Step, next_step
+from harness.core.bisect import Difference, Found, Measure, NoDifference, Ratio, Scales, Skipped, Step, next_step
 from harness.core.errors import Invalid
 
 COMMITS = [f"c{number}" for number in range(11)]
-RATIOS = {"wall_ms": 5.0, "cpu_ms": 1.5}
+SCALES = {"wall_ms": Ratio(5.0), "cpu_ms": Ratio(1.5)}
 Reading = dict[str, list[float]]
 
 
@@ -18,11 +18,13 @@ def ms(wall: float, cpu: float) -> Reading:
     return {"wall_ms": [wall * 1.3, wall], "cpu_ms": [cpu, cpu * 1.1]}
 
 
-def bisected(reading: Callable[[int, int], Reading | None], commits: Sequence[str] = COMMITS) -> tuple[Step, list[str]]:
+def bisected(
+    reading: Callable[[int, int], Reading | None], commits: Sequence[str] = COMMITS, scales: Scales = SCALES
+) -> tuple[Step, list[str]]:
     """The end of a bisection and what it measured; ``reading(commit, n)`` is the n-th of a commit, None: no build."""
     taken: dict[str, list[Reading] | Skipped] = {}
     asked: list[str] = []
-    while isinstance(step := next_step(commits, taken, RATIOS), Measure):
+    while isinstance(step := next_step(commits, taken, scales), Measure):
         asked.append(step.commit)
         so_far = taken.setdefault(step.commit, [])
         assert isinstance(so_far, list)
@@ -85,7 +87,40 @@ def test_a_history_that_cannot_be_measured_says_so() -> None:
     assert "no declared measure" in str(bisected(lambda *_: {"other": [1.0]})[0])
 
 
+SHARES = {"failing": Difference(0.02), "denied": Difference(0.02)}
+
+
+def test_a_share_that_is_nought_on_good_commits_is_told_by_its_difference() -> None:
+    found, asked = bisected(lambda n, _: {"failing": [0.2 if n >= 4 else 0.0], "denied": [0.0]}, scales=SHARES)
+
+    assert found == Found("c4", "failing", 0.0, 0.2, 0.1, "c3")
+    assert len(asked) <= 9
+
+
+def test_a_difference_that_is_too_small_is_no_difference() -> None:
+    step, _ = bisected(lambda commit, _: {"failing": [0.015 if commit else 0.0], "denied": [0.0]}, scales=SHARES)
+
+    assert step == NoDifference(
+        "head and the good commit measure alike: denied +0, needs +0.02; failing +0.015, needs +0.02"
+    )
+
+
+def test_a_measure_that_fell_is_no_fault() -> None:
+    step, _ = bisected(lambda commit, _: {"failing": [0.0 if commit else 0.9], "denied": [0.0]}, scales=SHARES)
+
+    assert isinstance(step, NoDifference)
+
+
+def test_the_share_that_stands_out_most_is_taken() -> None:
+    found, _ = bisected(
+        lambda commit, _: {"failing": [0.05 if commit >= 2 else 0.0], "denied": [1.0 if commit >= 6 else 0.0]},
+        scales=SHARES,
+    )
+
+    assert isinstance(found, Found) and (found.commit, found.measure) == ("c6", "denied")
+
+
 @pytest.mark.parametrize("commits", [[], ["a"], ["a", "b", "a"]])
 def test_a_history_needs_two_ends_and_each_commit_once(commits: list[str]) -> None:
     with pytest.raises(Invalid, match="candidates: "):
-        next_step(commits, {}, RATIOS)
+        next_step(commits, {}, SCALES)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from harness.adapters.declarations import load_manifest, parse_manifest
+from harness.core.bisect import Difference, Ratio
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 
@@ -36,7 +37,8 @@ def test_the_sample_service_declares_itself_in_this_form() -> None:
 
     assert manifest.run.stop_grace_s == 5
     assert (manifest.checks[0].timeout_s, manifest.checks[0].memory_bytes) == (60, 2**30)
-    assert manifest.probes[0].ratios() == {"wall_ms": 5.0, "cpu_ms": 1.5}
+    assert manifest.probes[0].scales() == {"wall_ms": Ratio(5.0), "cpu_ms": Ratio(1.5)}
+    assert set(manifest.probes[1].scales().values()) == {Difference(0.02)}
     assert set(manifest.canary.guards) <= set(manifest.metrics)
     assert manifest.peak_hours is not None and manifest.peak_hours.hours == "09:00-17:00"
 

@@ -1,0 +1,219 @@
+"""The form of an incident's file: reads it, says ``path: reason`` of every fault in it. Touches no other file but those
+that it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
+
+from scenarios.series import Commit
+
+Words = Annotated[str, Field(min_length=1)]
+Share = Annotated[StrictFloat, Field(ge=0, le=1)]
+
+
+class InvalidScenario(Exception):
+    """The file is no incident; the message has a line ``path: reason`` for every fault."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EditForm(_Part):
+    """Replace the one place in ``path`` (of the service's repository) that reads ``find`` by ``replace``."""
+
+    path: Words
+    find: Words
+    replace: str
+
+    @model_validator(mode="after")
+    def _stays_inside(self) -> EditForm:
+        if self.path.startswith("/") or ".." in self.path.split("/"):
+            raise ValueError(f"path: {self.path!r} leads out of the repository; write it relative to its root")
+        return self
+
+
+class CommitForm(_Part):
+    """One commit: edits that apply in any order of the commits, as ``author`` (``Name <address>``).
+
+    ``role``: ``fault`` brings the trouble, ``decoy`` looks as if it did, ``candidate`` came along.
+    """
+
+    author: Annotated[str, Field(pattern=r"^[^<>]+ <[^<>\s]+@[^<>\s]+>$")]
+    message: Words
+    role: Literal["fault", "decoy", "candidate"]
+    edits: Annotated[tuple[EditForm, ...], Field(min_length=1)]
+
+
+class Fault(_Part):
+    """Commits that are released together, machines that die, or both.
+
+    ``beside``: another incident's file, whose candidates are released too. ``lost_machines``: how many; the seed draws
+    which.
+    """
+
+    series: tuple[CommitForm, ...] = ()
+    beside: str | None = None
+    lost_machines: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_fault(self) -> Fault:
+        if not self.series and self.lost_machines is None:
+            raise ValueError("fault: nothing happens; give a series or lost_machines, or write `fault: null`")
+        if self.series and not any(commit.role == "fault" for commit in self.series):
+            raise ValueError("series: no commit has the role fault; without one write `fault: null`")
+        return self
+
+
+class ExpectedTicket(_Part):
+    """The ticket that the incident should make; ``signal`` is ``slo:NAME`` or ``invariant:NAME``."""
+
+    type: Literal["incident", "improvement", "maintenance", "investigation"] = "incident"
+    signal: Annotated[str, Field(pattern=r"^(slo|invariant):[a-z][a-z0-9_-]*$")]
+
+
+class Expects(_Part):
+    """How it has to end; ``none``: with no ticket at all. ``attempts``: how many it takes, when that is known."""
+
+    outcome: Literal["resolved", "escalated", "none"]
+    ticket: ExpectedTicket | None = None
+    attempts: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class Oracle(_Part):
+    """How users are asked, and what their answers say. Shares are of all requests, 0..1; slow includes errors."""
+
+    requests: Annotated[StrictInt, Field(ge=1, le=100_000)]
+    slow_ms: Annotated[StrictFloat, Field(gt=0)]
+    healthy_slow_share_below: Share = 0.10
+    healthy_error_share_below: Share = 0.01
+    healthy_wrong_denial_share_below: Share = 0.01
+    faulty_slow_share_above: Share | None = None
+    faulty_error_share_above: Share | None = None
+    faulty_wrong_denial_share_above: Share | None = None
+
+    @property
+    def knows_the_fault(self) -> bool:
+        """Whether it says by what the fault is seen."""
+        return (self.faulty_slow_share_above, self.faulty_error_share_above, self.faulty_wrong_denial_share_above) != (
+            None, None, None,
+        )  # fmt: skip
+
+
+class Scenario(_Part):
+    """An incident: its fault as commits, how it has to end, and how users tell. Names the service and its profile."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    class_: Annotated[str, Field(alias="class", pattern=r"^[a-z][a-z -]*$")]
+    service: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    story: Words
+    default: StrictBool = False
+    """Played when no incident is named."""
+    fault: Fault | None
+    expects: Expects
+    oracle: Oracle
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Scenario:
+        # Users need not notice that a machine died: what is left carries the load.
+        seen_by_users = self.fault is not None and bool(self.fault.series)
+        if seen_by_users and self.expects.outcome != "none" and not self.oracle.knows_the_fault:
+            known = [name for name in Oracle.model_fields if name.startswith("faulty_")]
+            raise ValueError(f"oracle: says not by what the fault is seen; give one of: {', '.join(known)}")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, every default filled in."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def read_scenario(path: Path) -> Scenario:
+    """The incident in a file, with the candidates of the one beside it in its series. Raises InvalidScenario."""
+    scenario = _parsed(path)
+    if scenario.fault is None or scenario.fault.beside is None:
+        return scenario
+    try:
+        beside = _parsed(path.parent / scenario.fault.beside)
+    except InvalidScenario as error:
+        raise InvalidScenario(f"{path}: fault.beside: {error}") from None
+    candidates = tuple(one for one in (beside.fault.series if beside.fault else ()) if one.role == "candidate")
+    fault = scenario.fault.model_copy(update={"series": (*scenario.fault.series, *candidates)})
+    return scenario.model_copy(update={"fault": fault})
+
+
+def series_of(scenario: Scenario) -> list[Commit]:
+    """The commits of its fault as ``scenarios/series.py`` takes them; none without a fault."""
+    series: list[Commit] = scenario.document()["fault"]["series"] if scenario.fault else []
+    return series
+
+
+def schema() -> str:
+    """The whole text of ``docs/schemas/scenario.schema.json``."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps({**dialect, **Scenario.model_json_schema(by_alias=True)}, indent=2) + "\n"
+
+
+def _parsed(path: Path) -> Scenario:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidScenario(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidScenario(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        found = [fault for fault in error.errors(include_url=False) if not _follows(fault)]
+        faults = [": ".join(part for part in (str(path), _place(fault), _reason(fault)) if part) for fault in found]
+        raise InvalidScenario("\n".join(faults)) from None
+
+
+def _follows(fault: Mapping[str, Any]) -> bool:
+    """Pydantic calls a list too short when its items are faulty; those are told anyway."""
+    return bool(fault["type"] == "too_short" and len(fault["input"]) >= fault["ctx"]["min_length"])
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    """Where it is; of a fault of the whole, nothing: its reason names what does not fit together."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]]
+    return "".join(parts).lstrip(".")
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    match fault["type"]:
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(fault["ctx"]["error"])
+        case "extra_forbidden":
+            return f"unknown key; {_known(fault['loc'])}"
+        case "model_type":
+            whole = "" if fault["loc"] else "the document "
+            return f"{whole}must be a mapping with keys, not {type(fault['input']).__name__}"
+    given = "" if isinstance(fault["input"], dict | list) else f", not {fault['input']!r}"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}{given}"
+
+
+def _known(loc: tuple[int | str, ...]) -> str:
+    """The keys that may stand where an unknown one does, and the nearest."""
+    form: type[_Part] = Scenario
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            form = _FORMS[part]
+    keys = [field.alias or name for name, field in form.model_fields.items()]
+    near = get_close_matches(str(loc[-1]), keys, n=1)
+    return f"allowed: {', '.join(keys)}" + (f"; nearest: {near[0]}" if near else "")
+
+
+_FORMS: dict[str, type[_Part]] = {
+    "fault": Fault, "series": CommitForm, "edits": EditForm, "expects": Expects, "ticket": ExpectedTicket,
+    "oracle": Oracle,
+}  # fmt: skip

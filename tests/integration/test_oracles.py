@@ -1,0 +1,96 @@
+"""Every incident's oracle tells a healthy service from a faulty and from a repaired one. Starts the service itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scenarios.oracle import OracleReading, Thresholds, healthy, measure, shows_the_fault
+from scenarios.scenario import Scenario, read_scenario, series_of
+from scenarios.series import Commit, apply_edits, order
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "services/ratelimiter"
+FAULTY = {
+    path.stem: scenario
+    for path in sorted((ROOT / "scenarios").glob("*.yaml"))
+    if (scenario := read_scenario(path)).fault is not None
+}
+REQUESTS, RATE_PER_S = 320, 120.0
+ASKED_AT_MOST = 3
+SEED = 11
+
+
+@contextmanager
+def serving(tree: Path) -> Iterator[str]:
+    """The URL at which this tree serves."""
+    command = [sys.executable, "-m", "ratelimiter", "serve", "--http", "127.0.0.1:0", "--limits", "limits.yaml"]
+    with subprocess.Popen(
+        command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree / "src")}, stderr=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stderr is not None
+        try:
+            yield f"http://{json.loads(service.stderr.readline())['address']}"
+        finally:
+            service.terminate()
+
+
+def asked(tree: Path, scenario: Scenario) -> OracleReading:
+    """What the oracle sees of a tree; asked again while it is not well: a stall is seen once, a fault every time."""
+    with serving(tree) as url:
+        for _ in range(ASKED_AT_MOST):
+            reading = measure(url, REQUESTS, scenario.oracle.slow_ms, RATE_PER_S)
+            if healthy(reading, Thresholds.of(scenario.oracle))[0]:
+                break
+    return reading
+
+
+def tree_with(commits: Sequence[Commit], folder: Path) -> Path:
+    """The service with these commits."""
+    shutil.copytree(SERVICE, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    for commit in commits:
+        apply_edits(folder, commit["edits"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untouched() -> OracleReading:
+    """What the oracle sees of the service as it ships."""
+    return asked(SERVICE, FAULTY["latency-regression"])
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_the_oracle_passes_before_the_fault_and_after_its_repair_and_fails_in_between(
+    name: str, untouched: OracleReading, tmp_path: Path
+) -> None:
+    # given the incident's release, and the same without the one commit that is to blame
+    scenario, thresholds = FAULTY[name], Thresholds.of(FAULTY[name].oracle)
+    release = order(series_of(scenario), SEED)
+    repaired = [commit for commit in release if commit["role"] != "fault"]
+
+    # when users ask each of them
+    during = asked(tree_with(release, tmp_path / "faulty"), scenario)
+    after = asked(tree_with(repaired, tmp_path / "repaired"), scenario)
+
+    # then the oracle tells, by what its file says
+    assert healthy(untouched, thresholds)[0], untouched
+    assert not healthy(during, thresholds)[0] and shows_the_fault(during, scenario.oracle), during
+    assert healthy(after, thresholds)[0] and not shows_the_fault(after, scenario.oracle), after
+
+
+def test_every_kind_of_trouble_is_seen_as_what_it_is() -> None:
+    well = OracleReading(requests=100, slow=5, errors=0, denied_wrongly=0, slow_share=0.05, p50_ms=1, p99_ms=9)
+    oracle = FAULTY["error-burst"].oracle
+
+    assert healthy(well, Thresholds.of(oracle)) == (
+        True, "of 100 requests: slow 5.00%; errors 0.00%; denied wrongly 0.00%",
+    )  # fmt: skip
+    assert not shows_the_fault(well, oracle)

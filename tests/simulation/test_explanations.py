@@ -67,7 +67,8 @@ def test_every_event_that_is_told_stands_under_exactly_one_question_of_its_attem
             "Why this change? (attempt 1)", "Why did TEST let it through? (attempt 1)",
             "Why did CANARY stop it? (attempt 1)", "Why this change? (attempt 2)",
         ]  # fmt: skip
-        assert {one["attempt"] for one in document["decisions"]} == {0, 1, 2, 3}
+        attempts = len(operations.ticket("INF-1").attempts)
+        assert attempts > 1 and {one["attempt"] for one in document["decisions"]} == set(range(attempts + 1))
         harm = [one for one in items(document, "CanaryFailed", "verdict") if one["verdict"] == "HIGH"]
         assert {one["metric"] for one in harm} == {"error_share"}
 

@@ -107,8 +107,11 @@ def approvals(one: Mapping[str, Any]) -> str:
 
 def cost(spent: Mapping[str, Any]) -> str:
     """What a ticket cost, in words."""
-    usd = "not metered" if spent["usd"] is None else f"{spent['usd']:.2f} USD"
-    return f"{usd}{'; no model was called' if spent['tokens_in'] == 0 else ''}"
+    if spent["tokens_in"] == spent["tokens_out"] == 0:
+        return "nothing; no model was called"
+    usd = "USD not known" if spent["usd"] is None else f"{spent['usd']:.2f} USD"
+    tokens = ["?" if spent[name] is None else str(spent[name]) for name in ("tokens_in", "tokens_out")]
+    return f"{usd}, {tokens[0]} tokens in and {tokens[1]} out"
 
 
 def _time(one: Mapping[str, Any]) -> str:

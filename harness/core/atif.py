@@ -18,7 +18,7 @@ from harness.core.record import Recorded
 
 VERSION: Final = "ATIF-v1.7"
 NO_ANSWER: Final = "no answer was recorded"
-_SUMS: Final = {
+_SUMS: Final[dict[str, str]] = {
     "total_prompt_tokens": "prompt_tokens",
     "total_completion_tokens": "completion_tokens",
     "total_cached_tokens": "cached_tokens",
@@ -48,7 +48,6 @@ def atif(
     answers = {
         (event.attempt, event.step): (row, event) for row, event in history if isinstance(event, e.ObservationRecorded)
     }
-    agents = [event.agent for _, event in history if isinstance(event, e.AttemptStarted)]
     steps: list[dict[str, Any]] = []
     last = history[0][0].occurred_at
     for row, event in history:
@@ -57,21 +56,32 @@ def atif(
         last = max(last, row.occurred_at)
         step: dict[str, Any] = {"step_id": len(steps) + 1, "timestamp": last.isoformat()}
         if isinstance(event, e.ActionTaken):
-            step |= _call(trajectory["ticket"], row, event, answers.get((event.attempt, event.step)), body)
+            answer = answers.get((event.attempt, event.step))
+            call, result = _call(trajectory["ticket"], row, event, answer, body)
+            if (turn := _turn_of(event, steps)) is not None:
+                turn["tool_calls"].append(call)
+                turn["observation"]["results"].append(result)
+                continue
+            step |= _turn(row, event, str(body(event.call)["why"]), call, result)
         elif isinstance(event, e.TicketFiled):
             step |= {"source": "user", "message": _task(trajectory["initial"]["spec"]), "extra": _event(row)}
         else:
-            step |= {"source": "system", "message": (tell(event) or row.type).strip(), "extra": _event(row)}
+            step |= {"source": "system", "message": _told(event, body, tell), "extra": _event(row)}
         if last != row.occurred_at:
             step["extra"]["occurred_at"] = row.occurred_at.isoformat()
         steps.append(step)
+    agents = [event.agent for _, event in history if isinstance(event, e.AttemptStarted)]
+    models = [step["model_name"] for step in steps if "model_name" in step]
     return {
         "schema_version": VERSION,
         "session_id": trajectory["ticket"],
         "trajectory_id": trajectory["ticket"],
-        "agent": {"name": agents[-1] if agents else "none", "version": version},
+        "agent": {
+            "name": agents[-1] if agents else "none", "version": version,
+            **({"model_name": models[-1]} if models else {}),
+        },
         "steps": steps,
-        "final_metrics": {**_totals(agents, steps), "total_steps": len(steps)},
+        "final_metrics": {**_totals(steps), "total_steps": len(steps)},
         "extra": {
             "ticket_id": trajectory["ticket"], "fingerprint": trajectory["fingerprint"], **extra,
             "signal": trajectory["initial"]["signal"], "criteria": trajectory["initial"]["criteria"],
@@ -79,6 +89,48 @@ def atif(
             "provenance": trajectory["provenance"],
         },
     }  # fmt: skip
+
+
+def _told(event: e.Event, body: Callable[[str], Any], tell: Callable[[e.Event], str | None]) -> str:
+    """The event in a line; what a model was told first, whole: nobody learns from a conversation without it."""
+    if isinstance(event, e.AttemptStarted) and event.briefing is not None:
+        return "\n\n".join(str(part) for part in body(event.briefing).values())
+    return (tell(event) or type(event).__name__).strip()
+
+
+def _turn_of(event: e.ActionTaken, steps: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The step of the reply that this call is a further one of; None for the first call of a turn."""
+    if event.reply is None or event.reply_call == 0:
+        return None
+    return next((step for step in reversed(steps) if step["extra"].get("reply") == event.reply), None)
+
+
+def _turn(
+    row: Recorded, event: e.ActionTaken, why: str, call: dict[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    """An agent's step with its first call. A runbook is no model: the format marks such a step by no calls of one."""
+    step: dict[str, Any] = {
+        "source": "agent", "message": why, "tool_calls": [call], "observation": {"results": [result]},
+        "extra": {"attempt": event.attempt, "actor": row.actor, "position": row.position},
+    }  # fmt: skip
+    if event.reply is None:
+        return {**step, "llm_call_count": 0}
+    step["extra"]["reply"] = event.reply
+    if (usage := event.usage) is not None:
+        known = {"prompt_tokens": usage.tokens_in, "completion_tokens": usage.tokens_out, "cost_usd": usage.usd}
+        metrics = {name: value for name, value in known.items() if value is not None}
+        step |= {"model_name": usage.model, "metrics": {**metrics, "extra": {"requests": usage.requests}}}
+    return {**step, "llm_call_count": 1}
+
+
+def _totals(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Sums over the steps; one of which a step does not know its part is not known, and left out."""
+    metrics = [step["metrics"] for step in steps if "metrics" in step]
+    return {
+        total: sum(one[part] for one in metrics)
+        for total, part in _SUMS.items()
+        if all(part in one for one in metrics) and total != "total_cached_tokens"
+    }
 
 
 def _task(spec: Mapping[str, Any]) -> str:
@@ -100,45 +152,19 @@ def _call(
     event: e.ActionTaken,
     answer: tuple[Recorded, e.ObservationRecorded] | None,
     body: Callable[[str], Any],
-) -> dict[str, Any]:
-    """An agent's step: one call, and exactly one answer; where the world gave none, the answer says so."""
-    call = body(event.call)
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A call and exactly one answer to it; where the world gave none, the answer says so."""
     call_id = f"{ticket_id}-{event.attempt}-{event.step}"
-    result: dict[str, Any] = {"source_call_id": call_id, "content": NO_ANSWER, "extra": {"answered": False}}
-    if answer is not None:
-        at, seen = answer
-        result["content"] = canonical_bytes(body(seen.body)).decode()
-        result["extra"] = {
-            "answered": True, "ok": seen.ok, "at": at.occurred_at.isoformat(), "position": at.position,
-            "commit": seen.commit,
-        }  # fmt: skip
-    step = {
-        "source": "agent",
-        "message": str(call["why"]),
-        "tool_calls": [{"tool_call_id": call_id, "function_name": event.tool, "arguments": call["arguments"]}],
-        "observation": {"results": [result]},
-        "extra": {"attempt": event.attempt, "step": event.step, "actor": row.actor, "position": row.position},
-    }
-    if event.usage is not None:
-        return {**step, "model_name": event.usage.model, "metrics": _metrics(event.usage), "llm_call_count": 1}
-    # No model was asked for this step: a runbook's, or a further call of a turn that its first call counts.
-    return {**step, "llm_call_count": 0} if row.actor == "agent:runbook" or event.reply is not None else step
-
-
-def _metrics(usage: e.ModelUsage) -> dict[str, float]:
-    told = {"prompt_tokens": usage.tokens_in, "completion_tokens": usage.tokens_out, "cost_usd": usage.usd}
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _totals(agents: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Sums over the steps that are known; 0 where no model was asked."""
-    if all(agent == "runbook" for agent in agents):
-        return {"total_prompt_tokens": 0, "total_completion_tokens": 0, "total_cost_usd": 0.0}
-    parts = {
-        total: [step["metrics"][part] for step in steps if part in step.get("metrics", {})]
-        for total, part in _SUMS.items()
-    }
-    return {total: sum(known) for total, known in parts.items() if known}
+    call = {
+        "tool_call_id": call_id, "function_name": event.tool, "arguments": body(event.call)["arguments"],
+        "extra": {"step": event.step, "position": row.position},
+    }  # fmt: skip
+    if answer is None:
+        return call, {"source_call_id": call_id, "content": NO_ANSWER, "extra": {"answered": False}}
+    at, seen = answer
+    told = {"answered": True, "ok": seen.ok, "at": at.occurred_at.isoformat(), "position": at.position,
+            "commit": seen.commit}  # fmt: skip
+    return call, {"source_call_id": call_id, "content": canonical_bytes(body(seen.body)).decode(), "extra": told}
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------
@@ -222,7 +248,7 @@ def _sums(totals: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Iter
     for total, part in _SUMS.items():
         parts = [one[part] for one in metrics if one.get(part) is not None]
         told = totals.get(total)
-        if told is None and parts:
+        if told is None and parts and len(parts) == sum(bool(one) for one in metrics):
             yield f"final_metrics.{total}: is missing, the steps have {math.fsum(parts):g}"
         elif told is not None and not math.isclose(told, math.fsum(parts), rel_tol=1e-9, abs_tol=1e-12):
             yield f"final_metrics.{total}: {told} is not the sum of the steps, {math.fsum(parts):g}"

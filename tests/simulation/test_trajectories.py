@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from harness.core.errors import Forbidden, Invalid
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
+from tests.models.endpoint import Say, Step
 from tests.simulation.operations import SLOW, Operations, days_work, incident
+from tests.simulation.test_models import played, repairing
 from tests.simulation.test_stops import a_change_that_needs_the_bad_one
 
 
@@ -98,6 +101,33 @@ def test_a_trajectory_that_is_no_success_is_exported_with_its_truth(tmp_path: Pa
         assert document["extra"]["outcome"]["state"] == str(operations.state("INF-1"))
 
     run(story())
+
+
+@pytest.mark.parametrize("tokens", [(100, 10), None], ids=["counted", "not counted"])
+def test_a_models_session_is_a_step_a_turn_with_what_each_took(tmp_path: Path, tokens: tuple[int, int] | None) -> None:
+    def script(request: dict[str, Any]) -> Step:
+        step = repairing(request)
+        return replace(step, tokens=tokens) if isinstance(step, Say) else step
+
+    def checked(operations: Operations, _: Any) -> None:
+        export_atif(operations.harness.record, tmp_path / "out", None)
+        [document] = documents(tmp_path / "out").values()
+        assert check(tmp_path / "out") == (1, [])
+        # seven turns with ten calls, each with its answer, and the conversation's beginning whole
+        turns = [step for step in document["steps"] if step["source"] == "agent"]
+        assert [len(step["tool_calls"]) for step in turns] == [1, 1, 2, 1, 2, 2, 1]
+        assert all(step["llm_call_count"] == 1 and step["model_name"] for step in turns)
+        assert turns[2]["message"] == "Who waits?"
+        assert any("slow_share" in step["message"] and len(step["message"]) > 500 for step in document["steps"])
+        # what it took is summed where it is known, and not told as nothing where it is not
+        totals = document["final_metrics"]
+        if tokens is None:
+            assert "total_prompt_tokens" not in totals and "total_cost_usd" not in totals
+        else:
+            assert (totals["total_prompt_tokens"], totals["total_completion_tokens"]) == (700, 70)
+            assert totals["total_cost_usd"] == pytest.approx(7 * 0.00075)
+
+    played("openai", script, checked)
 
 
 # --- nothing half written, nothing leaked --------------------------------------------------------------------------

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.adapters.exports import format_faults
 from harness.cli.ticket import ticket_document
+from harness.cli.trajectory_export import export_atif
+from harness.core import atif
 from harness.core import events as e
 from harness.core.action import Action
 from harness.core.lifecycle import State
@@ -342,3 +348,18 @@ def test_a_session_goes_on_wherever_its_process_dies_and_no_commit_is_made_twice
 
     with serving(repairing) as served:
         run(story(served))
+
+
+def test_what_a_model_took_is_in_the_exported_trajectory_and_adds_up(tmp_path: Path) -> None:
+    def check(operations: Operations, served: Served) -> None:
+        record = operations.harness.record
+        export_atif(record, tmp_path, None)
+        (document,) = [json.loads(path.read_text()) for path in tmp_path.glob("*/*.json")]
+        assert format_faults(document) == [] == atif.faults(document)
+        metrics = document["final_metrics"]
+        assert (metrics["total_prompt_tokens"], metrics["total_completion_tokens"]) == (700, 70)
+        assert metrics["total_cost_usd"] == pytest.approx(ticket_document(record, "INF-1")["cost"]["usd"])
+        asked = [step.get("llm_call_count") for step in document["steps"] if step["source"] == "agent"]
+        assert Counter(asked) == {1: 7, 0: 3}
+
+    played("anthropic", repairing, check)

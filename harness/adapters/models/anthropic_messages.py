@@ -8,9 +8,17 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
-from anthropic import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncAnthropic, AsyncStream
+from anthropic import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncAnthropic,
+    AsyncStream,
+    DefaultAsyncHttpxClient,
+)  # fmt: skip
 
-from harness.adapters.models.wire import Endpoint
+from harness.adapters.models.wire import Endpoint, certificates
 from harness.core.conversation import Call, Message, Prompt, Reply, Results, Said, Stop, Usage
 
 _CACHED: Final = {"cache_control": {"type": "ephemeral"}}
@@ -33,7 +41,7 @@ class AnthropicModel:
         endpoint = self._endpoint
         return AsyncAnthropic(
             api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.anthropic.com",
-            max_retries=0, timeout=endpoint.timeout(),
+            max_retries=0, timeout=endpoint.timeout(), http_client=DefaultAsyncHttpxClient(verify=certificates()),
         )  # fmt: skip
 
     async def reply(self, prompt: Prompt) -> Reply:

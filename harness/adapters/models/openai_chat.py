@@ -6,9 +6,17 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
-from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, AsyncStream
+from openai import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    AsyncStream,
+    DefaultAsyncHttpxClient,
+)  # fmt: skip
 
-from harness.adapters.models.wire import Endpoint
+from harness.adapters.models.wire import Endpoint, certificates
 from harness.core.conversation import Call, Message, Prompt, Reply, Results, Said, Stop, Usage
 
 _STOPS: dict[str, Stop] = {"length": "cut", "content_filter": "declined"}
@@ -28,6 +36,7 @@ class OpenAIModel:
         return AsyncOpenAI(
             api_key=endpoint.key.get_secret_value(), base_url=endpoint.base_url or "https://api.openai.com/v1",
             max_retries=0, timeout=cast(Any, endpoint.timeout()),
+            http_client=DefaultAsyncHttpxClient(verify=certificates()),
         )  # fmt: skip
 
     async def reply(self, prompt: Prompt) -> Reply:

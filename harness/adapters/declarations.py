@@ -85,6 +85,10 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise Invalid(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise Invalid(f"{where}: is no YAML: it is nested too deeply") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # PyYAML's own, for a tag that does not fit
+        raise Invalid(f"{where}: is no YAML: a value is not what its tag says, or too long ({error})") from None
 
 
 def _yaml_files(path: Path) -> list[Path]:

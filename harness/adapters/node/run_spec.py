@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from harness.adapters.declarations import read_yaml
 from harness.core.errors import Invalid
 from harness.core.manifest import Build, Run
 
@@ -21,10 +20,7 @@ class RunSpec:
     @classmethod
     def from_manifest_file(cls, path: Path) -> RunSpec:
         """Of a ``service.yaml``. Raises Invalid, naming the key that is wrong."""
-        try:
-            manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise Invalid(f"{path.name}: can't be read: {error}") from error
+        manifest = read_yaml(path)
         if not isinstance(manifest, dict):
             raise Invalid(f"{path.name}: must be a mapping with build and run, not {type(manifest).__name__}")
         return cls(

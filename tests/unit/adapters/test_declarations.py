@@ -1,10 +1,13 @@
-"""Text that is no YAML of ours is told as such, whatever it is. Reads no file."""
+"""Text that is no YAML of ours is told as such, whatever it is. Reads files of its own."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from harness.adapters.declarations import parse_yaml
+from harness.adapters.node.run_spec import RunSpec
 from harness.core.errors import Invalid
 
 
@@ -22,3 +25,18 @@ from harness.core.errors import Invalid
 def test_what_cannot_be_read_is_invalid_and_names_the_file(text: str) -> None:
     with pytest.raises(Invalid, match=r"^slos/new\.yaml: is no YAML: ."):
         parse_yaml(text, "slos/new.yaml")
+
+
+def test_a_node_reads_a_manifest_as_the_harness_does(tmp_path: Path) -> None:
+    # given a manifest with a word that YAML 1.1 takes for false, and one whose tag does not fit
+    good, bad = tmp_path / "service.yaml", tmp_path / "bad.yaml"
+    good.write_text(
+        "run: {command: [serve, --cache, off, '{socket}'], health: /readyz, drain: /drain, stop_grace: 5s}\n"
+        "build: {lock: requirements.lock, python_path: src}\n"
+    )
+    bad.write_text("run: !!int abc")
+
+    # when a node reads them, then the word is a word, and the other is refused: an error of another kind is retried
+    assert RunSpec.from_manifest_file(good).argv("/s")[2:] == ["off", "/s"]
+    with pytest.raises(Invalid, match=r"bad\.yaml: is no YAML"):
+        RunSpec.from_manifest_file(bad)

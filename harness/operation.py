@@ -125,11 +125,13 @@ async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Ca
         gate = _gate(journal, operator, last=len(core.units(_operation(journal))) == 1, seconds=0.0)
         reason, _ = await gate.watch(_answering(step), journal.clock.now())
         if not reason:
-            return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, plan, verdict)))
+            return journal.record(
+                f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, operator, plan, verdict))
+            )
     back = await undo(journal, operator, reason)
     if isinstance(back, e.RollbackFailed):
         return back
-    common = {**_common(journal, plan, verdict), "reason": reason}
+    common = {**_common(journal, operator, plan, verdict), "reason": reason}
     return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(common))
 
 
@@ -159,7 +161,7 @@ async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.O
         looks = journal.ticket.attempt.looks
         if step.verb == "start" and step.node not in operator.nodes.names():
             return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
-        counts, sampled_at = await _counts_if_readable(operator, step, looks)
+        counts, sampled_at = await _counts_if_readable(operator, tuple(step.limits), step.counters, looks)
         number = min(len(looks) + 1, plan.looks)
         due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)
         enough = counts is not None and (number < plan.looks or min(c.canary_total for c in counts) >= plan.planned)
@@ -187,11 +189,11 @@ def _verdict(journal: Journal, plan: GuardPlan, *more: e.CanaryLooked) -> StageV
 
 
 async def _counts_if_readable(
-    operator: Operator, step: e.OperationStepped, looks: tuple[e.CanaryLooked, ...]
+    operator: Operator, names: tuple[str, ...], since: tuple[e.ArmCount, ...], looks: tuple[e.CanaryLooked, ...]
 ) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
     """Nothing when nobody answers, or when counters began anew: what is not watched for its time is taken back."""
     try:
-        counts, sampled_at = await _counts(operator, tuple(step.limits), step.counters)
+        counts, sampled_at = await _counts(operator, names, since)
     except Retryable:
         return None, None
     before = {count.metric: count for count in looks[-1].counts} if looks else {}
@@ -228,15 +230,16 @@ async def _counts(
     return tuple(counts), min(times, default=None)
 
 
-def _common(journal: Journal, plan: GuardPlan, verdict: StageVerdict | None) -> dict[str, object]:
+def _common(journal: Journal, operator: Operator, plan: GuardPlan, verdict: StageVerdict | None) -> dict[str, object]:
     attempt = journal.ticket.attempt
     last = attempt.looks[-1] if attempt.looks else None
     first = attempt.units[0]
-    held = (
-        [e.Wait(kind="query_window", what="guards", opened_at=first.at, closed_at=max(first.at, last.window_to))]
-        if last
-        else []
-    )
+    held = []
+    if last:  # no longer than they were to be watched: while its worker was away, nothing was waited for
+        policy = operator.profile.operation
+        over_at = first.at + timedelta(seconds=policy.hold_s + policy.extension_s)
+        closed_at = max(first.at, min(last.window_to, over_at))
+        held.append(e.Wait(kind="query_window", what="guards", opened_at=first.at, closed_at=closed_at))
     return {
         "attempt": attempt.n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": 0, "version": "",
         "per_arm": min((count.canary_total for count in last.counts), default=0) if last else 0,
@@ -330,11 +333,21 @@ async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.Operati
     limits = await _limits(journal, operator)
     journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)
-    counts, _ = await _counts(operator, tuple(limits), ())
-    if counts is None:
-        raise Retryable(f"{_operation(journal).action}: {', '.join(limits)} have no counters; is the traffic measured?")
-    seen = {"limits": limits, "counters": counts, "at": journal.clock.now()}
-    return journal.record(key, step.model_copy(update=seen))
+    seen: dict[str, object] = {"limits": limits, "counters": await _first_counts(journal, operator, tuple(limits))}
+    if limits and not seen["counters"] and step.ok:
+        reason = f"insufficient: {', '.join(limits)} have no counters right after it; is the traffic measured?"
+        seen |= {"ok": False, "reason": reason}
+    return journal.record(key, step.model_copy(update={**seen, "at": journal.clock.now()}))
+
+
+async def _first_counts(journal: Journal, operator: Operator, names: tuple[str, ...]) -> tuple[e.ArmCount, ...]:
+    """What the guards count from; empty when it cannot be read for a while: the unit is done, and nobody watches it."""
+    gives_up_at = journal.clock.now() + timedelta(seconds=operator.profile.operation.extension_s)
+    while True:
+        counts, _ = await _counts_if_readable(operator, names, (), ())
+        if counts is not None or journal.clock.now() >= gives_up_at:
+            return counts or ()
+        await journal.clock.sleep(POLL_S)
 
 
 async def _do(

@@ -14,7 +14,7 @@ from harness.simulation.clock import run
 from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour
 from harness.simulation.world import World
-from tests.simulation.operations import RULES, SLOW, Operations, days_work, incident
+from tests.simulation.operations import RULES, SLOW, Crash, Operations, days_work, incident
 
 ERRORS = Behaviour(error_share=0.3)
 
@@ -153,6 +153,44 @@ def test_an_operation_after_which_the_criteria_do_not_hold_is_taken_back() -> No
         assert "slow_share < 10%" in operations.last("INF-1", e.CriteriaNotMet).reason
         assert [effect.detail for effect in world.effects][:3] == ["start n4", "remove stable None", "remove n4"]
         assert "n4" not in world.nodes.names() and operations.happened(e.RolledBack)
+
+    run(story())
+
+
+def test_an_operation_whose_measurements_stop_with_its_first_unit_is_taken_back() -> None:
+    async def story() -> None:
+        operations = await a_lost_node("n2")
+        world = operations.world
+
+        def fails() -> None:
+            world.metrics.failing = True
+
+        after(world, "machine", fails)
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
+        assert world.nodes.names() == ("n1", "n3")
+
+    run(story())
+
+
+def test_while_a_worker_is_away_from_an_operation_nothing_is_waited_for() -> None:
+    async def story() -> None:
+        # given an operation that had its first look when the process dies, and comes back only after a while
+        operations = await a_lost_node("n2")
+        await operations.watch(lambda: operations.happened(e.CanaryLooked))
+
+        def dies() -> None:
+            operations.ledger.before = lambda: None
+            operations.restart_s = 30.0
+            raise Crash
+
+        operations.ledger.before = dies
+        await operations.watch(lambda: operations.happened(e.CanaryPassed) or operations.happened(e.CanaryFailed))
+        # then no more is told as waiting for evidence than its guards were to be watched for
+        ended = operations.ticket("INF-1").attempts[0].canary
+        assert operations.restarts == 1 and ended is not None
+        windows = [wait for wait in ended.waits if wait.what == "guards"]
+        waited_s = sum((wait.closed_at - wait.opened_at).total_seconds() for wait in windows)
+        assert waited_s <= RULES.profile.operation.hold_s + RULES.profile.operation.extension_s
 
     run(story())
 

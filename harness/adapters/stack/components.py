@@ -48,9 +48,7 @@ def stack_plan(wanted: Wanted) -> Plan:
         own.insert(0, _temporal(wanted))
     else:
         external.append(External(name="temporal", address=wanted.addresses.temporal, variable="TEMPORAL_ADDRESS"))
-    return Plan(
-        components=(*own, _worker(wanted), _traffic(wanted)), external=tuple(external), node=_node(wanted)
-    )
+    return Plan(components=(*own, _worker(wanted), _traffic(wanted)), external=tuple(external), node=_node(wanted))
 
 
 def _temporal(wanted: Wanted) -> Component:

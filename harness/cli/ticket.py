@@ -12,6 +12,7 @@ from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
+from harness.core.errors import Broken
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
@@ -151,7 +152,10 @@ def _tickets(record: Record) -> list[Ticket]:
 
 
 def _row(record: Record, ticket: Ticket) -> dict[str, Any]:
-    title = record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]
+    try:
+        title = record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]
+    except Broken as error:  # one text that is lost must not hide all other tickets
+        title = f"unreadable: {error}"
     return {
         "id": ticket.id, "state": str(ticket.state), "type": ticket.filed.type, "service": ticket.filed.service,
         "priority": ticket.filed.priority, "title": safe(title), "fingerprint": ticket.filed.fingerprint,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness.adapters.clock import SystemClock
+from harness.bootstrap import read_rules
+from harness.core.signal import Signal
+from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
+from harness.stages.file import file
 from tests.acceptance.newcomer import ROOT, Answer, Newcomer
 
 DONE, NO, INVALID, UNREACHABLE = 0, 1, 2, 4
@@ -209,6 +214,32 @@ def test_no_ledger_is_not_taken_for_a_healthy_one(newcomer: Newcomer, words: lis
     assert answer.code == UNREACHABLE
     assert "ledger.db" in said(answer) and "harness up" in said(answer)
     assert not newcomer.home.exists()
+
+
+def test_a_ticket_whose_text_is_lost_hides_no_other(newcomer: Newcomer) -> None:
+    # given two tickets, and the text of one of them lost
+    newcomer.home.mkdir()
+    clock, rules, blobs = SystemClock(), read_rules(), Blobs(newcomer.home / "blobs")
+    with closing(Ledger.open(newcomer.home / "ledger.db", now=clock.now)) as ledger:
+        for slo in rules.slos[:2]:
+            signal = Signal(
+                kind="slo", name=slo.name, service=rules.service, sampled_at=clock.now(), began_at=clock.now(),
+                evidence={"reason": "burns"},
+            )  # fmt: skip
+            file(
+                signal, slos=rules.slos, invariants=rules.invariants, sustained_s=10, ledger=ledger, blobs=blobs,
+                clock=clock,
+            )  # fmt: skip
+        lost = ledger.read_stream("ticket-INF-1")[0].data["spec"].removeprefix("sha256:")
+    (newcomer.home / "blobs" / lost[:2] / lost[2:]).unlink()
+
+    # when they are listed
+    answer = newcomer.types("ticket", "list", "--json")
+
+    # then both are there, and the one says what is lost
+    titles = {row["id"]: row["title"] for row in answer.document}
+    assert answer.code == DONE and set(titles) == {"INF-1", "INF-2"}
+    assert lost in titles["INF-1"] and "missing" in titles["INF-1"] and "objective" in titles["INF-2"]
 
 
 def test_a_ledger_that_may_only_be_read_can_be_read(newcomer: Newcomer) -> None:

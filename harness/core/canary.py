@@ -1,7 +1,8 @@
 """The canary judge: from the plan and the counts of a delivery to promote, abort, extend, ask. Pure, touches nothing.
 
 Promised: a change that is as good as the baseline is stopped in at most ``alpha`` of *deliveries*: one budget over all
-metrics and looks. Guards show harm; that none was shown is worth what ``smallest_harm`` says.
+metrics and looks. Guards show harm; that none was shown is worth what ``smallest_harm`` says. Limits are absolute: they
+also stop a change that only shares what ails both arms.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             return _check(item)
         case "plan":
             return [f"planned: {item['planned_per_arm']} requests an arm before it may end"]
+        case "limit":
+            return [f"{item['metric']} may be {number(item['allowed'], '%')} while it is watched"]
         case "count":
             return []  # the line of the look has them
         case "verdict":
@@ -91,6 +93,8 @@ def _check(item: Mapping[str, Any]) -> list[str]:
     tests = "" if item["tests_passed"] is None else f", {item['tests_passed']} tests passed"
     word = "passed" if item["passed"] else "failed"
     ended = f"exit {item['exit_code']} after {item['seconds']:.1f} s{tests}"
+    if item["exit_code"] is None and not item["seconds"]:
+        ended = "asked, not run"
     lines = [f"check {safe(item['name'])} {word}: {ended}; output {item['output']}"]
     return lines + [f"  | {line}" for line in safe(item["output_end"] or "").splitlines()]
 

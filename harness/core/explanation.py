@@ -58,6 +58,8 @@ def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question
         if isinstance(event, e.AttemptStarted):
             attempt = event.attempt
         about = next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
+        if isinstance(event, e.OperationStepped) and not event.back:
+            about = "canary" if event.ordinal == 1 else "deploy"
         asked[row.position] = Question(attempt if about != "ticket" else 0, about)
     return asked
 
@@ -107,6 +109,9 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
         case e.CanaryStarted():
             yield {"kind": "plan", "canary": event.canary, "baseline": event.baseline, "node": event.node,
                    "planned_per_arm": event.planned_per_arm}  # fmt: skip
+        case e.OperationStepped():
+            for metric, allowed in event.limits.items():
+                yield {"kind": "limit", "metric": metric, "allowed": allowed}
         case e.CanaryLooked():
             for count in event.counts:
                 yield {"kind": "count", **count.model_dump()}

@@ -148,7 +148,7 @@ def see(view: View, row: Recorded, event: e.Event, *, told: str | None, reason: 
             view, life=evolve(view.life, event), history=(*view.history, (row.occurred_at, event)),
             **_attempt(view, event, reason),
         )  # fmt: skip
-    elif not row.stream.startswith(("signal-", "service-")):
+    elif not row.stream.startswith(("signal-", "service-", "fleet-")):
         return view
     if told is None:
         return view
@@ -165,6 +165,8 @@ def _service(view: View, row: Recorded, event: e.Event, reason: str) -> View:
             return replace(view, fires=_others(view, event.fingerprint))
         case e.ReleaseObserved():
             return _serves(view, {event.node: Serving(event.after, event.actor)})
+        case e.FleetChanged():
+            return replace(view, nodes=tuple(one for one in view.nodes if one[0] not in event.lost))
         case e.NodeSwapped(ok=True):
             return _serves(view, {event.node: Serving(event.after, "harness")})
         case e.RolledBack():

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness.bootstrap import Rules
+from harness.cli.explain import explained
+from harness.cli.live import Watching
+from harness.cli.ticket import explanation
+from harness.cli.trajectory_export import check, export_atif
 from harness.core import events as e
 from harness.core.criteria import CriterionSpec
 from harness.core.lifecycle import State
+from harness.core.view import View
 from harness.simulation.clock import run
 from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour
@@ -98,6 +104,34 @@ def test_the_watch_records_which_nodes_came_and_went() -> None:
         assert [(event.joined, event.lost) for event in seen] == [
             (("n1", "n2", "n3"), ()), ((), ("n2",)), (("n4",), ()),
         ]  # fmt: skip
+
+    run(story())
+
+
+def test_an_operation_is_told_wherever_a_ticket_is_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        operations = await a_lost_node("n2")
+        await operations.settle()
+        record = operations.harness.record
+        # explained: every question has its answer, with the limits under which the first unit was watched
+        document = explanation(record, operations.ticket("INF-1"))
+        assert [line for line in explained(document) if line.startswith("Why")][2:5] == [
+            "Why did TEST let it through?", "Why did CANARY let it through?", "Why did DEPLOY let it through?",
+        ]  # fmt: skip
+        (unit,) = (one for one in document["decisions"] if one["event"] == "OperationStepped")
+        assert unit["question"] == "canary" and unit["why"] == "n4 started, and serves"
+        assert {item["metric"] for item in unit["evidence"] if item["kind"] == "limit"} == {
+            "slow_share", "error_share", "wrong_denial_share",
+        }  # fmt: skip
+        # seen under way: the node that is gone is seen no more, and the one that came is
+        watching = Watching(record, View(ticket_id="INF-1"))
+        for row in operations.ledger.read_all(limit=100_000):
+            watching.see(row)
+        assert watching.view.over and "n2" not in dict(watching.view.nodes)
+        assert any(line.text == "the fleet changed: n2 gone; now n1, n3" for line in watching.view.lines)
+        # and exported: the trajectory keeps the rules of its format
+        export_atif(record, tmp_path / "out", None)
+        assert check(tmp_path / "out") == (1, [])
 
     run(story())
 

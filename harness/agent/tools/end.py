@@ -64,7 +64,8 @@ async def propose_action(arguments: ProposeAction, desk: Desk) -> Observation:
     attempt = desk.journal.ticket.attempt
     operation = desk.catalog.action(arguments.name).operation(arguments.parameters)
     body = {**operation.model_dump(mode="json"), "units": [asdict(unit) for unit in units(operation)]}
-    diff = desk.journal.put(body)
+    text = "".join(f"{unit.verb} {unit.node or 'a node'}\n" for unit in units(operation))
+    diff = desk.journal.put({"text": text})
     summary = desk.journal.put({"summary": arguments.summary, "predicted_effect": arguments.predicted_effect})
     main = desk.repository.main()
     desk.journal.once(

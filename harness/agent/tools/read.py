@@ -99,7 +99,7 @@ def _fleet_changes(desk: Desk, oldest: float) -> Observation:
     lost = sorted({str(node) for change in changes for node in change["lost"]} - set(now))  # type: ignore[attr-defined]
     missing = max(0, before - len(now)) if before is not None else 0
     body = {"changes": changes, "count": len(changes), "before": before, "now": len(now), "lost": lost,
-            "missing": missing}  # fmt: skip
+            "lost_names": ", ".join(lost), "missing": missing}  # fmt: skip
     return Observation(ok=True, body=body)
 
 

@@ -42,7 +42,8 @@ def standing_plan(home: Home, checkout: Path, temporal: str | None = None) -> Ca
         plan = prepare(
             home, checkout=checkout, temporal=temporal, namespace="default", prometheus=None, agent="runbook"
         )
-        return replace(plan, components=tuple(part for part in plan.components if part.name in STANDING))
+        standing = tuple(part for part in plan.components if part.name in STANDING)
+        return replace(plan, components=standing, node=None)
 
     return make
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent.runbook import Runbook
 from harness.bootstrap import Rules
 from harness.cli.explain import explained
 from harness.cli.live import Watching
@@ -132,6 +133,65 @@ def test_an_operation_is_told_wherever_a_ticket_is_told(tmp_path: Path) -> None:
         # and exported: the trajectory keeps the rules of its format
         export_atif(record, tmp_path / "out", None)
         assert check(tmp_path / "out") == (1, [])
+
+    run(story())
+
+
+IDLE = Runbook.parse(
+    {
+        "runbook": "idle", "purpose": "Give back a node that is not needed.",
+        "matches": {"signal": "invariant", "metric": "available"}, "start": "give_back",
+        "steps": {
+            "give_back": {
+                "why": "More is free than may be.", "call": "propose_action",
+                "with": {"name": "remove_node", "parameters": {"node": "n3"}, "summary": "n3 is not needed.",
+                         "predicted_effect": "available falls."},
+            }
+        },
+    },
+    "idle.yaml",
+)  # fmt: skip
+
+
+async def an_idle_node() -> Operations:
+    """A fleet of four where an invariant says that three are enough, and a runbook that gives n3 back."""
+    (one,) = RULES.invariants
+    thrifty = one.model_copy(update={"condition": CriterionSpec.parse_text("available < 50%")})
+    operations = await incident([], rules=replace(RULES, invariants=(thrifty,), runbooks=(IDLE,)))
+    operations.world.provider.start("people")
+    return operations
+
+
+def test_a_node_is_emptied_as_the_canary_of_its_removal_and_removed_in_the_deployment() -> None:
+    async def story() -> None:
+        operations = await an_idle_node()
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED
+        assert [(step.verb, step.node) for step in operations.ticket("INF-1").attempt.units] == [
+            ("drain", "n3"), ("remove", "n3"),
+        ]  # fmt: skip
+        assert [(effect.kind, effect.key) for effect in operations.world.effects[1:]] == [
+            ("order", "n3 INF-1/1/unit-1"), ("machine", "INF-1/1/unit-2"),
+        ]  # fmt: skip
+        assert operations.world.nodes.names() == ("n1", "n2", "n4")
+        kinds = [type(event) for event in operations.events("ticket-INF-1")]
+        first, second = (number for number, kind in enumerate(kinds) if kind is e.OperationStepped)
+        assert first < kinds.index(e.CanaryPassed) < second < kinds.index(e.ReleaseDeployed)
+
+    run(story())
+
+
+def test_a_node_whose_absence_hurts_serves_again() -> None:
+    async def story() -> None:
+        operations = await an_idle_node()
+        world = operations.world
+        await operations.watch(lambda: operations.happened(e.TicketFiled))
+        after(world, "order", lambda: world.disturb(ERRORS))
+        await operations.watch(lambda: operations.happened(e.RolledBack))
+        back = [event for event in operations.events("ticket-INF-1") if isinstance(event, e.OperationStepped)][1]
+        assert (back.verb, back.node, back.ok, back.back) == ("restore", "n3", True, True)
+        main = world.repository.main()
+        assert [effect.detail for effect in world.effects[1:3]] == ["remove stable None", f"place stable {main}"]
 
     run(story())
 

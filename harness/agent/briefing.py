@@ -9,12 +9,14 @@ from typing import Any
 from harness.agent.speech import framed
 from harness.core import events as e
 from harness.core.manifest import Manifest
+from harness.core.operation import Catalog, CatalogAction
 from harness.core.ticket import Attempt, Ticket
 
 
 def first_message(
-    ticket: Ticket, spec: Mapping[str, Any], manifest: Manifest, base: str, evidence: Mapping[str, Any]
-) -> str:
+    ticket: Ticket, spec: Mapping[str, Any], manifest: Manifest, catalog: Catalog, base: str,
+    evidence: Mapping[str, Any],
+) -> str:  # fmt: skip
     """The ticket, the service, and what earlier attempts came to.
 
     Args:
@@ -34,6 +36,7 @@ def first_message(
         f"{ticket.admitted.attempts_allowed}.",
         "Acceptance criteria, measured on live traffic after the change:\n" + "\n".join(criteria),
         "Metrics that can be queried:\n" + "\n".join(metrics),
+        "Actions that can be proposed instead of a change:\n" + "\n".join(map(_offered, catalog.actions)),
         f"Your branch begins at main, commit {base}.",
         f"Checks: {_names(check.name for check in manifest.checks)}. "
         f"Probes for `measure`: {_names(probe.name for probe in manifest.probes)}. "
@@ -43,6 +46,11 @@ def first_message(
         *(_tried(attempt) for attempt in ticket.attempts),
     ]
     return "\n\n".join(parts)
+
+
+def _offered(action: CatalogAction) -> str:
+    parameters = ", ".join(f"{name}: {parameter.what}" for name, parameter in action.parameters.items())
+    return f"- {action.name}({parameters}): {action.effect}; risk {action.risk}, undone by {action.reversible_by}"
 
 
 def _before(criterion: e.FrozenCriterion) -> str:

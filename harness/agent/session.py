@@ -11,14 +11,15 @@ from harness.core.action import Action, Observation
 from harness.core.conversation import Reply
 from harness.core.ids import signal_stream
 from harness.core.manifest import Manifest
+from harness.core.operation import Catalog
 from harness.core.ticket import Attempt, Ticket
 from harness.journal import Journal, decode
 
 
-def brief(journal: Journal, manifest: Manifest, base: str, system: str) -> str:
+def brief(journal: Journal, manifest: Manifest, catalog: Catalog, base: str, system: str) -> str:
     """Store what the model is told first; gives the blob's reference."""
     spec = journal.blobs.get_json(journal.ticket.filed.spec)["ticket"]
-    first = first_message(journal.ticket, spec, manifest, base, _evidence(journal))
+    first = first_message(journal.ticket, spec, manifest, catalog, base, _evidence(journal))
     return journal.put({"system": system, "first": first})
 
 

@@ -73,7 +73,7 @@ def begin(journal: Journal, worker: Worker) -> e.AttemptStarted | e.HelpRequeste
         )
     base, follows = worker.repository.main(), worker.agent == RUNBOOK
     book = choose(worker.runbooks, ticket.filed.signal, ticket.admitted.criteria[0].metric) if follows else None
-    briefing = None if follows else session.brief(journal, worker.manifest, base, worker.prompt)
+    briefing = None if follows else session.brief(journal, worker.manifest, worker.catalog, base, worker.prompt)
     return journal.record(
         f"{n}/begin",
         e.AttemptStarted(

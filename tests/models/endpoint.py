@@ -83,6 +83,14 @@ def in_turn(steps: Sequence[Step]) -> Script:
     return lambda request: next(left, Status(500, "the script is over"))
 
 
+def played(script: Script, request: dict[str, Any]) -> Step:
+    """The script's step; what it asserts in vain ends the session as a refused request, which is never repeated."""
+    try:
+        return script(request)
+    except (AssertionError, LookupError, TypeError, ValueError) as wrong:
+        return Status(400, f"the script: {type(wrong).__name__} {wrong}")
+
+
 @contextmanager
 def serving(script: Script, *, streams: bool = True) -> Iterator[Endpoint]:
     """An endpoint that plays the script; ``streams`` False answers whole whatever is asked for."""
@@ -98,7 +106,7 @@ def serving(script: Script, *, streams: bool = True) -> Iterator[Endpoint]:
                 endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
                 wire = WIRES.get(self.path)
                 problem = wire.problem(request, self.headers) if wire else f"no route {self.path}"
-                step = Status(400, problem) if problem else script(request)
+                step = Status(400, problem) if problem else played(script, request)
             if isinstance(step, Status):
                 error = {"type": "error", "error": {"type": "error", "message": step.message}}
                 self.answer(step.code, error, step.headers)

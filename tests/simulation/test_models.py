@@ -25,6 +25,7 @@ from tests.models.endpoint import Endpoint as Served
 from tests.models.scripted import KEY, answers, body, briefing, submit, worked_by
 from tests.simulation.operations import RULES, SLOW, Operations, days_work, incident
 from tests.simulation.test_crashes import Saboteur
+from tests.simulation.test_operations import a_lost_node
 
 PROVIDERS = ("anthropic", "openai")
 each = pytest.mark.parametrize("provider", PROVIDERS)
@@ -363,3 +364,32 @@ def test_what_a_model_took_is_in_the_exported_trajectory_and_adds_up(tmp_path: P
         assert Counter(asked) == {1: 7, 0: 3}
 
     played("anthropic", repairing, check)
+
+
+@each
+def test_a_model_proposes_an_operation_where_no_code_helps(provider: str) -> None:
+    # given a node that is gone, and a model that looks who serves and asks what it may do
+    def script(request: dict[str, Any]) -> Step:
+        said = answers(request)
+        assert "add_nodes(count: how many nodes)" in briefing(request)
+        wanted = {"name": "add_nodes", "parameters": {"count": 1}}
+        match len(said):
+            case 0:
+                return Say("Who serves?", (Call("service_health"), Call("check_action", wanted)))
+            case 2:
+                assert len(body(said[0])["nodes"]) == 2 and body(said[1])["against"] == "", said
+                effect = {"summary": "n2 does not serve.", "predicted_effect": "The capacity is back."}
+                return Say("One more, then.", (Call("propose_action", wanted | effect),))
+        raise AssertionError(said)
+
+    async def story(served: Served) -> None:
+        operations = await a_lost_node("n2")
+        worked_by(operations, served, provider)
+        # when it works the ticket of the invariant that broke
+        await operations.settle()
+        # then the operation went through the stages and the capacity was verified
+        assert operations.reached(State.RESOLVED), operations.question()
+        assert actions(operations) == ["service_health", "check_action", "propose_action"]
+
+    with serving(script) as served:
+        run(story(served))

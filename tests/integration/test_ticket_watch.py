@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
@@ -16,10 +16,9 @@ from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
 from harness.simulation.clock import run
-from harness.simulation.service import Behaviour
 from tests.acceptance.newcomer import Newcomer
-from tests.simulation.operations import Operations, days_work, incident
-from tests.simulation.test_stops import a_change_that_needs_the_bad_one
+from tests.simulation.histories import given_up, repaired
+from tests.simulation.operations import Operations
 
 
 class Home:
@@ -47,18 +46,9 @@ class Home:
         return Newcomer(self.root).starts("ticket", "watch", "INF-1", *words)
 
 
-def played(changes: Any) -> Operations:
-    async def story() -> Operations:
-        operations = await incident(changes)
-        await operations.settle()
-        return operations
-
-    return run(story())
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    home = Home(tmp_path, played(days_work(4)))
+    home = Home(tmp_path, run(repaired()))
     yield home
     home.ledger.close()
 
@@ -97,7 +87,7 @@ def test_an_interruption_ends_the_watching_and_says_how_to_go_on(home: Home) -> 
 
 
 def test_a_ticket_that_ends_with_a_person_is_a_no_and_json_is_one_document(tmp_path: Path) -> None:
-    home = Home(tmp_path, played(a_change_that_needs_the_bad_one(Behaviour(error_share=0.3))))
+    home = Home(tmp_path, run(given_up()))
     home.append(home.rows)
     process = home.watch("--json")
 
@@ -105,4 +95,4 @@ def test_a_ticket_that_ends_with_a_person_is_a_no_and_json_is_one_document(tmp_p
 
     document = json.loads(answer)
     assert process.returncode == 1 and complaints == ""
-    assert document["state"] == "escalated" and len(document["attempts"]) == 3
+    assert document["state"] == "escalated" and len(document["attempts"]) == 1

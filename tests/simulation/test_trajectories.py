@@ -18,11 +18,11 @@ from harness.core import events as e
 from harness.core.errors import Forbidden, Invalid
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
-from harness.simulation.service import Behaviour, Change
+from harness.simulation.service import Change
 from tests.models.endpoint import Say, Step
+from tests.simulation.histories import given_up
 from tests.simulation.operations import SLOW, Operations, days_work, incident
 from tests.simulation.test_models import played, repairing
-from tests.simulation.test_stops import a_change_that_needs_the_bad_one
 
 
 async def two_incidents() -> Operations:
@@ -89,11 +89,11 @@ def test_the_same_ledger_gives_the_same_bytes_and_since_leaves_older_ones_out(tm
 @pytest.mark.parametrize("attempts_end", ["with a person", "mid-way"])
 def test_a_trajectory_that_is_no_success_is_exported_with_its_truth(tmp_path: Path, attempts_end: str) -> None:
     async def story() -> None:
-        operations = await incident(a_change_that_needs_the_bad_one(Behaviour(error_share=0.3)))
         if attempts_end == "mid-way":
+            operations = await incident(days_work(4))
             await operations.watch(lambda: operations.happened(e.ActionTaken))
         else:
-            await operations.settle()
+            operations = await given_up()
         export_atif(operations.harness.record, tmp_path / "out", None)
         [document] = documents(tmp_path / "out").values()
         assert check(tmp_path / "out") == (1, [])

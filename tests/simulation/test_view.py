@@ -9,9 +9,8 @@ from harness.core.lifecycle import State
 from harness.core.timeline import phases
 from harness.core.view import View
 from harness.simulation.clock import run
-from harness.simulation.service import Behaviour
+from tests.simulation.histories import given_up, repaired_at_the_second_try
 from tests.simulation.operations import SLOW, Operations, days_work, incident
-from tests.simulation.test_stops import a_change_that_needs_the_bad_one
 
 
 def moments(operations: Operations, ticket_id: str | None = "INF-1") -> list[View]:
@@ -70,14 +69,22 @@ def test_what_burns_who_serves_what_and_the_arms_are_seen_while_they_are_so() ->
 
 def test_an_attempt_that_is_stopped_is_marked_where_it_was_and_the_question_is_shown() -> None:
     async def story() -> None:
-        operations = await incident(a_change_that_needs_the_bad_one(Behaviour(error_share=0.3)))
-        await operations.settle()
+        operations = await given_up()
         last = moments(operations)[-1]
         assert last.over and last.state is State.ESCALATED
-        assert [(one.attempt, one.phase) for one in last.stops] == [(1, "canary"), (2, "canary"), (3, "canary")]
+        assert [(one.attempt, one.phase) for one in last.stops] == [(1, "canary")]
         assert [one.name for one in last.phases() if one.stopped] == ["canary"]
         assert "attempts are used up" in last.question
         assert watch_ticket(operations.harness.record, "INF-1", silent=True) is State.ESCALATED
+
+    run(story())
+
+
+def test_a_second_attempt_that_succeeds_keeps_the_first_ones_stop_in_view_and_no_mark() -> None:
+    async def story() -> None:
+        last = moments(await repaired_at_the_second_try())[-1]
+        assert last.state is State.RESOLVED and [(one.attempt, one.phase) for one in last.stops] == [(1, "canary")]
+        assert [one.name for one in last.phases() if one.stopped] == [] and last.question == ""
 
     run(story())
 

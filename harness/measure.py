@@ -5,15 +5,16 @@ Shares are differences of raw counters, as integers: ``increase()`` extrapolates
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import isfinite
+from math import ceil, isfinite
 
 from harness.core.errors import Invalid
-from harness.core.events import Measurement
+from harness.core.events import Measurement, Wait
 from harness.core.manifest import Manifest, Metric
 from harness.core.units import choices
-from harness.ports import Metrics
+from harness.ports import Checks, Metrics
 
 EVERY_ARM = "canary|stable|baseline|none"
 
@@ -34,6 +35,24 @@ class Window:
     def seconds(self) -> float:
         """Its length."""
         return (self.end - self.start).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where metrics of kind probe are measured: on the tree of the commit that is served, with its own probe."""
+
+    checks: Checks
+    commit: str
+
+
+def live(manifest: Manifest) -> list[str]:
+    """The metrics that are read while the service runs; a probe costs seconds and runs only where it is asked for."""
+    return [name for name, metric in manifest.metrics.items() if metric.kind != "probe"]
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least this share of all values does not exceed (nearest rank); None without any."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)] if values else None
 
 
 def declared(manifest: Manifest, name: str) -> Metric:
@@ -60,6 +79,8 @@ async def measure(
     metric = declared(manifest, name)
     if metric.kind == "ratio":
         return await _share(metrics, name, metric, window, arm)
+    if metric.kind == "probe":
+        raise Invalid(f"metric `{name}` is measured by the probe `{metric.probe}` on a commit, not over a window")
     query = _query(metric, window.seconds, arm)
     value = await metrics.value(query, window.end)
     if value is not None and not isfinite(value):  # x/0 is no measurement
@@ -67,6 +88,27 @@ async def measure(
     return Measurement(
         metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=None
     )
+
+
+async def measure_anywhere(
+    metrics: Metrics, manifest: Manifest, name: str, window: Window, bench: Bench
+) -> tuple[Measurement, tuple[Wait, ...]]:
+    """As ``measure``, and metrics of kind probe too: they are run now, on the bench's commit. With what was waited for.
+
+    ``value`` is None when the commit cannot be measured.
+    """
+    metric = declared(manifest, name)
+    if metric.kind != "probe":
+        return await measure(metrics, manifest, name, window), ()
+    run = await bench.checks.probe(str(metric.probe), bench.commit, bench.commit)
+    values = run.measures[str(metric.measure)] if run.measures else []
+    measured = Measurement(
+        metric=name,
+        query=f"probe {metric.probe} on {bench.commit[:12]}: quantile {metric.quantile} of {metric.measure}",
+        window_from=run.wait.opened_at, window_to=run.wait.closed_at,
+        value=quantile(values, float(metric.quantile or 0)), samples=len(values),
+    )  # fmt: skip
+    return measured, (run.wait,)
 
 
 async def _share(metrics: Metrics, name: str, metric: Metric, window: Window, arm: str) -> Measurement:

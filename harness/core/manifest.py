@@ -111,10 +111,12 @@ class Metric(Declaration):
     """A measurement of the live service. Which of the queries it has depends on its kind:
 
     ``ratio``: counter selectors ``bad`` and ``total``; ``latency``: a histogram's bucket selector and a ``quantile``;
-    ``gauge`` and ``counter``: a PromQL ``query``. Texts may hold ``{service}``, ``{release}``, ``{arm}``, ``{window}``.
+    ``gauge`` and ``counter``: a PromQL ``query``; ``probe``: a declared probe, one of its measures (in the base unit)
+    and a ``quantile`` of the repetitions: a property of the release that is served, not of its traffic. Texts may hold
+    ``{service}``, ``{release}``, ``{arm}``, ``{window}``.
     """
 
-    kind: Literal["ratio", "latency", "gauge", "counter"]
+    kind: Literal["ratio", "latency", "gauge", "counter", "probe"]
     unit: str
     direction: Direction
     good: str
@@ -123,13 +125,18 @@ class Metric(Declaration):
     histogram: str | None = None
     quantile: float | None = Field(default=None, gt=0, lt=1)
     query: str | None = None
+    probe: str | None = None
+    measure: str | None = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         if self.unit not in UNITS:
             raise ValueError(f"unknown unit {self.unit!r}; {choices(self.unit, UNITS)}")
-        wanted = {"ratio": {"bad", "total"}, "latency": {"histogram", "quantile"}}.get(self.kind, {"query"})
-        given = {name for name in ("bad", "total", "histogram", "quantile", "query") if getattr(self, name) is not None}
+        wanted = {
+            "ratio": {"bad", "total"}, "latency": {"histogram", "quantile"}, "probe": {"probe", "measure", "quantile"},
+        }.get(self.kind, {"query"})  # fmt: skip
+        parts = ("bad", "total", "histogram", "quantile", "query", "probe", "measure")
+        given = {name for name in parts if getattr(self, name) is not None}
         if given != wanted:
             raise ValueError(f"kind {self.kind} has {', '.join(sorted(wanted))}; given: {', '.join(sorted(given))}")
         if self.kind == "ratio" and self.unit != "%":
@@ -214,6 +221,11 @@ class Manifest(Declaration):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind}: {', '.join(twice)} is declared twice")
+        measures = {(probe.name, measure) for probe in self.probes for measure in probe.measures}
+        for name, metric in self.metrics.items():
+            if metric.kind == "probe" and (metric.probe, metric.measure) not in measures:
+                there = ", ".join(sorted(f"{probe}/{measure}" for probe, measure in measures)) or "none"
+                raise ValueError(f"metrics.{name}: no probe declares {metric.probe}/{metric.measure}; there is {there}")
         ratios = [name for name, metric in self.metrics.items() if metric.kind == "ratio"]
         for guard in self.canary.guards:
             if guard not in ratios:

@@ -16,6 +16,7 @@ REPETITIONS = 7
 TESTS = 42
 CPU_MS = 40.0
 PROBED_KEYS = 200
+COLD_START_S = 0.3
 NOISE = 0.15
 """A repetition takes up to this part longer than it has to: what disturbs a measurement only ever slows it."""
 
@@ -49,6 +50,7 @@ class MemoryChecks:
             return ProbeRun(measures=None, reason="the release did not start", wait=wait)
         wall_ms = SERVICE_MS + (behaviour.wait_ms if behaviour.wait_share else 0.0)
         measures = {
+            "cold_start": {"ready_s": self._repeat(COLD_START_S)},
             "latency": {"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)},
             "correctness": {
                 "failing_keys": [self._some(behaviour.error_share)],

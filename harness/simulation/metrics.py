@@ -23,6 +23,7 @@ STALE_S = 1.5
 COUNTERS = ("traffic_requests_total", "traffic_slow_total", "traffic_errors_total", "traffic_wrong_denials_total")
 _SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"\})?')
 _RATE = r"sum\(rate\((?P<selector>traffic_requests_total[^\[]*)\[(?P<seconds>\d+)s\]\)\)"
+_ERROR_RATE = _RATE.replace("selector", "errors").replace("requests", "errors").replace("seconds", "span")
 _HEALTHY = r'max\(envoy_cluster_membership_healthy\{envoy_cluster_name="stable"\}\)'
 
 
@@ -80,6 +81,10 @@ class MemoryMetrics:
         if found := re.fullmatch(rf"1 - {_RATE} / \((?P<capacity>\d+) \* {_HEALTHY}\)", query):
             rate, capacity = self._rate(found["selector"], float(found["seconds"]), moment), float(found["capacity"])
             return None if rate is None or not sample.healthy else 1 - rate / (capacity * sample.healthy)
+        if found := re.fullmatch(rf"1 - {_ERROR_RATE} / {_RATE}", query):
+            errors = self._rate(found["errors"], float(found["span"]), moment)
+            rate = self._rate(found["selector"], float(found["seconds"]), moment)
+            return None if errors is None or not rate else 1 - errors / rate
         raise Invalid(f"query: {query} is none that the modelled metrics can answer")
 
     def _moment(self, at: datetime | None) -> float:

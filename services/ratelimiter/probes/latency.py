@@ -73,20 +73,25 @@ def measure(tree: Path) -> dict[str, object]:
 @contextmanager
 def serving(tree: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The tree's service, answering on SOCKET below the working directory until the block ends. Raises DoesNotStart."""
+    service = start(tree)
+    try:
+        wait_until_answering(service)
+        yield service
+    finally:
+        stop(service)
+
+
+def start(tree: Path) -> subprocess.Popen[bytes]:
+    """The tree's service, told to listen on SOCKET; its output is in ``log``."""
     with Path("log").open("wb") as log:
         serve = [sys.executable, "-m", "ratelimiter", "serve"]
-        service = subprocess.Popen(
+        return subprocess.Popen(
             [*serve, "--http", f"unix:{SOCKET}", "--limits", str(tree / "limits.yaml")],
             env=os.environ | {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-        try:
-            wait_until_answering(service)
-            yield service
-        finally:
-            stop(service)
 
 
 def reading(pid: int, connections: list[socket.socket], prefix: str) -> tuple[float, float]:

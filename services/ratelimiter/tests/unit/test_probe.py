@@ -1,4 +1,4 @@
-"""The latency probe measures this tree, and says of other trees that they do not start or do not answer."""
+"""The probes measure this tree, and say of other trees that they do not start or do not answer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ while True:
 """
 
 
-def probe(tree: Path) -> tuple[int, dict[str, Any]]:
+def probe(tree: Path, name: str = "latency") -> tuple[int, dict[str, Any]]:
     ended = subprocess.run(
-        [sys.executable, TREE / "probes" / "latency.py", tree], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, TREE / "probes" / f"{name}.py", tree], capture_output=True, text=True, timeout=120, check=False
     )
     return ended.returncode, json.loads(ended.stdout)
 
@@ -43,6 +43,12 @@ def test_a_tree_is_measured_by_wall_and_cpu() -> None:
 
 def test_a_tree_that_does_not_start_is_told_apart(tmp_path: Path) -> None:
     code, result = probe(a_tree(tmp_path, "raise SystemExit('no luck')"))
+    assert (code, result["ok"]) == (3, False)
+    assert "no luck" in result["reason"]
+
+
+def test_a_tree_that_does_not_start_has_no_cold_start(tmp_path: Path) -> None:
+    code, result = probe(a_tree(tmp_path, "raise SystemExit('no luck')"), "cold_start")
     assert (code, result["ok"]) == (3, False)
     assert "no luck" in result["reason"]
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class HarnessError(Exception):
     """The root of every error that the harness raises on purpose; ``exit_code`` is the contract's."""
@@ -53,3 +55,9 @@ class VersionConflict(HarnessError):
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+KINDS: Final[dict[str, type[HarnessError]]] = {
+    kind.__name__: kind for kind in (Refused, Invalid, Forbidden, Retryable, Broken)
+}
+"""Errors by the name under which they travel from one process to another."""

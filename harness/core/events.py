@@ -276,9 +276,12 @@ class ApprovalDenied(Event):
 
 
 class DeliveryQueued(Event):
-    """Another delivery holds the service's lock, or comes first; this one waits its turn."""
+    """The delivery waits its turn: another one (``holder``) has the service's lock or comes first, or a constraint
+    (``holder``) forbids it now."""
 
     holder: str
+    until: datetime | None = None
+    """When the constraint no longer forbids it; None where another delivery is waited for."""
 
 
 class LockAcquired(Event):
@@ -613,6 +616,18 @@ class LockFreed(Event):
 
     ticket_id: str
     attempt: int
+
+
+class EverythingPaused(Event):
+    """A human stopped all tickets (stream ``pause``): no ticket is begun until ``EverythingResumed``."""
+
+    by: str
+
+
+class EverythingResumed(Event):
+    """A human let tickets go on again."""
+
+    by: str
 
 
 def _leaves(cls: type[Event]) -> list[type[Event]]:

@@ -56,3 +56,5 @@ def queue_stream(service: str) -> str:
 
 
 WATCH_STREAM: Final = "watch"
+PAUSE_STREAM: Final = "pause"
+"""Stream of the global stop."""

@@ -91,10 +91,12 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.CanaryStarted: frozenset({S.CANARYING}),
     e.CanaryStepped: frozenset({S.CANARYING}),
     e.CanaryLooked: frozenset({S.CANARYING}),
-    e.OperationStepped: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING}),
-    e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING}),
+    # a person's word may find a delivery half done: it is taken back first, whatever the ticket waits for
+    e.OperationStepped: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
+    e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.NodeSwapped: frozenset({S.DEPLOYING}),
-    e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING}),
+    e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
+    e.RollbackFailed: frozenset({S.ESCALATED, S.PAUSED}),
 }
 """Events that tell what happened within a state and don't leave it, with the states they may occur in."""
 
@@ -121,6 +123,8 @@ class Life:
     attempt: int = 0
     token: int | None = None
     """The fencing token of the service's lock while this ticket holds it."""
+    admitted: bool = False
+    """Whether admission let it in: one that broke before that goes back there when it is answered."""
 
 
 def evolve(life: Life, event: e.Event) -> Life:
@@ -130,29 +134,31 @@ def evolve(life: Life, event: e.Event) -> Life:
         Forbidden: the event cannot happen in this state (names both, and what could happen).
     """
     kind = type(event)
-    if (target := TABLE.get((life.state, kind))) is None:
+    target = TABLE.get((life.state, kind))
+    moves = target is not None
+    if target is None:
         if life.state not in NOTES.get(kind, frozenset()):
-            raise Forbidden(
-                f"{kind.__name__} cannot happen to a ticket that is {life.state}; "
-                f"possible: {', '.join(possible(life.state))}"
-            )
+            raise Forbidden(_refusal(life.state, kind))
         target = life.state
     held = life.held
     if kind in (e.ApprovalRequested, e.TicketPaused):
         held = (*held, life.state)
-    elif life.state in (S.AWAITING_APPROVAL, S.PAUSED):
+    elif moves and life.state in (S.AWAITING_APPROVAL, S.PAUSED):
         held = held[:-1]
     return Life(
         state=_target(life, event, target),
         held=held,
         attempt=event.attempt if isinstance(event, e.AttemptStarted) else life.attempt,
         token=_token(life, event),
+        admitted=life.admitted or isinstance(event, e.TicketAdmitted),
     )
 
 
 def _target(life: Life, event: e.Event, target: State | str) -> State:
     if isinstance(event, e.ApprovalDenied) and event.final:
         return S.REJECTED
+    if isinstance(event, e.AnswerGiven) and not life.admitted:
+        return S.FILED
     return life.held[-1] if target is BACK else State(target)
 
 
@@ -163,6 +169,19 @@ def _token(life: Life, event: e.Event) -> int | None:
         case e.LockReleased():
             return None
     return life.token
+
+
+def refuse_unless_possible(state: State, kind: type[e.Event]) -> None:
+    """Raise Forbidden when nothing of this kind can move a ticket in this state, with what can happen to it."""
+    if (state, kind) not in TABLE:
+        raise Forbidden(_refusal(state, kind))
+
+
+def _refusal(state: State, kind: type[e.Event]) -> str:
+    return (
+        f"{kind.__name__} cannot happen to a ticket that is {state}; "
+        f"possible: {', '.join(possible(state)) or 'nothing any more'}"
+    )
 
 
 def possible(state: State) -> list[str]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Final, Literal
+
 from pydantic import Field
 
 from harness.core.declaration import Declaration
+from harness.core.manifest import Risk
+
+RISKS: Final[tuple[Risk, ...]] = ("read", "low", "medium", "high")
+"""From least to most."""
 
 
 class Admission(Declaration):
@@ -75,6 +82,36 @@ class Verify(Declaration):
     min_samples: int = Field(ge=1)
     ticks: int = Field(ge=1)
     """Evaluations, one a second, the last at the window's end."""
+
+
+class Approvals(Declaration):
+    """``policies/approvals.yaml``: what a change risks, and from which risk on a person is asked.
+
+    A path with a wildcard is matched as a shell does; one that ends in ``/`` covers what is below it.
+    """
+
+    risk_of_kind: dict[Literal["code", "config", "operation"], Risk]
+    high_paths: tuple[str, ...] = ()
+    high_from_files: int = Field(ge=1)
+    """A change of so many files is high: nobody sees at a glance what it does."""
+    ask_from: Risk
+
+    def risk(self, kind: Literal["code", "config", "operation"], files: tuple[str, ...]) -> tuple[Risk, str]:
+        """The highest risk that applies, and why."""
+        if self.high_from_files <= len(files):
+            return "high", f"it touches {len(files)} files, {self.high_from_files} or more are of high risk"
+        if touched := [file for file in files if any(_covers(path, file) for path in self.high_paths)]:
+            return "high", f"it touches {', '.join(sorted(touched))}, which policy holds for a high risk"
+        risk = self.risk_of_kind.get(kind, "high")
+        return risk, f"a change of kind {kind} is of {risk} risk"
+
+    def asks(self, risk: Risk) -> bool:
+        """Whether a person is asked."""
+        return RISKS.index(risk) >= RISKS.index(self.ask_from)
+
+
+def _covers(path: str, file: str) -> bool:
+    return file.startswith(path) if path.endswith("/") else fnmatchcase(file, path)
 
 
 class Profile(Declaration):

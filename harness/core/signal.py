@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.core.ids import fingerprint
@@ -43,27 +44,37 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold.
     """
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
-    objectives = [
-        Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
-        for slo in own_first
-        for metric in sorted(slo.metrics, key=lambda name: -signal.burnt.get(name, 0.0))
-    ]
-    conditions = [
-        Criterion(
-            metric=invariant.metric, condition=invariant.condition.condition.text, duration=_sustained(sustained_s)
-        )
-        for invariant in invariants
-    ]
-    criteria = objectives + conditions if signal.kind == "slo" else conditions + objectives
+    criteria = declared_criteria(
+        own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt
+    )
     burning = next((slo for slo in slos if signal.kind == "slo" and slo.name == signal.name), None)
     return TicketSpec(
         type=burning.on_burn.type if burning else "incident",
         service=signal.service,
         objective=Objective(description=_objective(signal, burning)),
-        acceptance_criteria=tuple(criteria),
+        acceptance_criteria=criteria,
         priority=burning.on_burn.priority if burning else "P1",
         context=Context(notes=str(signal.evidence.get("reason", ""))),
     )
+
+
+def declared_criteria(
+    slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float, *, invariants_first: bool = False,
+    burnt: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Criterion, ...]:  # fmt: skip
+    """Everything that is declared of a service: what has to hold after whatever change. What burnt most comes first."""
+    objectives = tuple(
+        Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
+        for slo in slos
+        for metric in sorted(slo.metrics, key=lambda name: -burnt.get(name, 0.0))
+    )
+    conditions = tuple(
+        Criterion(
+            metric=invariant.metric, condition=invariant.condition.condition.text, duration=_sustained(sustained_s)
+        )
+        for invariant in invariants
+    )
+    return conditions + objectives if invariants_first else objectives + conditions
 
 
 def _objective(signal: Signal, slo: Slo | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.core import events as e
 from harness.core.model_policy import ModelPolicy
-from harness.core.ticket import Ticket
+from harness.core.ticket import Budget, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,17 @@ def over_budget(so_far: Spent, prompt_chars: int, model: str, policy: ModelPolic
                 f"{limits.usd:.2f} are allowed"
             )
     return None
+
+
+def within(policy: ModelPolicy, budget: Budget, before: Spent) -> ModelPolicy:
+    """The policy for a session of a ticket that has a budget of its own, of which earlier attempts took ``before``."""
+    limits, update = policy.session, {}
+    if budget.usd is not None and before.usd is not None:
+        update["usd"] = min(limits.usd, max(0.0, budget.usd - before.usd))
+    tokens = None if before.tokens_in is None or before.tokens_out is None else before.tokens_in + before.tokens_out
+    if budget.tokens is not None and tokens is not None:
+        update["tokens"] = min(limits.tokens, max(0, budget.tokens - tokens))
+    return policy.model_copy(update={"session": limits.model_copy(update=update)})
 
 
 CHARS_A_TOKEN = 2

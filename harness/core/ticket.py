@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from harness.core import events as e
+from harness.core import units
+from harness.core.constraint import Constraint
 from harness.core.criteria import CriterionSpec
 from harness.core.declaration import Declaration
 from harness.core.errors import Invalid
@@ -23,11 +25,14 @@ class Objective(Declaration):
 
 
 class Criterion(Declaration):
-    """An acceptance criterion as written: ``slow_share``, ``< 10%``, ``for 10s``."""
+    """An acceptance criterion as written: ``slow_share``, ``< 10%``, ``for 10s``.
+
+    Without a duration: one window of the profile's verification.
+    """
 
     metric: str
     condition: str
-    duration: str
+    duration: str | None = None
 
     def spec(self) -> CriterionSpec:
         """The parsed form; raises Invalid naming what was not understood."""
@@ -41,22 +46,98 @@ class Context(Declaration):
     notes: str = ""
 
 
-class TicketSpec(Declaration):
-    """The ticket file (``contract.md``): the same format from people, alerts and agents."""
+def _length(text: str) -> str:
+    try:
+        units.seconds(text)
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+    return text
 
+
+class Budget(Declaration):
+    """What the work on a ticket may take at most, over all attempts; a limit that is absent is the profile's own."""
+
+    usd: float | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    context_tokens: int | None = Field(default=None, ge=0)
+    steps: int | None = Field(default=None, ge=1)
+    tool_calls: int | None = Field(default=None, ge=1)
+    gpu_seconds: float | None = Field(default=None, ge=0)
+    wall_clock: Annotated[str, AfterValidator(_length)] | None = None
+
+    @property
+    def wall_clock_s(self) -> float | None:
+        """In seconds."""
+        return units.seconds(self.wall_clock) if self.wall_clock is not None else None
+
+    @property
+    def most_steps(self) -> int | None:
+        """Every step of an agent is one call of a tool, so that the smaller of both limits holds."""
+        return min((most for most in (self.steps, self.tool_calls) if most is not None), default=None)
+
+
+class Labels(Declaration):
+    """Whom the ticket is for; travels with it."""
+
+    tenant: str | None = None
+    team: str | None = None
+    project: str | None = None
+    use_case: str | None = None
+
+
+def _understood(text: str) -> str:
+    try:
+        Constraint.parse(text)
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+ConstraintText = Annotated[str, AfterValidator(_understood)]
+TicketId = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{0,15}-[1-9][0-9]{0,8}$")]
+
+
+class TicketSpec(Declaration):
+    """The ticket file (``contract.md``): the same format from people, alerts and agents.
+
+    ``change``: a commit that a person made, to be carried through the stages. ``reverts``: the ticket whose change is
+    to be taken back. Both are worked by the harness itself, without an agent.
+    """
+
+    id: TicketId | None = None
     type: Literal["incident", "improvement", "maintenance", "investigation", "reflection"]
     service: str
     objective: Objective
     acceptance_criteria: tuple[Criterion, ...] = Field(min_length=1)
+    constraints: tuple[ConstraintText, ...] = ()
     priority: Literal["P0", "P1", "P2", "P3"] = "P2"
+    budget: Budget = Budget()
+    labels: Labels = Labels()
     context: Context = Context()
+    change: str | None = Field(default=None, min_length=4, max_length=200)
+    reverts: TicketId | None = None
 
     @classmethod
-    def read(cls, document: Any, where: str) -> TicketSpec:
-        """The spec in ``{"ticket": {...}}``; raises Invalid with every ``path: reason``."""
+    def read(cls, document: Any, where: str, *, service: str | None = None) -> TicketSpec:
+        """The spec in ``{"ticket": {...}}``; raises Invalid with every ``path: reason``.
+
+        Args:
+            service: what a file that names none is for.
+        """
         if not isinstance(document, dict) or set(document) != {"ticket"}:
             raise Invalid(f"{where}: a ticket file has exactly one key, `ticket`")
-        return cls.parse(document["ticket"], f"{where}: ticket")
+        given = document["ticket"]
+        if service is not None and isinstance(given, dict):
+            given = {"service": service, **given}
+        return cls.parse(given, f"{where}: ticket")
+
+    def limits(self) -> tuple[Constraint, ...]:
+        """The constraints as understood."""
+        return tuple(Constraint.parse(text) for text in self.constraints)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON that ``read`` reads, without what was left out."""
+        return {"ticket": self.model_dump(mode="json", exclude_none=True)}
 
 
 UNMEASURED = ("insufficient", "query_failed")
@@ -84,6 +165,9 @@ class Attempt:
     briefing: e.BlobRef | None = None
     steps: tuple[e.ActionTaken | e.ObservationRecorded, ...] = ()
     change: e.ChangeProposed | None = None
+    nothing: e.NothingToChange | None = None
+    nothing_at: datetime | None = None
+    """When it was found that there is nothing to change: the verification's window begins there."""
     checks: e.ChecksPassed | e.ChecksFailed | None = None
     canary_started: e.CanaryStarted | None = None
     canary_steps: tuple[e.CanaryStepped, ...] = ()
@@ -133,6 +217,15 @@ class Ticket:
     life: Life = Life()
     admitted: e.TicketAdmitted | None = None
     rejected: e.TicketRejected | None = None
+    answers: tuple[e.AnswerGiven, ...] = ()
+    question: str | None = None
+    """Reference of what a person was asked last."""
+    asked: e.ApprovalRequested | None = None
+    """The last change that a person's word was asked for."""
+    granted: tuple[e.ApprovalGranted, ...] = ()
+    denied: tuple[e.ApprovalDenied, ...] = ()
+    waits_until: datetime | None = None
+    """When the window opens that the ticket waits for."""
     attempts: tuple[Attempt, ...] = ()
     closed_at: datetime | None = None
     version: int = 0
@@ -149,6 +242,11 @@ class Ticket:
     def attempt(self) -> Attempt:
         """The attempt under way (or the last one)."""
         return self.attempts[-1]
+
+    @property
+    def attempts_allowed(self) -> int:
+        """Those that admission allowed, and one more for every answer of a person: an answer is there to be tried."""
+        return (self.admitted.attempts_allowed if self.admitted else 0) + len(self.answers)
 
 
 def fold(history: Iterable[tuple[str, datetime, e.Event]]) -> Ticket | None:
@@ -167,11 +265,23 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
         return Ticket(event.ticket_id, event, at, version=1, recorded={identity: event})
     life = evolve(ticket.life, event)
     changed: dict[str, Any] = {}
+    if isinstance(event, e.HelpRequested):
+        changed["question"] = event.question
     match event:
         case e.TicketAdmitted():
             changed["admitted"] = event
         case e.TicketRejected():
             changed["rejected"] = event
+        case e.AnswerGiven():
+            changed["answers"] = (*ticket.answers, event)
+        case e.ApprovalRequested():
+            changed["asked"] = event
+        case e.ApprovalGranted():
+            changed["granted"] = (*ticket.granted, event)
+        case e.ApprovalDenied():
+            changed["denied"] = (*ticket.denied, event)
+        case e.WindowAwaited():
+            changed["waits_until"] = event.until
         case e.AttemptStarted():
             changed["attempts"] = (*ticket.attempts, _begun(event, at))
         case _ if ticket.attempts:
@@ -193,6 +303,8 @@ def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:
             return replace(attempt, steps=(*attempt.steps, event))
         case e.ChangeProposed():
             return replace(attempt, change=event)
+        case e.NothingToChange():
+            return replace(attempt, nothing=event, nothing_at=at)
         case e.ChecksPassed() | e.ChecksFailed():
             return replace(attempt, checks=event)
         case e.CanaryStarted():

@@ -31,7 +31,7 @@ def test_a_ticket_goes_through_all_four_stages_to_its_end() -> None:
     life = walk(e.LockAcquired, e.ChecksPassed, e.CanaryStarted, e.CanaryLooked, e.CanaryPassed, life=life)
     assert life.state is S.DEPLOYING and life.token == 7
     life = walk(e.MainMoved, e.NodeSwapped, e.ReleaseDeployed, e.CriteriaMet, e.LockReleased, life=life)
-    assert life == Life(state=S.RESOLVED, attempt=1)
+    assert life == Life(state=S.RESOLVED, attempt=1, admitted=True)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,16 @@ def test_a_pause_does_not_skip_an_approval() -> None:
     resumed = walk(e.TicketResumed, life=held)
     assert resumed.state is S.AWAITING_APPROVAL
     assert walk(e.ApprovalGranted, life=resumed) == Life(state=S.DEPLOYING)
+
+
+def test_what_is_told_of_a_paused_ticket_does_not_make_it_forget_where_it_was() -> None:
+    paused = walk(e.TicketPaused, e.MainMoved, e.RolledBack, life=Life(state=S.VERIFYING))
+    assert walk(e.TicketResumed, life=paused) == Life(state=S.VERIFYING)
+
+
+def test_an_answer_sends_a_ticket_back_to_where_it_broke() -> None:
+    assert walk(e.HelpRequested, e.AnswerGiven).state is S.FILED
+    assert walk(e.TicketAdmitted, e.HelpRequested, e.AnswerGiven).state is S.WORKING
 
 
 def test_a_denial_is_a_reason_to_work_on_or_the_end() -> None:

@@ -10,7 +10,7 @@ import pytest
 from harness.adapters.declarations import read_yaml
 from harness.bootstrap import CHECKOUT
 from harness.core.errors import Invalid
-from harness.core.policy import Profile, Registry
+from harness.core.policy import Approvals, Profile, Registry
 
 DEMO = read_yaml(CHECKOUT / "policies" / "profiles" / "demo.yaml")
 
@@ -54,3 +54,30 @@ def test_one_service_is_registered_and_more_are_refused() -> None:
     assert Registry.parse({"services": [one]}, "services.yaml").services[0].service == "ratelimiter"
     with pytest.raises(Invalid, match="services"):
         Registry.parse({"services": [one, one]}, "services.yaml")
+
+
+APPROVALS = Approvals(
+    risk_of_kind={"code": "medium", "config": "low", "operation": "medium"}, high_paths=("locks/", "*.toml"),
+    high_from_files=3, ask_from="high",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "risk"),
+    [
+        (("src/a.py",), "medium"),
+        (("src/a.py", "locks/x"), "high"),
+        (("setup.toml",), "high"),
+        (("blocks/x",), "medium"),
+        (("a", "b", "c"), "high"),
+    ],
+)
+def test_the_highest_risk_that_applies_to_a_change_counts(files: tuple[str, ...], risk: str) -> None:
+    found, why = APPROVALS.risk("code", files)
+    assert found == risk and why
+    assert APPROVALS.asks(found) == (risk == "high")
+
+
+def test_what_is_asked_for_is_what_policy_says() -> None:
+    assert APPROVALS.model_copy(update={"ask_from": "low"}).asks("medium")
+    assert not APPROVALS.asks("medium")

@@ -1,0 +1,38 @@
+"""What a ticket must be to be worked on: a known service, criteria that can be measured. Decides; touches nothing."""
+
+from __future__ import annotations
+
+from harness.core.constraint import check_fit
+from harness.core.errors import Invalid
+from harness.core.manifest import Manifest
+from harness.core.ticket import TicketSpec
+from harness.core.units import choices
+
+
+def failing_rules(spec: TicketSpec, manifest: Manifest) -> tuple[str, ...]:
+    """``path: reason`` of every rule that the ticket breaks, with the way to pass it."""
+    if spec.service != manifest.name:
+        return (f"service: `{spec.service}` is not registered; registered: {manifest.name}",)
+    reasons = []
+    for number, criterion in enumerate(spec.acceptance_criteria):
+        path = f"acceptance_criteria[{number}]"
+        metric = manifest.metrics.get(criterion.metric)
+        try:
+            understood = criterion.spec()
+            if metric is None:
+                nearest = choices(criterion.metric, manifest.metrics)
+                reasons.append(f"{path}.metric: `{criterion.metric}` is not declared by {manifest.name}; {nearest}")
+            else:
+                understood.condition.check_fits(metric.unit, metric.direction)
+        except Invalid as error:
+            reasons.append(
+                f"{path}.{error}" if str(error).startswith(("condition:", "duration:")) else f"{path}: {error}"
+            )
+    for number, constraint in enumerate(spec.limits()):
+        try:
+            check_fit(constraint, manifest.peak_hours, manifest.name)
+        except Invalid as error:
+            reasons.append(f"constraints[{number}]: {error}")
+    if spec.change is not None and spec.reverts is not None:
+        reasons.append("change: a ticket has `change` or `reverts`, not both")
+    return tuple(reasons)

@@ -1,0 +1,87 @@
+"""What a person can tell a live ticket, in the imperative, and the event that it becomes. Decides; touches nothing."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.core import events as e
+from harness.core.errors import Forbidden
+from harness.core.lifecycle import State, evolve, refuse_unless_possible
+from harness.core.ticket import Ticket
+
+Verb = Literal["pause", "resume", "cancel", "answer", "approve", "reject"]
+
+EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
+    "pause": e.TicketPaused,
+    "resume": e.TicketResumed,
+    "cancel": e.TicketCancelled,
+    "answer": e.AnswerGiven,
+    "approve": e.ApprovalGranted,
+    "reject": e.ApprovalDenied,
+}
+TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer"})
+"""Before these hold, a delivery that is half done is taken back: main equals what runs, and the lock can go."""
+INTERRUPTS: Final = frozenset[Verb]({"pause", "cancel"})
+"""These don't wait for the end of what can be broken off safely: an agent's session, a run of the checks."""
+
+
+class Command(BaseModel):
+    """``request`` names this one telling: told twice, it is done once. Text is a blob, here is its reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verb: Verb
+    request: str
+    by: str
+    text: str | None = None
+    hash: str | None = None
+    """Of the change that the person saw: what is approved or rejected."""
+    final: bool = False
+
+
+def refuse_unless_open(state: State, verb: Verb) -> None:
+    """Raise Forbidden when a ticket in this state cannot be told so."""
+    refuse_unless_possible(state, EVENT_OF[verb])
+
+
+def event_of(command: Command, ticket: Ticket, nothing_said: str) -> e.Event:
+    """What happens to the ticket when it is told so.
+
+    Args:
+        nothing_said: reference of an empty reason.
+
+    Raises:
+        Forbidden: the ticket's state does not allow it, or another change than the one that was seen waits for a word.
+    """
+    refuse_unless_open(ticket.state, command.verb)
+    event = _event(command, ticket, command.text or nothing_said)
+    evolve(ticket.life, event)
+    return event
+
+
+def _event(command: Command, ticket: Ticket, text: str) -> e.Event:
+    match command.verb:
+        case "pause":
+            return e.TicketPaused(by=command.by)
+        case "resume":
+            return e.TicketResumed(by=command.by)
+        case "cancel":
+            return e.TicketCancelled(by=command.by, why=text)
+        case "answer":
+            return e.AnswerGiven(by=command.by, answer=text)
+        case "approve":
+            return e.ApprovalGranted(hash=_asked(command, ticket), by=command.by)
+        case "reject":
+            return e.ApprovalDenied(hash=_asked(command, ticket), by=command.by, why=text, final=command.final)
+
+
+def _asked(command: Command, ticket: Ticket) -> str:
+    assert ticket.asked is not None, "a ticket waits for approval only after it was asked for"
+    if command.hash != ticket.asked.hash:
+        raise Forbidden(
+            f"{command.verb} names the hash {command.hash}, and {ticket.id} waits for a word on {ticket.asked.hash}: "
+            f"look again with `harness ticket show {ticket.id}`; an approval is for one hash"
+        )
+    return ticket.asked.hash

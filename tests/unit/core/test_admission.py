@@ -1,0 +1,72 @@
+"""Which tickets can be worked on, and what is said of the others. Touches nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.adapters.declarations import load_manifest
+from harness.bootstrap import CHECKOUT
+from harness.core.admission import failing_rules
+from harness.core.errors import Invalid
+from harness.core.ticket import TicketSpec
+from harness.core.units import choices
+
+MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
+
+
+def spec(**fields: Any) -> TicketSpec:
+    criteria = [{"metric": "slow_share", "condition": "< 5%"}]
+    given = {"type": "improvement", "objective": {"description": "x"}, "acceptance_criteria": criteria, **fields}
+    return TicketSpec.read({"ticket": given}, "ticket.yaml", service="ratelimiter")
+
+
+def test_a_ticket_that_can_be_measured_breaks_no_rule() -> None:
+    assert failing_rules(spec(), MANIFEST) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"service": "other"}, "service: `other` is not registered; registered: ratelimiter"),
+        ({"acceptance_criteria": [{"metric": "slow_shares", "condition": "< 5%"}]},
+         f"acceptance_criteria[0].metric: `slow_shares` is not declared by ratelimiter; "
+         f"{choices('slow_shares', MANIFEST.metrics)}"),
+        ({"acceptance_criteria": [{"metric": "slow_share", "condition": "< 5ms"}]},
+         "acceptance_criteria[0]: '5ms' cannot be compared with a metric in %; units: %"),
+        ({"acceptance_criteria": [{"metric": "slow_share", "condition": "low"}]}, "acceptance_criteria[0].condition: "),
+        ({"acceptance_criteria": [{"metric": "slow_share", "condition": "< 5%", "duration": "long"}]},
+         "acceptance_criteria[0].duration: "),
+        ({"change": "abcdef", "reverts": "INF-1"}, "change: a ticket has `change` or `reverts`, not both"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_is_broken_is_told_with_its_place(fields: dict[str, Any], said: str) -> None:
+    (reason,) = failing_rules(spec(**fields), MANIFEST)
+    assert reason.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"constrains": []}, "reverts; nearest: constraints"),
+        ({"constraints": ["be nice"]}, "ticket: constraints[0]: constraint 'be nice' is not understood"),
+        ({"id": "inf 1"}, "ticket: id: "),
+        ({"budget": {"wall_clock": "soon"}}, "ticket: budget.wall_clock: "),
+        ({"budget": {"stepz": 3}}, "ticket: budget.stepz: unknown key"),
+        ({"labels": {"colour": "red"}}, "ticket: labels.colour: unknown key"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_form_is_refused_with_the_place(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        spec(**fields)
+    assert said in str(refused.value)
+
+
+def test_what_was_written_is_kept_whole() -> None:
+    written = spec(
+        id="INF-4521", constraints=["requires approval"], budget={"usd": 2.0, "steps": 60, "wall_clock": "2h"},
+        labels={"team": "edge"}, context={"links": ["https://example.org"], "notes": "n"},
+    )  # fmt: skip
+    assert TicketSpec.read(written.document(), "again") == written
+    assert written.budget.most_steps == 60 and written.budget.wall_clock_s == 7200

@@ -23,7 +23,7 @@ from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.operation import Catalog
-from harness.core.policy import Profile, Registry
+from harness.core.policy import Approvals, Profile, Registry
 from harness.core.slo import Slo
 from harness.operation import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
@@ -32,6 +32,7 @@ from harness.settings import NO_KEY, ModelAgent, Settings
 if TYPE_CHECKING:
     from harness.adapters.node.agent import NodeAgent
     from harness.adapters.temporal import Client
+    from harness.adapters.worktree import ServiceRepository
     from harness.ledger.blobs import Blobs
     from harness.ledger.store import Ledger
 
@@ -49,6 +50,7 @@ class Rules:
     runbooks: tuple[Runbook, ...]
     catalog: Catalog
     profile: Profile
+    approvals: Approvals
     models: ModelPolicy
     prompt: str
     """What a model that works a ticket is told first."""
@@ -63,6 +65,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
     profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
     actions = checkout / "policies" / "actions.yaml"
+    approvals = checkout / "policies" / "approvals.yaml"
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
@@ -77,6 +80,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
         catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
+        approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
@@ -107,6 +111,21 @@ def open_record(settings: Settings) -> Record:
     clock = SystemClock()
     settings.home.root.mkdir(parents=True, exist_ok=True)
     return Record(Ledger.open(settings.ledger_url, now=clock.now), Blobs(settings.home.blobs), clock)
+
+
+def read_repository(settings: Settings, rules: Rules) -> ServiceRepository:
+    """The service's repository in the home. Raises Invalid where there is none."""
+    from harness.adapters.worktree import ServiceRepository
+
+    return ServiceRepository(settings.home.repos / f"{rules.service}.git", settings.home.worktrees)
+
+
+def read_manifest(settings: Settings, rules: Rules) -> Manifest:
+    """The service's manifest, as of main; that of the checkout, from which main is made, where no home is yet."""
+    if not (settings.home.repos / f"{rules.service}.git").exists():
+        return declarations.load_manifest(CHECKOUT / "services" / rules.service / "service.yaml")
+    repository = read_repository(settings, rules)
+    return repository.manifest(repository.main())
 
 
 @dataclass(frozen=True)
@@ -148,12 +167,11 @@ def build_harness(settings: Settings, client: Client) -> Harness:
     from harness.adapters.sandbox import Sandbox
     from harness.adapters.stack.prepare import machines_of
     from harness.adapters.temporal import TemporalNodes
-    from harness.adapters.worktree import ServiceRepository
 
     home, addresses = settings.home, settings.addresses
     record, rules = open_record(settings), read_rules()
     bare = home.repos / f"{rules.service}.git"
-    repository = ServiceRepository(bare, home.worktrees)
+    repository = read_repository(settings, rules)
     machines = machines_of(home, addresses)
     sandbox = Sandbox(home=home, clock=record.clock)
     return Harness(

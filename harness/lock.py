@@ -7,7 +7,7 @@ the most urgent comes first, then the oldest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.core import events as e
 from harness.core.errors import VersionConflict
@@ -20,17 +20,23 @@ from harness.journal import HARNESS, Journal, decode, encode
 QUEUE_POLL_S = 0.2
 
 
-async def acquire(journal: Journal) -> None:
-    """Take the lock for the current attempt, queueing while another delivery holds it or comes first.
+async def acquire(journal: Journal, *, may_deliver: Callable[[Journal], bool] = lambda journal: True) -> bool:
+    """Take the lock for the current attempt, queueing while another delivery holds it or comes first. True when held.
+
+    Args:
+        may_deliver: whether a ticket's constraints allow it now. Asked before every look: one that may not stops
+            waiting here, and nobody waits for it.
 
     Raises VersionConflict when somebody else wrote to the ticket: it has to be read anew.
     """
     n = journal.ticket.life.attempt
     service = journal.ticket.filed.service
     while journal.ticket.life.token is None:
+        if not may_deliver(journal):
+            return False
         rows = journal.ledger.read_stream(lock_stream(service))
         last = decode(rows[-1]) if rows else None
-        first = last.ticket_id if isinstance(last, e.LockTaken) else _first_in_turn(journal, n, rows)
+        first = last.ticket_id if isinstance(last, e.LockTaken) else _first_in_turn(journal, n, rows, may_deliver)
         if first is not None:
             _queue(journal, n, first)
             await journal.clock.sleep(QUEUE_POLL_S)
@@ -46,6 +52,7 @@ async def acquire(journal: Journal) -> None:
             if conflict.stream != lock_stream(service):
                 raise
             continue  # another delivery was faster: look again
+    return True
 
 
 def release(journal: Journal) -> None:
@@ -62,7 +69,9 @@ def release(journal: Journal) -> None:
     )
 
 
-def _first_in_turn(journal: Journal, n: int, lock: Sequence[Recorded]) -> str | None:
+def _first_in_turn(
+    journal: Journal, n: int, lock: Sequence[Recorded], may_deliver: Callable[[Journal], bool]
+) -> str | None:
     """The ticket that waits and comes before this one; None when it is this one's turn."""
     queue = [decode(row) for row in journal.ledger.read_stream(queue_stream(journal.ticket.filed.service))]
     taken = [event for row in lock if isinstance(event := decode(row), e.LockTaken)]
@@ -71,12 +80,12 @@ def _first_in_turn(journal: Journal, n: int, lock: Sequence[Recorded]) -> str | 
         [event for event in queue if isinstance(event, e.DeliveryWaits)],
         {(event.ticket_id, event.attempt) for event in taken},
     )
-    return next((one.ticket_id for one in ahead if _still_waits(journal, one)), None)
+    return next((one.ticket_id for one in ahead if _still_waits(journal, one, may_deliver)), None)
 
 
-def _still_waits(journal: Journal, wait: e.DeliveryWaits) -> bool:
+def _still_waits(journal: Journal, wait: e.DeliveryWaits, may_deliver: Callable[[Journal], bool]) -> bool:
     other = Journal(wait.ticket_id, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
-    return other.state is State.QUEUED and other.ticket.life.attempt == wait.attempt
+    return other.state is State.QUEUED and other.ticket.life.attempt == wait.attempt and may_deliver(other)
 
 
 def _waits(journal: Journal, n: int) -> e.DeliveryWaits:
@@ -87,8 +96,8 @@ def _waits(journal: Journal, n: int) -> e.DeliveryWaits:
 
 
 def _queue(journal: Journal, n: int, first: str) -> None:
-    """Say once that this delivery waits, on the ticket and in the queue."""
-    if journal.recorded(f"{n}/queued", e.DeliveryQueued) is None:
+    """Say once that this delivery waits, on the ticket and in the queue; its constraints may have said so before."""
+    if journal.state is not State.QUEUED and journal.recorded(f"{n}/queued", e.DeliveryQueued) is None:
         waits = _encoded(journal, f"{n}/waits", _waits(journal, n))
         queue = StreamWrite(queue_stream(journal.ticket.filed.service), None, [waits])
         journal.record(f"{n}/queued", e.DeliveryQueued(holder=first), beside=[queue])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
 from harness.core.errors import Broken, Refused
+from harness.core.lifecycle import STAGE
 from harness.journal import Journal
 from harness.ports import Nodes, Repository
 
@@ -26,9 +27,9 @@ async def roll_back(
 
     ``main`` always equals what runs: the revert commit has the tree of before the change.
     """
-    attempt = journal.ticket.attempt
-    n = attempt.n
-    if done := journal.recorded(f"{n}/rollback", e.Event):
+    n = journal.ticket.attempt.n
+    record_as = _key_of_this_try(journal, n)
+    if done := journal.recorded(record_as, e.Event):
         assert isinstance(done, e.RolledBack | e.RollbackFailed)
         return done
     journal.require_newest()
@@ -37,12 +38,20 @@ async def roll_back(
         there = [node for node in reversed(touched) if node in nodes.names()]  # one that is gone serves nothing
         answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in there]
     except (Refused, Broken) as error:  # what may be retried is: the way back must not fail for one slow answer
-        return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=str(error)))
+        return journal.record(record_as, e.RollbackFailed(attempt=n, reason=str(error)))
     if failed := [answer for answer in answers if not answer.ok]:
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
-        return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=reasons))
+        return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reasons))
     waits = tuple(wait for answer in answers for wait in swap_waits(answer))
-    return journal.record(f"{n}/rollback", e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
+    return journal.record(record_as, e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
+
+
+def _key_of_this_try(journal: Journal, n: int) -> str:
+    """A way back that failed is tried again only when a person says so; the orders to the nodes keep their keys."""
+    failed = sum(
+        isinstance(event, e.RollbackFailed) and event.attempt == n for event in journal.ticket.recorded.values()
+    )
+    return f"{n}/rollback" if not failed or journal.state in STAGE else f"{n}/rollback-again-{failed}"
 
 
 def _take_back_on_main(journal: Journal, repository: Repository) -> str:

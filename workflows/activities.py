@@ -12,9 +12,11 @@ from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
 from harness.core.action import Effect
+from harness.core.command import Command
 from harness.core.lifecycle import ENDS, STAGE, State
 from harness.journal import Journal
-from harness.stages import admit, canary, deploy, file, observe, test, verify, work
+from harness.measure import Bench
+from harness.stages import admit, canary, command, deploy, file, gate, observe, test, verify, work
 from workflows.edge import at_the_edge
 
 LAST_TICK = Gauge("harness_watch_last_tick_seconds", "When the watch last evaluated (Unix time): it is dead when old")
@@ -73,8 +75,8 @@ class Activities:
             if self._due("admit", journal):
                 await admit.admit(
                     journal, manifest=harness.manifest(), policy=harness.rules.profile.admission,
-                    digest=harness.rules.digest,
-                    metrics=harness.metrics,
+                    window_s=harness.rules.profile.verify.window_s, digest=harness.rules.digest,
+                    metrics=harness.metrics, bench=Bench(harness.checks, harness.repository.main()),
                 )  # fmt: skip
             return self._left(journal)
 
@@ -90,10 +92,10 @@ class Activities:
 
     @activity.defn
     async def begin_attempt(self, ticket_id: str) -> int:
-        """Begin an attempt; how many steps its session may take, 0 when a human was called instead."""
+        """Begin an attempt; how many steps its session may take, 0 when there is no session to be had."""
         async with at_the_edge():
-            started = work.begin(self._journal(ticket_id), self._worker())
-            return self._harness.rules.profile.session.steps if isinstance(started, e.AttemptStarted) else 0
+            journal = self._journal(ticket_id)
+            return work.begin(journal, self._worker()) if self._due("work", journal) else 0
 
     @activity.defn
     async def think(self, ticket_id: str, step: int) -> Effect | Literal["ask"] | None:
@@ -126,14 +128,23 @@ class Activities:
 
     @activity.defn
     async def test(self, ticket_id: str) -> str:
-        """TEST, under the service's lock from here on."""
+        """TEST, once nothing forbids the delivery, under the service's lock from here on."""
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            if self._due("test", journal):
-                await lock.acquire(journal)
+            manifest = harness.manifest()
+
+            def may_deliver(one: Journal) -> bool:
+                return gate.opens_in_s(one, manifest) is None
+
+            if (
+                self._due("test", journal)
+                and gate.gate(journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
+                              repository=harness.repository)
+                and await lock.acquire(journal, may_deliver=may_deliver)
+            ):  # fmt: skip
                 await test.test(
-                    journal, manifest=harness.manifest(), repository=harness.repository, checks=harness.checks,
+                    journal, manifest=manifest, repository=harness.repository, checks=harness.checks,
                     operator=harness.operator(),
                 )  # fmt: skip
             return self._left(journal)
@@ -168,19 +179,54 @@ class Activities:
                 await deploy.deploy(journal, stage)
             return self._left(journal)
 
+    def _verification(self) -> verify.Stage:
+        harness = self._harness
+        return verify.Stage(
+            manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
+            nodes=harness.nodes, repository=harness.repository, checks=harness.checks, operator=harness.operator(),
+        )  # fmt: skip
+
     @activity.defn
     async def verify(self, ticket_id: str) -> str:
-        """VERIFY."""
+        """VERIFY, when its window is all but over. Until then a timer of the workflow waits: people can end it."""
+        async with at_the_edge():
+            journal, stage = self._journal(ticket_id), self._verification()
+            if self._due("verify", journal) and verify.due_in_s(journal, stage) <= 0:
+                await verify.verify(journal, stage)
+            return self._left(journal)
+
+    @activity.defn
+    async def rest(self, ticket_id: str) -> float | None:
+        """How many seconds the ticket waits for its hours or its window; None when it waits for a person."""
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            match journal.state:
+                case State.WAITING if journal.ticket.waits_until is not None:
+                    return max(0.0, (journal.ticket.waits_until - journal.clock.now()).total_seconds())
+                case State.QUEUED:
+                    return gate.opens_in_s(journal, self._harness.manifest()) or 0.0
+                case State.VERIFYING:
+                    return max(0.0, verify.due_in_s(journal, self._verification()))
+            return None
+
+    @activity.defn
+    async def open_window(self, ticket_id: str) -> str:
+        """Go on with a ticket that waited for its hours, if they are there."""
+        async with at_the_edge():
+            journal = self._journal(ticket_id)
+            work.open_window(journal, self._worker())
+            return self._left(journal)
+
+    @activity.defn
+    async def obey(self, ticket_id: str, told: Command) -> str:
+        """What a person told the ticket."""
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            stage = verify.Stage(
-                manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
-                nodes=harness.nodes,
-                repository=harness.repository, operator=harness.operator(),
-            )  # fmt: skip
-            if self._due("verify", journal):
-                await verify.verify(journal, stage)
+            stage = command.Stage(
+                nodes=harness.nodes, router=harness.router, repository=harness.repository, operator=harness.operator()
+            )
+            await command.obey(journal, stage, told)
             return self._left(journal)
 
     @activity.defn

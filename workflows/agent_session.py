@@ -12,6 +12,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
     from harness.agent.loop import work
@@ -58,16 +59,18 @@ class AgentSession:
     async def _do(self, name: str, *arguments: object) -> Any:
         return await workflow.execute_activity(
             name, args=arguments, start_to_close_timeout=WORK_TIMEOUT, heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            retry_policy=RETRY,
+            retry_policy=RETRY, cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )  # fmt: skip
 
     async def _ask(self, ticket_id: str, step: int) -> Any:
         return await workflow.execute_activity(
             "ask", args=[ticket_id, step], start_to_close_timeout=ASK_TIMEOUT, schedule_to_close_timeout=ASKED_FOR,
             heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=ASK_RETRY,
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )  # fmt: skip
 
     async def _do_here(self, name: str, *arguments: object) -> Any:
         return await workflow.execute_local_activity(
-            name, args=arguments, start_to_close_timeout=LOOK_TIMEOUT, retry_policy=RETRY
-        )
+            name, args=arguments, start_to_close_timeout=LOOK_TIMEOUT, retry_policy=RETRY,
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )  # fmt: skip

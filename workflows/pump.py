@@ -1,7 +1,7 @@
 """The pump: follows the ledger and starts the workflow of every filed ticket. Remembers only how far it has read.
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
-because a workflow's id is its ticket's.
+because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from harness.core.lifecycle import STAGE
 from harness.core.ticket import fold
 from harness.journal import decode
 from harness.ledger.store import Ledger
+from harness.stop import is_stopped
 
 NAME = "pump"
 WAIT_S = 0.5
@@ -46,6 +47,8 @@ async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
     ticket = fold((row.id, row.occurred_at, decode(row)) for row in ledger.read_stream(ticket_stream(ticket_id)))
     if ticket is None or ticket.state not in STAGE:
         return
+    while is_stopped(ledger):
+        await asyncio.sleep(RETRY_S)
     while True:
         try:
             await start_ticket(client, ticket_id)

@@ -40,7 +40,7 @@ async def run() -> None:
         activities=[
             activities.look, activities.escalate, activities.admit, activities.begin_attempt, activities.think,
             activities.ask, activities.act, activities.give_up, activities.test, activities.canary, activities.deploy,
-            activities.verify, activities.watch_tick,
+            activities.verify, activities.rest, activities.open_window, activities.obey, activities.watch_tick,
         ],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=timedelta(seconds=1),
     )  # fmt: skip

@@ -12,22 +12,35 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from harness.core.command import Command
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
-from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Refused, Retryable
+from harness.core.errors import KINDS, Broken, Retryable
 
-__all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "connect", "node_queue", "start_ticket", "start_watch"]
+__all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "connect", "node_queue", "start_ticket", "start_watch",
+           "tell_ticket"]  # fmt: skip
 
 HARNESS_QUEUE = "harness"
 ORDER_TIMEOUT = timedelta(seconds=120)
 REPORT_TIMEOUT = timedelta(seconds=5)
 PICK_UP_TIMEOUT = timedelta(seconds=5)
 """A node that runs picks its order up within milliseconds; one that does not is named after this."""
+TAKEN_UP_TIMEOUT = timedelta(seconds=15)
+SAFE_POINT_TIMEOUT = timedelta(minutes=4)
+"""A stage that must not be broken off comes to its end, and what is half done is taken back, well within this."""
 STARTED_EVENTS = 3
 """Started, task scheduled, task started: a history as long as this was picked up by a worker."""
 
@@ -112,6 +125,39 @@ async def start_ticket(client: Client, ticket_id: str) -> None:
         raise Retryable(f"ticket {ticket_id}: Temporal did not start its workflow ({error})") from None
 
 
+async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
+    """Tell a live ticket something, by an update of its workflow; the state that it is in then.
+
+    A workflow that is not there (its Temporal was lost) is begun: it goes on from the ledger. The same request again
+    gives the first answer. Raises what the ticket's life or the way back refuses, Retryable when Temporal is away.
+    """
+    begin: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        "TicketWorkflow", ticket_id, id=ticket_id, task_queue=HARNESS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING, id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+    )  # fmt: skip
+    what = f"{command.verb} {ticket_id}"
+    try:
+        async with asyncio.timeout(TAKEN_UP_TIMEOUT.total_seconds()):
+            handle = await client.start_update_with_start_workflow(
+                "tell", command, start_workflow_operation=begin, id=command.request, result_type=str,
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+            )  # fmt: skip
+        async with asyncio.timeout(SAFE_POINT_TIMEOUT.total_seconds()):
+            return str(await handle.result())
+    except builtins.TimeoutError:
+        raise Retryable(
+            f"{what}: the worker did not do it in time; `harness status` tells whether it runs. It is not forgotten: "
+            "it is done at the ticket's next safe point"
+        ) from None
+    except WorkflowUpdateFailedError as failure:
+        cause = failure.cause
+        if isinstance(cause, ApplicationError) and cause.type in KINDS:
+            raise KINDS[cause.type](cause.message) from None
+        raise Broken(f"{what}: {cause}") from None
+    except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError) as error:
+        raise Retryable(f"{what}: Temporal or the worker did not answer ({error}); `harness up` starts them") from None
+
+
 async def start_watch(client: Client) -> None:
     """Start the watch; the one that runs is left as it is."""
     try:
@@ -122,12 +168,6 @@ async def start_watch(client: Client) -> None:
         )  # fmt: skip
     except RPCError as error:
         raise Retryable(f"the watch: Temporal did not start its workflow ({error})") from None
-
-
-KINDS: dict[str, type[HarnessError]] = {
-    kind.__name__: kind for kind in (Refused, Invalid, Forbidden, Retryable, Broken)
-}
-"""Errors by the name under which they travel through Temporal."""
 
 
 T = TypeVar("T")

@@ -6,12 +6,13 @@ import asyncio
 from datetime import timedelta
 
 from harness.core import events as e
-from harness.core.errors import Invalid
+from harness.core.admission import failing_rules
 from harness.core.manifest import Manifest
 from harness.core.policy import Admission
-from harness.core.ticket import Criterion, TicketSpec
+from harness.core.ticket import Criterion
+from harness.core.units import Quantity
 from harness.journal import Journal
-from harness.measure import Window, declared, measure
+from harness.measure import Bench, Window, live, measure, measure_anywhere
 from harness.ports import Metrics
 
 KEY = "admit"
@@ -20,47 +21,43 @@ RECENT_S = 5.0
 
 
 async def admit(
-    journal: Journal, *, manifest: Manifest, policy: Admission, digest: str, metrics: Metrics
-) -> e.TicketAdmitted | e.TicketRejected:
-    """Admit the ticket with the baseline of every criterion measured; or reject it with every failing rule."""
+    journal: Journal, *, manifest: Manifest, policy: Admission, window_s: float, digest: str, metrics: Metrics,
+    bench: Bench,
+) -> e.TicketAdmitted | e.TicketRejected:  # fmt: skip
+    """Admit the ticket with the baseline of every criterion measured; or reject it with every failing rule.
+
+    Args:
+        window_s: for how long a criterion without a duration has to hold.
+    """
     if done := journal.recorded(KEY, e.Event):
         assert isinstance(done, e.TicketAdmitted | e.TicketRejected)
         return done
     spec = journal.spec()
-    if reasons := _failing_rules(spec, manifest):
+    if reasons := failing_rules(spec, manifest):
         return journal.record(KEY, e.TicketRejected(reasons=reasons))
     began_at = journal.ticket.filed.signal_began_at or journal.clock.now()
     window = Window.before(began_at - timedelta(seconds=policy.gap_s), policy.baseline_s)
     recent = Window.before(journal.clock.now(), RECENT_S)
-    wanted = spec.acceptance_criteria
-    measured = await asyncio.gather(
-        *(_baseline(criterion, manifest, metrics, window) for criterion in wanted),
-        *(measure(metrics, manifest, name, recent) for name in manifest.metrics),
+    wanted, shown = spec.acceptance_criteria, live(manifest)
+    baselines, sick = await asyncio.gather(
+        asyncio.gather(*(_baseline(criterion, manifest, metrics, window, bench) for criterion in wanted)),
+        asyncio.gather(*(measure(metrics, manifest, name, recent) for name in shown)),
     )
-    baselines, sick = measured[: len(wanted)], tuple(one for one in measured[len(wanted) :] if one is not None)
-    criteria = [
-        e.FrozenCriterion(**criterion.model_dump(), baseline=baseline)
+    criteria = tuple(
+        e.FrozenCriterion(
+            metric=criterion.metric, condition=criterion.condition, baseline=baseline,
+            duration=criterion.duration or Quantity(window_s, "s").text,
+        )
         for criterion, baseline in zip(wanted, baselines, strict=True)
-    ]
+    )  # fmt: skip
     return journal.record(
         KEY,
-        e.TicketAdmitted(policy=digest, criteria=tuple(criteria), sick=sick, attempts_allowed=policy.attempts),
+        e.TicketAdmitted(policy=digest, criteria=criteria, sick=tuple(sick), attempts_allowed=policy.attempts),
     )
 
 
-async def _baseline(criterion: Criterion, manifest: Manifest, metrics: Metrics, window: Window) -> e.Measurement | None:
-    measured = await measure(metrics, manifest, criterion.metric, window)
+async def _baseline(
+    criterion: Criterion, manifest: Manifest, metrics: Metrics, window: Window, bench: Bench
+) -> e.Measurement | None:
+    measured, _ = await measure_anywhere(metrics, manifest, criterion.metric, window, bench)
     return None if measured.value is None else measured
-
-
-def _failing_rules(spec: TicketSpec, manifest: Manifest) -> tuple[str, ...]:
-    reasons = []
-    if spec.service != manifest.name:
-        reasons.append(f"service: `{spec.service}` is not registered; registered: {manifest.name}")
-    for number, criterion in enumerate(spec.acceptance_criteria):
-        try:
-            declared(manifest, criterion.metric)
-            criterion.spec()
-        except Invalid as error:
-            reasons.append(f"acceptance_criteria.{number}: {error}")
-    return tuple(reasons)

@@ -1,15 +1,16 @@
-"""FILE: one ticket per cause. Touches only the ledger: signal, cause and ticket are recorded in one transaction.
+"""FILE: one ticket per cause, and those that people write. Touches only the ledger, in one transaction a ticket.
 
-The cause's stream decides: its expected version lets exactly one of any number of concurrent filers open the ticket,
-every other one attaches to it.
+The streams decide: the expected version of a cause's lets exactly one of any number of concurrent filers open the
+ticket, and every other one attaches to it; that of a ticket's own gives its number to one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from harness.core import events as e
-from harness.core.errors import VersionConflict
+from harness.core.errors import Forbidden, VersionConflict
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.invariant import Invariant
 from harness.core.record import Recorded, StreamWrite
@@ -18,8 +19,6 @@ from harness.core.slo import Slo
 from harness.core.ticket import TicketSpec
 from harness.journal import HARNESS, decode, encode
 from harness.ports import Blobs, Clock, Ledger
-
-FIRST_NUMBER = 1
 
 
 def file(
@@ -46,6 +45,40 @@ def file(
             continue
 
 
+def file_by_hand(spec: TicketSpec, *, by: str, request: str, ledger: Ledger, blobs: Blobs, clock: Clock) -> str:
+    """Record the ticket that a person wrote, under the id that it asks for or the next free number; the id.
+
+    Args:
+        request: names this filing: the same one again gives the same ticket.
+
+    Raises:
+        Forbidden: the id that the file asks for is taken.
+    """
+    document = blobs.put_json(spec.document())
+    while True:
+        ticket_id = spec.id or next_id(ledger)
+        filed = e.TicketFiled(
+            ticket_id=ticket_id, type=spec.type, service=spec.service, priority=spec.priority, source="human",
+            spec=document,
+        )  # fmt: skip
+        new = encode(
+            f"filed/{request}/{ticket_id}", filed, clock=clock, actor=f"human:{by}", correlation=ticket_id, cause=None
+        )
+        try:
+            ledger.append([StreamWrite(ticket_stream(ticket_id), 0, [new])])
+        except VersionConflict:
+            if spec.id:
+                raise Forbidden(f"id {spec.id} is taken; leave `id` out for the next free number") from None
+            continue  # somebody else was faster: look again
+        return ticket_id
+
+
+def next_id(ledger: Ledger) -> str:
+    """The lowest number that no ticket has: people choose ids as well, so that counting tickets would not do."""
+    taken = set(ledger.streams(ticket_stream("INF-")))
+    return next(one for n in count(1) if ticket_stream(one := f"INF-{n}") not in taken)
+
+
 def _cause(rows: Sequence[Recorded]) -> tuple[bool, str | None]:
     """Whether a ticket lives for the cause, and the last ticket that did."""
     if not rows:
@@ -65,7 +98,7 @@ class _Desk:
         self._signal, self._spec, self._ledger, self._clock = signal, spec, ledger, clock
         self._evidence = blobs.put_json(signal.evidence)
         self._sighting = f"{signal.sampled_at.isoformat()}/{self._evidence}"
-        self._document = blobs.put_json({"ticket": spec.model_dump(mode="json")})
+        self._document = blobs.put_json(spec.document())
 
     def attach(self, ticket_id: str, version: int) -> str:
         """One more firing of a cause that is being worked on."""
@@ -76,7 +109,7 @@ class _Desk:
     def open(self, recurrence_of: str | None, version: int) -> str:
         """A new ticket under the next free number."""
         signal = self._signal
-        ticket_id = f"INF-{len(self._ledger.streams(ticket_stream('INF-'))) + FIRST_NUMBER}"
+        ticket_id = next_id(self._ledger)
         filed = e.TicketFiled(
             ticket_id=ticket_id, type=self._spec.type, service=signal.service, priority=self._spec.priority,
             source=signal.kind, spec=self._document, fingerprint=signal.fingerprint,

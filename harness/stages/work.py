@@ -12,20 +12,23 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from harness.agent import session
+from harness.agent import by_hand, check_criteria, session
+from harness.agent.by_hand import BY_HAND
 from harness.agent.desk import Desk
 from harness.agent.dialogue import action_of, prompt_of, size_chars, taken_ids, waiting
 from harness.agent.runbook import Runbook, choose, next_action
 from harness.agent.toolbox import call, effect_of, schemas
 from harness.core import events as e
 from harness.core.action import Action, Observation, Turn
+from harness.core.constraint import closed_until
 from harness.core.conversation import Prompt, Reply, with_own_ids
 from harness.core.errors import Refused
+from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy
 from harness.core.operation import Catalog
 from harness.core.policy import Session
-from harness.core.spending import over_budget, spent
+from harness.core.spending import over_budget, spent, within
 from harness.core.ticket import Attempt
 from harness.journal import Journal
 from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
@@ -56,30 +59,85 @@ class Worker:
     """What a model is told first, before the ticket."""
 
 
-def begin(journal: Journal, worker: Worker) -> e.AttemptStarted | e.HelpRequested:
-    """Start the next attempt (or find the one under way); call a human when the attempts are used up."""
+def begin(journal: Journal, worker: Worker) -> int:
+    """Start the next attempt (or find the one under way); how many steps its session may take.
+
+    0 when there is no session to be had: a constraint forbids changes now, a human was called as the attempts or the
+    budget are used up, or the ticket names its change itself.
+    """
     ticket = journal.ticket
     if ticket.attempts and _under_way(ticket.attempt):
-        return _started(journal, ticket.attempt.n)
+        return _go_on(journal, worker)
     assert ticket.admitted is not None
+    spec = journal.spec()
+    closed = closed_until(spec.limits(), worker.manifest.peak_hours, worker.clock.now())
+    if closed and ticket.state is State.ADMITTED:
+        constraint, until = closed
+        journal.record("window", e.WindowAwaited(constraint=constraint.text, until=until))
+        return 0
     n = len(ticket.attempts) + 1
-    if n > ticket.admitted.attempts_allowed:
+    if n > ticket.attempts_allowed:
         told = " ".join(one["told"] for one in _earlier(journal, n))
-        asked = f"All {n - 1} attempts are used up and the criteria are not met. {told} What should be tried?"
-        question = {"question": asked}
-        return journal.record(
-            f"{n - 1}/used-up",
-            e.HelpRequested(attempt=n - 1, exit_status="attempts_used_up", question=journal.put(question)),
-        )
-    base, follows = worker.repository.main(), worker.agent == RUNBOOK
-    book = choose(worker.runbooks, ticket.filed.signal, ticket.admitted.criteria[0].metric) if follows else None
-    briefing = None if follows else session.brief(journal, worker.manifest, worker.catalog, base, worker.prompt)
-    return journal.record(
+        question = f"All {n - 1} attempts are used up and the criteria are not met. {told} What should be tried?"
+        return _call(journal, n - 1, f"used-up-{len(ticket.answers)}", "attempts_used_up", question)
+    if reason := _over_budget(journal, worker):
+        question = f"No further attempt: {reason}. What should be tried?"
+        return _call(journal, n - 1, f"over-budget-{len(ticket.answers)}", "limits", question)
+    agent = BY_HAND if spec.change is not None or spec.reverts is not None else worker.agent
+    base, first = worker.repository.main(), ticket.admitted.criteria[0].metric
+    book = choose(worker.runbooks, ticket.filed.signal, first) if agent == RUNBOOK else None
+    asks_a_model = agent not in (RUNBOOK, BY_HAND)
+    briefing = session.brief(journal, worker.manifest, worker.catalog, base, worker.prompt) if asks_a_model else None
+    journal.record(
         f"{n}/begin",
-        e.AttemptStarted(
-            attempt=n, agent=worker.agent, runbook=book.runbook if book else None, base=base, briefing=briefing
-        ),
+        e.AttemptStarted(attempt=n, agent=agent, runbook=book.runbook if book else None, base=base, briefing=briefing),
     )
+    return _go_on(journal, worker)
+
+
+def _go_on(journal: Journal, worker: Worker) -> int:
+    """The session of the attempt under way; a ticket that names its change needs none."""
+    if journal.ticket.attempt.agent != BY_HAND:
+        return _steps_left(journal, worker)
+    by_hand.propose(journal, worker.repository)
+    return 0
+
+
+def _call(journal: Journal, n: int, key: str, status: Literal["limits", "attempts_used_up"], question: str) -> int:
+    asked = journal.put({"question": question})
+    journal.record(f"{n}/{key}", e.HelpRequested(attempt=n, exit_status=status, question=asked))
+    return 0
+
+
+def _steps_taken(journal: Journal) -> int:
+    return sum(isinstance(step, e.ActionTaken) for attempt in journal.ticket.attempts for step in attempt.steps)
+
+
+def _steps_left(journal: Journal, worker: Worker) -> int:
+    """What the profile allows a session, and the ticket's budget leaves of that, counted from its first step."""
+    most = journal.spec().budget.most_steps
+    own = sum(isinstance(step, e.ActionTaken) for step in journal.ticket.attempt.steps)
+    left = worker.policy.steps if most is None else most - _steps_taken(journal) + own
+    return max(1, min(worker.policy.steps, left))
+
+
+def _over_budget(journal: Journal, worker: Worker) -> str:
+    """Why the ticket's budget allows no further step; empty while it does."""
+    budget, attempts = journal.spec().budget, journal.ticket.attempts
+    if budget.most_steps is not None and _steps_taken(journal) >= budget.most_steps:
+        return f"the ticket's budget of {budget.most_steps} steps is used up"
+    if budget.wall_clock_s is not None and attempts:
+        since_s = (worker.clock.now() - attempts[0].started_at).total_seconds()
+        if since_s >= budget.wall_clock_s:
+            return f"the ticket's budget of {budget.wall_clock} is used up"
+    return ""
+
+
+def open_window(journal: Journal, worker: Worker) -> None:
+    """Go on with a ticket whose window has opened; a constraint of other hours may close it again at once."""
+    until = journal.ticket.waits_until
+    if journal.state is State.WAITING and until is not None and worker.clock.now() >= until:
+        journal.record("window-opened", e.WindowOpened())
 
 
 def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | Literal["ask"] | None:
@@ -146,6 +204,8 @@ def _prompt(journal: Journal, worker: Worker, attempt: Attempt) -> Prompt:
 
 def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
     """The limit that the session has reached; None while it may go on."""
+    if over := _over_budget(journal, worker):
+        return over
     if (same := _repeats(_turns(journal, attempt))) >= worker.policy.repeats:
         return f"one call gave the same answer {same} times"
     is_model = attempt.briefing is not None
@@ -154,7 +214,9 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
         return f"more than {allowed_s:g} s"
     if is_model and worker.model is not None:
         prompt_chars = size_chars(_prompt(journal, worker, attempt))
-        return over_budget(spent(attempt.steps), prompt_chars, worker.model.name, worker.models)
+        before = spent(step for earlier in journal.ticket.attempts[:-1] for step in earlier.steps)
+        policy = within(worker.models, journal.spec().budget, before)
+        return over_budget(spent(attempt.steps), prompt_chars, worker.model.name, policy)
     return None
 
 
@@ -189,7 +251,7 @@ def give_up(journal: Journal, worker: Worker) -> e.HelpRequested:
     """A limit ended the session: a human is called, with the limit and the number of steps that were taken."""
     attempt = journal.ticket.attempt
     taken = sum(isinstance(step, e.ActionTaken) for step in attempt.steps)
-    which = _limit(journal, worker, attempt) or f"{worker.policy.steps} steps are allowed"
+    which = _limit(journal, worker, attempt) or f"{_steps_left(journal, worker)} steps are allowed"
     question = {
         "question": f"The session ended at a limit after {taken} steps without a change ({which}). "
         "What should be tried?"
@@ -205,29 +267,20 @@ def _under_way(attempt: Attempt) -> bool:
     return attempt.change is None and attempt.help is None and attempt.verification is None
 
 
-def _started(journal: Journal, n: int) -> e.AttemptStarted:
-    event = journal.recorded(f"{n}/begin", e.AttemptStarted)
-    assert event is not None
-    return event
-
-
 def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: list[Turn]) -> Action:
     book = next((book for book in worker.runbooks if book.runbook == attempt.runbook), None)
-    if book is None:
-        return Action(
-            tool="call_for_help",
-            arguments={
-                "question": f"No runbook fits a ticket raised by {journal.ticket.filed.signal}. What should be done?"
-            },
-            why="the runbook agent has no tree for this",
-        )
     assert journal.ticket.admitted is not None
-    first = journal.ticket.admitted.criteria[0]
+    criteria = journal.ticket.admitted.criteria
+    if book is None:
+        return _without_runbook(journal, worker, attempt, turns)
+    first = criteria[0]
     facts = {
         "id": journal.ticket_id, "service": journal.ticket.filed.service, "metric": first.metric,
         "condition": first.condition, "age_s": round((worker.clock.now() - journal.ticket.filed_at).total_seconds()),
         **_facts_of_earlier(journal, attempt.n),
     }  # fmt: skip
+    if journal.ticket.answers:
+        facts["answer"] = journal.blobs.get_json(journal.ticket.answers[-1].answer)["text"]
     scales = {probe.name: probe.scales() for probe in worker.manifest.probes}
     return next_action(book, facts, turns, scales)
 
@@ -266,6 +319,20 @@ def _took_back(journal: Journal, attempt: Attempt) -> str | None:
 
 def _short(name: str) -> str:
     return "..".join(part[:12] for part in name.split(".."))
+
+
+def _without_runbook(journal: Journal, worker: Worker, attempt: Attempt, turns: list[Turn]) -> Action:
+    ticket = journal.ticket
+    assert ticket.admitted is not None
+    if ticket.filed.signal is None or ticket.answers:
+        raised = f"raised by {ticket.filed.signal}" if ticket.filed.signal else "filed by hand"
+        because = f"No runbook fits a ticket {raised}."
+        return check_criteria.next_action(ticket.admitted.criteria, worker.manifest, attempt.base, turns, because)
+    return Action(
+        tool="call_for_help",
+        arguments={"question": f"No runbook fits a ticket raised by {ticket.filed.signal}. What should be done?"},
+        why="the runbook agent has no tree for this",
+    )
 
 
 def _turns(journal: Journal, attempt: Attempt) -> list[Turn]:

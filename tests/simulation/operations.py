@@ -17,16 +17,19 @@ from harness.adapters.declarations import load_manifest
 from harness.agent.loop import work
 from harness.bootstrap import CHECKOUT, Harness, Record, Rules, read_rules
 from harness.core import events as e
+from harness.core.command import INTERRUPTS, Command, Verb
 from harness.core.ids import lock_stream, ticket_stream
-from harness.core.lifecycle import STAGE, State
+from harness.core.lifecycle import ENDS, STAGE, State
 from harness.core.record import Recorded, StreamWrite
-from harness.core.ticket import Ticket
+from harness.core.ticket import Ticket, TicketSpec
 from harness.journal import Journal, decode, encode
 from harness.simulation.ledger import MemoryBlobs, MemoryLedger
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
+from harness.stages import file
 from harness.stages.observe import Memory
 from workflows.activities import Activities
+from workflows.ticket import BREAKS_OFF
 
 RULES = read_rules()
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
@@ -65,6 +68,11 @@ class Operations:
     harness: Harness
     memory: Memory | None = None
     carried: dict[str, asyncio.Task[str]] = field(default_factory=dict)
+    tellings: int = 0
+    _told: dict[str, list[tuple[Command, asyncio.Future[str]]]] = field(default_factory=dict)
+    _woken: dict[str, asyncio.Event] = field(default_factory=dict)
+    _person: dict[str, asyncio.Event] = field(default_factory=dict)
+    _breakable: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _folded: dict[str, tuple[int, Ticket]] = field(default_factory=dict)
     restarts: int = 0
     restart_s: float = 1.0
@@ -111,16 +119,98 @@ class Operations:
 
     async def _workflow(self, ticket_id: str) -> str:
         state: str = await self.do("look", ticket_id)
-        while (stage := STAGE.get(State(state))) is not None:
-            try:
-                if stage == "work":
-                    await self._session(ticket_id)
-                    state = await self.do("look", ticket_id)
-                else:
-                    state = await self.do(stage, ticket_id)
-            except ApplicationError as failure:
-                state = await self.do("escalate", ticket_id, f"{stage}: {failure}")
+        told = self._told.setdefault(ticket_id, [])
+        while told or State(state) not in ENDS:
+            if told:
+                state = await self._obey(ticket_id, told)
+            elif (stage := STAGE.get(State(state))) is None:
+                state = await self._rest(ticket_id, state)
+            else:
+                before, state = state, await self._stage(ticket_id, stage)
+                if state == State.QUEUED or before == state == State.VERIFYING:
+                    state = await self._rest(ticket_id, state)
         return state
+
+    async def _stage(self, ticket_id: str, stage: str) -> str:
+        doing = asyncio.ensure_future(self._session(ticket_id) if stage == "work" else self.do(stage, ticket_id))
+        if stage in BREAKS_OFF:
+            self._breakable[ticket_id] = doing
+        try:
+            await asyncio.wait({doing})
+        finally:
+            self._breakable.pop(ticket_id, None)
+            doing.cancel()
+        if doing.cancelled():
+            return str(await self.do("look", ticket_id))
+        try:
+            return str(doing.result() or await self.do("look", ticket_id))
+        except ApplicationError as failure:
+            return str(await self.do("escalate", ticket_id, f"{stage}: {failure}"))
+
+    async def _rest(self, ticket_id: str, state: str) -> str:
+        seconds: float | None = await self.do("rest", ticket_id)
+        woken = self._woken.setdefault(ticket_id, asyncio.Event())
+        woken.clear()
+        if seconds is None:
+            self._person.setdefault(ticket_id, asyncio.Event()).set()
+        if self._told[ticket_id]:
+            return state
+        try:
+            await asyncio.wait_for(woken.wait(), seconds)
+        except TimeoutError:
+            if state == State.WAITING:
+                return str(await self.do("open_window", ticket_id))
+        return state
+
+    async def _obey(self, ticket_id: str, told: list[tuple[Command, asyncio.Future[str]]]) -> str:
+        command, answer = told[0]
+        try:
+            state = str(await self.do("obey", ticket_id, command))
+        except ApplicationError as refusal:
+            told.pop(0)
+            answer.set_exception(refusal)
+            return str(await self.do("look", ticket_id))
+        told.pop(0)
+        answer.set_result(state)
+        return state
+
+    async def carry_to_a_person(self, ticket_id: str = "INF-1") -> None:
+        """A ticket's workflow, until the ticket has ended or waits for a person."""
+        asked = self._person.setdefault(ticket_id, asyncio.Event())
+        asked.clear()
+        if ticket_id not in self.carried:
+            self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
+        waiting = asyncio.create_task(asked.wait())
+        await asyncio.wait({self.carried[ticket_id], waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.cancel():
+            return
+        self.carried[ticket_id].result()
+
+    async def tell(self, verb: Verb, ticket_id: str = "INF-1", **fields: Any) -> str:
+        """A person tells a live ticket something; the state that it is in then. ApplicationError when refused."""
+        self.tellings += 1
+        if text := fields.pop("text", None):
+            fields["text"] = self.blobs.put_json({"text": text})
+        command = Command(verb=verb, **{"request": f"telling-{self.tellings}", "by": "ada", **fields})
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._told.setdefault(ticket_id, []).append((command, answer))
+        self._woken.setdefault(ticket_id, asyncio.Event()).set()
+        if command.verb in INTERRUPTS and (doing := self._breakable.get(ticket_id)):
+            doing.cancel()
+        if ticket_id not in self.carried:
+            self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
+        return await answer
+
+    def file(self, **spec: Any) -> str:
+        """A person files a ticket; its id."""
+        self.tellings += 1
+        criteria = [{"metric": "slow_share", "condition": "< 10%", "duration": "10s sustained"}]
+        given = {"type": "maintenance", "objective": {"description": "wanted"}, "acceptance_criteria": criteria, **spec}
+        read = TicketSpec.read({"ticket": given}, "ticket.yaml", service="ratelimiter")
+        return file.file_by_hand(
+            read, by="ada", request=f"filing-{self.tellings}", ledger=self.ledger, blobs=self.blobs,
+            clock=self.world.clock,
+        )  # fmt: skip
 
     async def _session(self, ticket_id: str) -> None:
         steps_allowed = await self.do("begin_attempt", ticket_id)

@@ -114,7 +114,7 @@ async def incident_under_sabotage(
     world.after_effect = after_effect
     operations.ledger.before = operations.ledger.after = saboteur.point
     await operations.do("watch_tick", memory if plot.lost else None)
-    await operations.carry("INF-1")
+    await operations.carry_to_a_person("INF-1")
     return Outcome(
         state=operations.state("INF-1"),
         effects=Counter(_what(effect) for effect in world.effects),

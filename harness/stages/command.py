@@ -1,0 +1,79 @@
+"""COMMAND: what a person tells a live ticket. Takes back what is half done first, where the command asks for that.
+
+Touches the ledger; nodes, routes and main only on the way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from harness.cause import close_cause
+from harness.core import events as e
+from harness.core.command import TAKES_BACK, Command, event_of
+from harness.core.deployment import NodeOrder
+from harness.core.errors import Refused
+from harness.core.lifecycle import ENDS, evolve
+from harness.journal import Journal
+from harness.operation import Operator, undo
+from harness.ports import Nodes, Repository, Router
+from harness.rollout import roll_back
+
+ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What the way back needs besides the ticket's journal."""
+
+    nodes: Nodes
+    router: Router
+    repository: Repository
+    operator: Operator
+
+
+async def obey(journal: Journal, stage: Stage, command: Command) -> None:
+    """Do it once per request. Raises Forbidden when the ticket's state does not allow it, Refused when the way back
+    failed: then the ticket is as it was, or with a person, and the service stays locked."""
+    key = f"command/{command.request}"
+    if journal.recorded(key, e.Event):
+        return
+    event = event_of(command, journal.ticket, journal.put({"text": ""}))
+    if command.verb in TAKES_BACK:
+        await _take_back(journal, stage, f"{command.verb} by {command.by}")
+        event = event_of(command, journal.ticket, journal.put({"text": ""}))
+    ends = evolve(journal.ticket.life, event).state in ENDS
+    beside = close_cause(journal) if ends else []
+    journal.record(key, event, actor=f"human:{command.by}", beside=beside)
+
+
+async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
+    """Have the service as it was before a delivery that began and did not end: it holds the lock."""
+    ticket = journal.ticket
+    if ticket.life.token is None or not ticket.attempts:
+        return
+    attempt = ticket.attempt
+    if attempt.operation is None and isinstance(attempt.checks, e.ChecksPassed) and attempt.canary is None:
+        await _end_canary(journal, stage)
+    back: e.RolledBack | e.RollbackFailed | None = attempt.rolled_back
+    if back is None and attempt.main_moved is not None:
+        back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), reason)
+    elif back is None and attempt.units:
+        back = await undo(journal, stage.operator, reason)
+    if isinstance(back, e.RollbackFailed):
+        raise Refused(
+            f"{ticket.id}: the way back failed ({back.reason}); the ticket is {journal.state} and keeps the lock of "
+            f"{ticket.filed.service}: mend that, then say it again"
+        )
+
+
+async def _end_canary(journal: Journal, stage: Stage) -> None:
+    """No traffic to the arms, read back from the router, and then no arms. The same keys as the canary's own end."""
+    n, token = journal.ticket.attempt.n, journal.ticket.life.token
+    assert token is not None, "the caller has looked"
+    await stage.router.set_weights(dict.fromkeys(ARMS, 0.0), token, journal.key(f"{n}/canary-off"))
+    node = stage.nodes.names()[0]
+    orders = (
+        NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm) for arm in ARMS
+    )
+    await asyncio.gather(*(stage.nodes.order(node, order) for order in orders))

@@ -1,0 +1,100 @@
+"""GATE: whether a proposed change may be delivered now: the ticket's constraints, a person's word where policy asks.
+
+Touches only the ledger. Stands before TEST, so that nobody is waited for while the service's lock is held.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+
+from harness.core import events as e
+from harness.core.constraint import OnlyUnder, RequiresApproval, closed_until
+from harness.core.lifecycle import State
+from harness.core.manifest import Manifest
+from harness.core.operation import Catalog
+from harness.core.policy import Approvals
+from harness.journal import Journal
+from harness.ports import Repository
+
+
+def change_hash(journal: Journal) -> str:
+    """What an approval is for: the diff that is proposed, byte for byte."""
+    change = journal.ticket.attempt.change
+    assert change is not None
+    text: str = journal.blobs.get_json(change.diff)["text"]
+    return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+def gate(journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Catalog, repository: Repository) -> bool:
+    """True when the change goes on to its tests. Else the ticket waits for a person or its hours, or works again."""
+    attempt = journal.ticket.attempt
+    change = attempt.change
+    assert change is not None
+    if journal.ticket.life.token is not None:  # it was let in before
+        return True
+    constraints = journal.spec().limits()
+    files = tuple(sorted({file for entry in repository.log(change.base, change.commit) for file in entry.files}))
+    if outside := [f"{one.text}: {', '.join(bad)}" for one in constraints if isinstance(one, OnlyUnder)
+                   if (bad := one.outside(files))]:  # fmt: skip
+        reason = f"the ticket's constraints forbid these files: {'; '.join(outside)}"
+        failed = e.ChecksFailed(
+            attempt=attempt.n, commit=change.commit, tree=None, outcomes=(), reason=reason, waits=()
+        )
+        journal.record(f"{attempt.n}/test", failed)
+        return False
+    risk, why = rules.risk(change.kind, files)
+    if change.operation is not None:
+        risk = catalog.action(change.operation.action).risk
+        why = f"the catalog holds {change.operation.action} for {risk} risk"
+    asked_by_ticket = any(isinstance(one, RequiresApproval) for one in constraints)
+    if (asked_by_ticket or rules.asks(risk)) and not _approved(journal, risk, why, asked_by_ticket):
+        return False
+    return _open_now(journal, manifest)
+
+
+def opens_in_s(journal: Journal, manifest: Manifest) -> float | None:
+    """Seconds until the ticket's constraints allow a delivery; None when they do."""
+    closed = closed_until(journal.spec().limits(), manifest.peak_hours, journal.clock.now())
+    return (closed[1] - journal.clock.now()) / timedelta(seconds=1) if closed else None
+
+
+def _open_now(journal: Journal, manifest: Manifest) -> bool:
+    closed = closed_until(journal.spec().limits(), manifest.peak_hours, journal.clock.now())
+    if closed is None:
+        return True
+    constraint, until = closed
+    if journal.state is State.TESTING:
+        n = journal.ticket.attempt.n
+        journal.record(f"{n}/closed", e.DeliveryQueued(holder=constraint.text, until=until))
+    return False
+
+
+def _approved(journal: Journal, risk: str, why: str, asked_by_ticket: bool) -> bool:
+    """Whether a person approved exactly this diff; asked for when nobody was asked yet."""
+    ticket, wanted = journal.ticket, change_hash(journal)
+    if any(one.hash == wanted for one in ticket.granted):
+        return True
+    n = ticket.attempt.n
+    if denied := [one for one in ticket.denied if one.hash == wanted]:
+        said = journal.blobs.get_json(denied[-1].why)["text"]
+        question = (
+            f"The change that {denied[-1].by} rejected ({said or 'no reason given'}) was proposed again. What now?"
+        )
+        journal.record(
+            f"{n}/rejected-again",
+            e.HelpRequested(attempt=n, exit_status="asked", question=journal.put({"question": question})),
+        )
+        return False
+    change = ticket.attempt.change
+    assert change is not None
+    reason = "the ticket requires approval" if asked_by_ticket else why
+    consequence = {
+        "risk": risk, "why": reason,
+        "consequence": "approved, it goes through test, canary, deploy and verify; one that fails there is taken back",
+    }  # fmt: skip
+    journal.record(
+        f"{n}/approval",
+        e.ApprovalRequested(what=f"change {change.commit}", hash=wanted, why=journal.put(consequence)),
+    )
+    return False

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import typer
 
-from harness.cli import action, agent, demo, ledger, node, stack, summary, ticket, trajectory
+from harness.cli import (
+    action,
+    agent,
+    demo,
+    ledger,
+    node,
+    stack,
+    summary,
+    ticket,
+    ticket_file,
+    ticket_tell,
+    trajectory,
+)
 from harness.core.errors import HarnessError, Retryable
 
 app = typer.Typer(
@@ -19,6 +32,10 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(demo.demo)
 app.command()(summary.summary)
+ticket.app.command("file")(ticket_file.file_)
+for command in (ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume, ticket_tell.cancel,
+                ticket_tell.answer, ticket_tell.approve, ticket_tell.reject):  # fmt: skip
+    ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
 app.add_typer(agent.app, name="agent")
 app.add_typer(action.app, name="action")
@@ -40,13 +57,23 @@ WAY_OUT = {
 
 def main() -> None:
     """Run a command; every error that we know ends in one line on stderr and the contract's exit code."""
+    code: object = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except OSError as error:
         if error.errno not in WAY_OUT:
             raise
         print(f"harness: {error.filename}: {error.strerror}; {WAY_OUT[error.errno]}", file=sys.stderr)
-        sys.exit(Retryable.exit_code)
+        code = Retryable.exit_code
+    if "temporalio" in sys.modules and isinstance(code, int | None):
+        # Temporal's threads may still be at work while the interpreter takes itself down, and abort the process then:
+        # a command that was done would end with 134. Nothing is left to do but to say what it came to.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code if isinstance(code, int | str) else 0)

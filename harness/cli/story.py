@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.agent.by_hand import BY_HAND
 from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
 from harness.ports import Blobs
@@ -26,6 +27,8 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
             )
         case e.TicketRejected():
             return "rejected: " + "; ".join(map(safe, event.reasons))
+        case e.AttemptStarted() if event.agent == BY_HAND:
+            return f"attempt {event.attempt}: the ticket names its change, no agent is asked; from {event.base[:10]}"
         case e.AttemptStarted():
             follows = "" if event.briefing else f" follows runbook {event.runbook}"
             return f"attempt {event.attempt}: agent {event.agent}{follows} from {event.base[:10]}"
@@ -49,6 +52,8 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return f"nothing to change: {safe(blobs.get_json(event.why)['why'])}"
         case e.HelpRequested():
             return f"a human is called ({event.exit_status}): {safe(blobs.get_json(event.question)['question'])}"
+        case e.DeliveryQueued() if event.until is not None:
+            return f"queued until {event.until.isoformat(timespec='minutes')}: {safe(event.holder)}"
         case e.DeliveryQueued():
             return f"queued: {event.holder} is delivering to the same service"
         case e.LockAcquired():
@@ -93,7 +98,37 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return f"{event.node} was seen to serve {event.after[:10]} instead of {event.before[:10]}, by {event.actor}"
         case e.SignalEnded():
             return "the signal has ended"
+    return _people(event, blobs)
+
+
+def _people(event: e.Event, blobs: Blobs) -> str | None:
+    match event:
+        case e.WindowAwaited():
+            return f"waits until {event.until.isoformat(timespec='minutes')}: {safe(event.constraint)}"
+        case e.WindowOpened():
+            return "the hours are over in which the ticket must not change anything"
+        case e.ApprovalRequested():
+            return f"approval is asked for {event.what} ({safe(blobs.get_json(event.why)['why'])}), {event.hash[:17]}"
+        case e.ApprovalGranted():
+            return f"{safe(event.by)} approved {event.hash[:17]}"
+        case e.ApprovalDenied():
+            return f"{safe(event.by)} rejected {event.hash[:17]}{_why(blobs, event.why)}{', for good' * event.final}"
+        case e.AnswerGiven():
+            return f"{safe(event.by)} answered{_why(blobs, event.answer)}"
+        case e.TicketPaused():
+            return f"paused by {safe(event.by)}"
+        case e.TicketResumed():
+            return f"resumed by {safe(event.by)}"
+        case e.TicketCancelled():
+            return f"cancelled by {safe(event.by)}{_why(blobs, event.why)}"
+        case e.ChangeReverted():
+            return f"its change was taken back by {event.by_ticket}"
     return None
+
+
+def _why(blobs: Blobs, text: str) -> str:
+    said = safe(blobs.get_json(text)["text"])
+    return f": {said}" if said else ""
 
 
 def called(operation: e.Operation) -> str:

@@ -1,7 +1,8 @@
-"""`harness ticket …`: what tickets there are and why each decision was made, from the ledger alone. Changes nothing."""
+"""`harness ticket list`, `show`, `explain`: what tickets there are, and why, from the ledger alone. Changes nothing."""
 
 from __future__ import annotations
 
+import getpass
 import sys
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, number, print_json, safe
 from harness.cli.story import line
 from harness.core import events as e
-from harness.core.errors import Broken
+from harness.core.errors import Broken, Invalid
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
@@ -23,6 +24,15 @@ from harness.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Tickets: all work enters as one.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="The ticket's id, such as INF-1.")]
+By = Annotated[str | None, typer.Option(help="Who says so; the login name if left out.")]
+
+
+def login() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise Invalid("--by: the system does not know who you are; give your name") from None
 
 
 @app.command("list")
@@ -52,12 +62,23 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
         word = {True: "met", False: "not met", None: "not measured"}[one["met"]]
         unit = condition_unit(one["condition"])
         before, after = number(one["baseline"], unit), number(one["value"], unit)
-        print(f"  {one['metric']} {one['condition']} {one['duration']}: {word} (before {before}, now {after})")
+        length = f" {one['duration']}" if one["duration"] else ""
+        print(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after})")
+    for text in document["constraints"]:
+        print(f"  {safe(text)}")
     for attempt in document["attempts"]:
         stages = ", ".join(
             f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
         )
         print(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+    if document["approval"]:
+        asked = document["approval"]
+        print(f"waits for approval of {asked['what']}: {safe(asked['why'])}")
+        print(f"  {asked['hash']}")
+        print(f"say: harness ticket approve {document['id']}, or reject")
+    if document["question"]:
+        print(f"asks: {safe(document['question'])}")
+        print(f"say: harness ticket answer {document['id']} TEXT, or cancel")
     print(f"why: harness ticket explain {document['id']} · steps: harness trajectory show {document['id']}")
 
 
@@ -130,11 +151,26 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
     return {
         "id": ticket.id, "type": ticket.filed.type, "service": ticket.filed.service, "state": str(ticket.state),
         "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": safe(spec.objective.description),
-        "acceptance_criteria": _criteria(ticket, spec.acceptance_criteria), "constraints": [],
+        "acceptance_criteria": _criteria(ticket, spec.acceptance_criteria), "constraints": list(spec.constraints),
+        "labels": spec.labels.model_dump(), "approval": _approval(record, ticket),
+        "question": _question(record, ticket),
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
         "cost": cost_of(ticket),
         "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
     }  # fmt: skip
+
+
+def _approval(record: Record, ticket: Ticket) -> dict[str, Any] | None:
+    if ticket.state is not State.AWAITING_APPROVAL or ticket.asked is None:
+        return None
+    return {"what": ticket.asked.what, "hash": ticket.asked.hash, **record.blobs.get_json(ticket.asked.why)}
+
+
+def _question(record: Record, ticket: Ticket) -> str | None:
+    """What a person is asked; None while the ticket is with no person, or broke where nobody asked."""
+    if ticket.state is not State.ESCALATED or ticket.question is None:
+        return None
+    return str(record.blobs.get_json(ticket.question)["question"])
 
 
 def _journal(record: Record, ticket_id: str) -> Journal:

@@ -1,0 +1,157 @@
+"""`harness ticket pause`, `resume`, `cancel`, `answer`, `approve`, `reject`: tells a live ticket something.
+
+The ticket's workflow does it and alone writes its stream; here only the global stop is recorded. Exit 4 without
+Temporal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from harness.bootstrap import Record, read_record
+from harness.cli.render import AsJson, print_json
+from harness.cli.ticket import By, Id, login
+from harness.core.command import EVENT_OF, Command, Verb, refuse_unless_open
+from harness.core.errors import Forbidden, Invalid
+from harness.core.ids import ticket_stream
+from harness.core.lifecycle import STAGE, TABLE, State
+from harness.journal import Journal
+from harness.settings import Settings
+from harness.stop import is_stopped, record_stop
+
+MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The ticket's id, such as INF-1.")]
+Why = Annotated[str, typer.Option(help="Why; kept with the ticket.")]
+Hash = Annotated[
+    str | None, typer.Option("--hash", help="Of the change that was looked at; the one that is asked for if left out.")
+]
+
+
+def pause(
+    ticket_id: MaybeId = None,
+    all_: Annotated[bool, typer.Option("--all", help="All tickets; none is begun until `resume --all`.")] = False,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a ticket at its next safe point, or all tickets."""
+    _one_or_all("pause", ticket_id, all_, by, as_json)
+
+
+def resume(
+    ticket_id: MaybeId = None,
+    all_: Annotated[bool, typer.Option("--all", help="All paused tickets; new ones are begun again.")] = False,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a paused ticket go on from where it was, or all of them."""
+    _one_or_all("resume", ticket_id, all_, by, as_json)
+
+
+def cancel(ticket_id: Id, why: Why = "", by: By = None, as_json: AsJson = False) -> None:
+    """End a ticket at its next safe point. What is half done is taken back first."""
+    _tell_one("cancel", ticket_id, by, as_json, text=why)
+
+
+def answer(
+    ticket_id: Id,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The answer, in plain words.")],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer an escalated ticket: it goes back to work, with one more attempt, and the agent sees the answer."""
+    if not text.strip():
+        raise Invalid("TEXT: the answer is empty; say what was done or what should be tried")
+    _tell_one("answer", ticket_id, by, as_json, text=text)
+
+
+def approve(ticket_id: Id, hash_: Hash = None, by: By = None, as_json: AsJson = False) -> None:
+    """Approve the change that waits for it: exactly this diff, by its hash."""
+    _tell_one("approve", ticket_id, by, as_json, hash=hash_)
+
+
+def reject(
+    ticket_id: Id,
+    why: Why = "",
+    final: Annotated[bool, typer.Option("--final", help="End the ticket instead of sending it back to work.")] = False,
+    hash_: Hash = None,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reject the change that waits for approval."""
+    _tell_one("reject", ticket_id, by, as_json, text=why, hash=hash_, final=final)
+
+
+def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, as_json: bool) -> None:
+    if (ticket_id is None) is not all_:
+        raise Invalid(f"{verb}: give either a ticket's ID or --all")
+    if ticket_id is not None:
+        _tell_one(verb, ticket_id, by, as_json)
+        return
+    settings = Settings.load()
+    record, who = read_record(settings), by or login()
+    record_stop(record.ledger, record.clock, stopped=verb == "pause", by=who)
+    ids = [stream.removeprefix(ticket_stream("")) for stream in record.ledger.streams(ticket_stream(""))]
+    kind = EVENT_OF[verb]
+    there = [one for one in ids if (_journal(record, one).state, kind) in TABLE]
+    outcome = asyncio.run(_tell_many(settings, {one: _command(verb, who) for one in there}))
+    if as_json:
+        print_json({"stopped": is_stopped(record.ledger), "tickets": outcome})
+        return
+    for one, state in outcome.items():
+        print(f"{one}: {state}")
+    print("no ticket is begun until `harness ticket resume --all`" if verb == "pause" else "tickets are begun again")
+
+
+def _tell_one(verb: Verb, ticket_id: str, by: str | None, as_json: bool, *, text: str = "", **more: Any) -> None:
+    settings = Settings.load()
+    record = read_record(settings)
+    journal = _journal(record, ticket_id)
+    if journal.state not in STAGE:  # nothing moves it but time and people: what the ledger says holds
+        refuse_unless_open(journal.state, verb)
+    if verb in ("approve", "reject") and more["hash"] is None:
+        if journal.state is not State.AWAITING_APPROVAL or journal.ticket.asked is None:
+            refuse_unless_open(journal.state, verb)
+        else:
+            more["hash"] = journal.ticket.asked.hash
+    told = _command(verb, by or login(), text=journal.put({"text": text}), **more)
+    state = asyncio.run(_tell(settings, ticket_id, told))
+    if as_json:
+        print_json({"id": ticket_id, "state": state})
+    else:
+        print(f"{ticket_id} is {state}")
+
+
+def _command(verb: Verb, by: str, **more: Any) -> Command:
+    return Command(verb=verb, request=str(uuid.uuid4()), by=by, **more)
+
+
+async def _tell(settings: Settings, ticket_id: str, told: Command) -> str:
+    from harness.adapters.temporal import connect, tell_ticket
+
+    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    return await tell_ticket(client, ticket_id, told)
+
+
+async def _tell_many(settings: Settings, told: dict[str, Command]) -> dict[str, str]:
+    """All at once: a stop must not wait for one ticket's safe point before it reaches the next."""
+    from harness.adapters.temporal import connect
+
+    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    states = await asyncio.gather(*(_state_or_refusal(client, one, command) for one, command in told.items()))
+    return dict(zip(told, states, strict=True))
+
+
+async def _state_or_refusal(client: Any, ticket_id: str, told: Command) -> str:
+    from harness.adapters.temporal import tell_ticket
+
+    try:
+        return await tell_ticket(client, ticket_id, told)
+    except Forbidden as refusal:  # it came to its end, or was told the same, a moment ago
+        return f"as it was: {refusal}"
+
+
+def _journal(record: Record, ticket_id: str) -> Journal:
+    return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)

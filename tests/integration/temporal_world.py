@@ -30,8 +30,9 @@ from harness.adapters.stack.home import Home
 from harness.adapters.stack.programs import find_programs
 from harness.adapters.temporal import HARNESS_QUEUE, connect
 from harness.core.action import Effect
+from harness.core.command import EVENT_OF, Command, refuse_unless_open
 from harness.core.errors import HarnessError
-from harness.core.lifecycle import State
+from harness.core.lifecycle import ENDS, Life, State, evolve
 from workflows.agent_session import AgentSession
 from workflows.edge import at_the_edge
 from workflows.ticket import TicketWorkflow
@@ -125,6 +126,7 @@ class Stages:
         self._folder = folder
         self._script = {stage: list(steps) for stage, steps in script.items()}
         self._ends_at = ends_at
+        self._held: tuple[State, ...] = ()
 
     def calls(self, *, by: str = "call") -> list[Any]:
         """What was called, in order; ``by="pid"`` gives the processes that did it."""
@@ -139,7 +141,11 @@ class Stages:
         with (self._folder / "calls").open("a") as file:
             file.write(line + "\n")
 
-    def _state(self) -> str:
+    def rests_for_a_person(self) -> bool:
+        """Whether nothing is done until somebody says something."""
+        return not (self._folder / "rest").exists() and self.calls()[-1:] == ["rest"]
+
+    def state(self) -> str:
         try:
             return (self._folder / "state").read_text()
         except FileNotFoundError:
@@ -160,7 +166,34 @@ class Stages:
     @activity.defn
     async def look(self, ticket_id: str) -> str:
         """Where the ticket is."""
-        return self._state()
+        return self.state()
+
+    @activity.defn
+    async def rest(self, ticket_id: str) -> float | None:
+        """As long as the file ``rest`` says, for a person when there is none."""
+        self._note("rest")
+        try:
+            return float((self._folder / "rest").read_text())
+        except FileNotFoundError:
+            return None
+
+    @activity.defn
+    async def open_window(self, ticket_id: str) -> str:
+        """The time has come."""
+        return await self._do("open_window")
+
+    @activity.defn
+    async def obey(self, ticket_id: str, told: Command) -> str:
+        """Goes where the table says, or refuses as the harness would. A pause remembers where it was."""
+        async with at_the_edge():
+            self._note("obey", told.verb)
+            life = Life(state=State(self.state()), held=self._held, attempt=1, admitted=True)
+            refuse_unless_open(life.state, told.verb)
+            event = EVENT_OF[told.verb].model_construct(final=told.final)
+            after = evolve(life, event)
+            self._held = after.held
+            (self._folder / "state").write_text(after.state)
+            return str(after.state)
 
     @activity.defn
     async def escalate(self, ticket_id: str, reason: str) -> str:
@@ -226,15 +259,27 @@ class Stages:
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
         return [self.look, self.escalate, self.begin_attempt, self.think, self.act, self.give_up, self.admit,
-                self.test, self.canary, self.deploy, self.verify]  # fmt: skip
+                self.test, self.canary, self.deploy, self.verify, self.rest, self.open_window, self.obey]  # fmt: skip
 
 
 SMOOTH: dict[str, Sequence[State | HarnessError]] = {
     "admit": [State.ADMITTED], "begin_attempt": [State.WORKING], "work": [State.TESTING],
     "give_up": [State.ESCALATED], "test": [State.CANARYING], "canary": [State.DEPLOYING],
-    "deploy": [State.VERIFYING], "verify": [State.RESOLVED],
+    "deploy": [State.VERIFYING], "verify": [State.RESOLVED], "open_window": [State.WORKING],
 }  # fmt: skip
 """A ticket to which nothing happens on its way."""
+
+
+async def left(client: Client, ticket_id: str, stages: Stages) -> State:
+    """Where the ticket is once its workflow has ended, or nothing is done until a person says something."""
+
+    async def settled() -> bool:
+        return stages.state() in ENDS or stages.rests_for_a_person()
+
+    await eventually(settled)
+    if stages.state() in ENDS:
+        return State(await client.get_workflow_handle(ticket_id).result())
+    return State(stages.state())
 
 
 @asynccontextmanager

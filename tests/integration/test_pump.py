@@ -15,11 +15,12 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from harness.adapters.clock import SystemClock
 from harness.core import events as e
-from harness.core.ids import ticket_stream
+from harness.core.ids import PAUSE_STREAM, ticket_stream
 from harness.core.lifecycle import State
-from harness.core.record import StreamWrite
+from harness.core.record import Recorded, StreamWrite
 from harness.journal import HARNESS, encode
 from harness.ledger.store import Ledger
+from harness.stop import record_stop
 from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, serving, tickets_worked
 from workflows.pump import NAME, pump
 
@@ -164,3 +165,34 @@ async def test_what_is_filed_while_temporal_is_down_starts_when_it_is_up(server:
 
     assert {(line["event"], line["ticket"]) for line in said} == {("pump waits", "D-1")}
     assert started.status is WorkflowExecutionStatus.RUNNING
+
+
+class LedgerThatIsAsked(Ledger):
+    """Counts how often it was asked whether everything is stopped."""
+
+    asked = 0
+
+    def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]:
+        self.asked += stream == PAUSE_STREAM
+        return super().read_stream(stream, from_version=from_version)
+
+
+async def test_while_everything_is_stopped_no_ticket_is_begun_and_none_is_forgotten(
+    server: Server, ledger: Ledger, tmp_path: Path
+) -> None:
+    # given a person who stopped everything, twice, and a ticket that is filed then
+    client = await server.client()
+    for _ in range(2):
+        record_stop(ledger, SystemClock(), stopped=True, by="ada")
+    append(ledger, "E-1", filed("E-1"))
+    asked = LedgerThatIsAsked.open(tmp_path / "ledger.db", now=SystemClock().now)
+    async with pumping(asked, client) as task:
+        # then the pump, which looks again and again, does not begin it
+        await eventually(lambda: asyncio.sleep(0, asked.asked >= 3))
+        assert await described(client, "E-1") is None and not task.done()
+        # until they let it go on
+        record_stop(ledger, SystemClock(), stopped=False, by="ada")
+        await eventually(lambda: described(client, "E-1"))
+    asked.close()
+
+    assert [row.type for row in ledger.read_stream(PAUSE_STREAM)] == ["EverythingPaused", "EverythingResumed"]

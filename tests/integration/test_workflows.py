@@ -19,11 +19,12 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from harness.adapters.temporal import HARNESS_QUEUE, start_ticket, start_watch
+from harness.adapters.temporal import HARNESS_QUEUE, connect, start_ticket, start_watch, tell_ticket
+from harness.core.command import Command, Verb
 from harness.core.errors import Broken, Forbidden, Invalid, Refused, Retryable
-from harness.core.lifecycle import State
+from harness.core.lifecycle import ENDS, State
 from harness.stages.observe import Memory
-from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, serving, tickets_worked, until
+from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, left, serving, tickets_worked, until
 from workflows.edge import at_the_edge
 from workflows.watch import SETTLES, WatchWorkflow
 
@@ -40,7 +41,10 @@ async def worked(client: Client, ticket_id: str, stages: Stages) -> str:
     """Where the ticket was left."""
     async with tickets_worked(client, stages):
         await start_ticket(client, ticket_id)
-        return str(await client.get_workflow_handle(ticket_id).result())
+        state = await left(client, ticket_id, stages)
+        if state not in ENDS:  # it would live on, and be worked by the stages of the next test
+            await client.get_workflow_handle(ticket_id).terminate()
+        return state
 
 
 # --- tickets ---------------------------------------------------------------------------------------------------------
@@ -67,13 +71,32 @@ async def test_a_stage_that_sends_a_ticket_back_begins_another_attempt(server: S
     assert stages.calls() == ["admit", *rounds, "deploy", "verify"]
 
 
-@pytest.mark.parametrize("state", [State.REJECTED, State.WAITING, State.AWAITING_APPROVAL, State.PAUSED])
+@pytest.mark.parametrize("state", [State.REJECTED, State.AWAITING_APPROVAL, State.PAUSED])
 async def test_a_ticket_without_a_next_stage_is_left_where_it_is(state: State, server: Server, tmp_path: Path) -> None:
     stages = Stages(tmp_path, SMOOTH | {"admit": [state]})
 
     assert await worked(await server.client(), f"W-{state}", stages) == state
 
-    assert stages.calls() == ["admit"]
+    assert stages.calls() == (["admit"] if state in ENDS else ["admit", "rest"])
+
+
+async def test_a_ticket_that_waits_for_its_hours_goes_on_when_they_are_there(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "rest").write_text("0.3")
+    stages = Stages(tmp_path, SMOOTH | {"admit": [State.WAITING], "open_window": [State.WAITING, State.WORKING]})
+
+    assert await worked(await server.client(), "W-hours", stages) == State.RESOLVED
+
+    assert stages.calls()[:5] == ["admit", "rest", "open_window", "rest", "open_window"]
+    assert stages.calls()[5:] == [*SESSION, "test", "canary", "deploy", "verify"]
+
+
+async def test_a_window_that_is_not_over_is_waited_for_outside_of_the_stage(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "rest").write_text("0.3")
+    stages = Stages(tmp_path, SMOOTH | {"verify": [State.VERIFYING, State.VERIFYING, State.RESOLVED]})
+
+    assert await worked(await server.client(), "W-window", stages) == State.RESOLVED
+
+    assert stages.calls()[-5:] == ["verify", "rest", "verify", "rest", "verify"]
 
 
 @pytest.mark.parametrize("error", [Refused, Invalid, Forbidden, Broken])
@@ -84,7 +107,7 @@ async def test_a_stage_that_cannot_be_completed_calls_a_human(
 
     assert await worked(await server.client(), f"X-{error.__name__}", stages) == State.ESCALATED
 
-    assert stages.calls()[-2:] == ["canary", ["escalate", f"canary: {error.__name__}: service.yaml: no guards"]]
+    assert stages.calls()[-3:-1] == ["canary", ["escalate", f"canary: {error.__name__}: service.yaml: no guards"]]
 
 
 async def test_a_human_is_called_however_often_the_call_itself_is_refused(server: Server, tmp_path: Path) -> None:
@@ -97,7 +120,7 @@ async def test_a_human_is_called_however_often_the_call_itself_is_refused(server
 
     # then its workflow did not end before a human was called: nothing would ever have begun it anew
     call = ["escalate", "test: Refused: ledger: attempt to write a readonly database"]
-    assert stages.calls()[-3:] == [call] * 3
+    assert stages.calls()[-4:] == [call] * 3 + ["rest"]
 
 
 async def test_what_may_succeed_later_is_tried_until_it_does(server: Server, tmp_path: Path) -> None:
@@ -109,6 +132,107 @@ async def test_what_may_succeed_later_is_tried_until_it_does(server: Server, tmp
     assert stages.calls()[-3:] == ["verify"] * 3
 
 
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+async def said(client: Client, ticket_id: str, verb: Verb, request: str = "one") -> str:
+    return await tell_ticket(client, ticket_id, Command(verb=verb, request=f"{verb}-{request}", by="ada"))
+
+
+async def test_an_escalated_ticket_lives_on_and_goes_back_to_work_when_it_is_answered(
+    server: Server, tmp_path: Path
+) -> None:
+    client = await server.client()
+    stages = Stages(tmp_path, SMOOTH | {"canary": [Broken("damaged"), State.DEPLOYING]})
+    async with tickets_worked(client, stages):
+        await start_ticket(client, "P-1")
+        assert await left(client, "P-1", stages) == State.ESCALATED
+        assert await said(client, "P-1", "answer") == State.WORKING
+        assert await client.get_workflow_handle("P-1").result() == State.RESOLVED
+
+
+@pytest.mark.parametrize("stage", ["work", "test"])
+async def test_a_pause_breaks_off_what_leaves_nothing_half_done(stage: str, server: Server, tmp_path: Path) -> None:
+    client, ticket_id = await server.client(), f"P-{stage}"
+    stages = Stages(tmp_path, SMOOTH)
+    (tmp_path / f"hold-{stage}").touch()
+    async with tickets_worked(client, stages):
+        await start_ticket(client, ticket_id)
+        await eventually(lambda: asyncio.sleep(0, stage in stages.calls()))
+        # the stage would never end by itself
+        assert await said(client, ticket_id, "pause") == State.PAUSED
+        (tmp_path / f"hold-{stage}").unlink()
+        assert await said(client, ticket_id, "resume") == (State.WORKING if stage == "work" else State.TESTING)
+        assert await client.get_workflow_handle(ticket_id).result() == State.RESOLVED
+
+
+async def test_a_stage_that_must_not_be_broken_off_comes_to_its_end_before_the_ticket_is_told(
+    server: Server, tmp_path: Path
+) -> None:
+    client = await server.client()
+    stages = Stages(tmp_path, SMOOTH)
+    (tmp_path / "hold-deploy").touch()
+    async with tickets_worked(client, stages):
+        await start_ticket(client, "P-deploy")
+        await eventually(lambda: asyncio.sleep(0, "deploy" in stages.calls()))
+        telling = asyncio.create_task(said(client, "P-deploy", "cancel"))
+        await eventually(lambda: updates_accepted(client, "P-deploy"))
+        assert stages.calls()[-1] == "deploy" and not telling.done()
+        (tmp_path / "hold-deploy").unlink()
+        assert await telling == State.CANCELLED
+        assert await client.get_workflow_handle("P-deploy").result() == State.CANCELLED
+    assert stages.calls()[-2:] == ["deploy", ["obey", "cancel"]]
+
+
+async def nothing_is_done(client: Client, ticket_id: str) -> bool:
+    """Whether the workflow took up what its last activity brought, and began none since."""
+    events = client.get_workflow_handle(ticket_id).fetch_history_events()
+    kinds = [event.event_type async for event in events]
+    begun, done = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    return kinds.count(begun) == kinds.count(done) and kinds[-1] == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+
+
+async def updates_accepted(client: Client, ticket_id: str) -> int:
+    accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+    events = client.get_workflow_handle(ticket_id).fetch_history_events()
+    return sum([event.event_type == accepted async for event in events])
+
+
+async def test_what_a_tickets_state_does_not_allow_is_refused_with_what_it_does(server: Server, tmp_path: Path) -> None:
+    client = await server.client()
+    stages = Stages(tmp_path, SMOOTH | {"begin_attempt": [State.ESCALATED]})
+    async with tickets_worked(client, stages):
+        await start_ticket(client, "P-2")
+        await left(client, "P-2", stages)
+        await eventually(lambda: nothing_is_done(client, "P-2"))
+        refusal = "TicketResumed cannot happen to a ticket that is escalated; possible: AnswerGiven"
+        with pytest.raises(Forbidden, match=refusal):
+            await said(client, "P-2", "resume")
+        # by the workflow itself, which knows where the ticket is: nothing was asked, nothing was recorded
+        assert ["obey", "resume"] not in stages.calls()
+        # and the same telling twice is one
+        assert await said(client, "P-2", "cancel") == State.CANCELLED
+        await client.get_workflow_handle("P-2").result()
+    assert stages.calls()[-1] == ["obey", "cancel"]
+
+
+async def test_a_ticket_whose_workflow_was_lost_is_begun_anew_by_what_it_is_told(
+    server: Server, tmp_path: Path
+) -> None:
+    # given a ticket that the ledger knows as escalated, and a Temporal that has never heard of it
+    client = await server.client()
+    stages = Stages(tmp_path, SMOOTH)
+    (tmp_path / "state").write_text(State.ESCALATED)
+    async with tickets_worked(client, stages):
+        assert await said(client, "P-lost", "answer") == State.WORKING
+        assert await client.get_workflow_handle("P-lost").result() == State.RESOLVED
+
+
+async def test_without_temporal_nobody_is_told_anything() -> None:
+    with pytest.raises(Retryable, match="is not reachable"):
+        await connect("127.0.0.1:9", "default")
+
+
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +242,7 @@ async def test_a_session_that_does_not_end_is_ended_by_its_limit(server: Server,
     assert await worked(await server.client(), "W-4", stages) == State.ESCALATED
 
     steps = [[what, step] for step in (1, 2, 3) for what in ("think", "act")]
-    assert stages.calls() == ["admit", "begin_attempt", *steps, "give_up"]
+    assert stages.calls() == ["admit", "begin_attempt", *steps, "give_up", "rest"]
 
 
 async def test_where_a_human_was_called_instead_no_session_begins(server: Server, tmp_path: Path) -> None:
@@ -126,7 +250,7 @@ async def test_where_a_human_was_called_instead_no_session_begins(server: Server
 
     assert await worked(await server.client(), "W-5", stages) == State.ESCALATED
 
-    assert stages.calls() == ["admit", "begin_attempt"]
+    assert stages.calls() == ["admit", "begin_attempt", "rest"]
 
 
 async def test_a_session_that_breaks_calls_a_human_with_the_reason(server: Server, tmp_path: Path) -> None:
@@ -134,7 +258,7 @@ async def test_a_session_that_breaks_calls_a_human_with_the_reason(server: Serve
 
     assert await worked(await server.client(), "W-6", stages) == State.ESCALATED
 
-    assert stages.calls()[-2:] == ["work", ["escalate", "work: Broken: blob sha256:1 is gone"]]
+    assert stages.calls()[-3:-1] == ["work", ["escalate", "work: Broken: blob sha256:1 is gone"]]
 
 
 # --- the watch -------------------------------------------------------------------------------------------------------

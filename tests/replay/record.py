@@ -16,17 +16,18 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from harness.adapters.temporal import TemporalNodes, start_ticket, start_watch
+from harness.adapters.temporal import TemporalNodes, start_ticket, start_watch, tell_ticket
+from harness.core.command import Command
 from harness.core.errors import Broken, Retryable
 from harness.core.lifecycle import State
-from tests.integration.temporal_world import SMOOTH, Stages, eventually, serving, tickets_worked
+from tests.integration.temporal_world import SMOOTH, Stages, eventually, left, serving, tickets_worked
 from tests.integration.test_temporal_gateway import Agent, node, order
 from tests.integration.test_workflows import Watched, watching
 
 HISTORIES = Path(__file__).parent / "histories"
 TROUBLED = SMOOTH | {
     "test": [State.WORKING, Retryable("the sandbox is busy"), State.CANARYING],
-    "deploy": [Broken("main is gone")],
+    "deploy": [Broken("main is gone"), State.VERIFYING],
 }
 
 
@@ -47,11 +48,17 @@ def _without(document: object, names: set[str]) -> object:
 
 
 async def record_tickets(client: Client) -> None:
-    """One ticket on a smooth way, one with a failed check, a retry and a stage that breaks; the session of each."""
+    """One ticket on a smooth way; one with a failed check, a retry and a stage that breaks, which people then tell
+    something; the session of each."""
     for ticket_id, script in {"ticket": SMOOTH, "troubled-ticket": TROUBLED}.items():
         with tempfile.TemporaryDirectory() as folder:
-            async with tickets_worked(client, Stages(Path(folder), script)):
+            stages = Stages(Path(folder), script)
+            async with tickets_worked(client, stages):
                 await start_ticket(client, ticket_id)
+                if await left(client, ticket_id, stages) is State.ESCALATED:
+                    for verb in ("pause", "resume", "answer"):
+                        command = Command(verb=verb, request=f"recorded-{verb}", by="recorder")
+                        await tell_ticket(client, ticket_id, command)
                 await client.get_workflow_handle(ticket_id).result()
         await save(client, ticket_id, ticket_id)
     session = await anext(client.list_workflows("WorkflowType = 'AgentSession'"))

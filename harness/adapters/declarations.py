@@ -17,6 +17,7 @@ from harness.core.declaration import Declaration
 from harness.core.errors import Invalid
 from harness.core.invariant import Invariant, InvariantFile, parse_invariants
 from harness.core.manifest import Manifest
+from harness.core.operation import Catalog
 from harness.core.slo import Slo, SloFile, Windows, parse_slos
 
 
@@ -97,7 +98,12 @@ def _yaml_files(path: Path) -> list[Path]:
 
 def schemas() -> dict[str, str]:
     """File name in ``docs/schemas`` → the whole text of a declaration's JSON Schema, so that editors know it."""
-    models: dict[str, type[Declaration]] = {"slo": SloFile, "invariant": InvariantFile, "service": Manifest}
+    models: dict[str, type[Declaration]] = {
+        "slo": SloFile,
+        "invariant": InvariantFile,
+        "actions": Catalog,
+        "service": Manifest,
+    }
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {
         f"{name}.schema.json": json.dumps({**dialect, **model.model_json_schema(by_alias=True)}, indent=2) + "\n"

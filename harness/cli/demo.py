@@ -64,6 +64,12 @@ class Scene:
     draws: bool
     """Whether a person looks on at a terminal."""
 
+    @property
+    def incident_limit_s(self) -> float:
+        """How long an incident is followed; a model may take as long to think as its session is allowed to."""
+        follows = self.settings.harness_agent == "runbook"
+        return INCIDENT_LIMIT_S + (0 if follows else self.rules.models.session.wall_clock_s)
+
 
 def demo(
     incident: Annotated[
@@ -294,7 +300,7 @@ def _tell(scene: Scene, event: e.Event) -> None:
 async def _until_over(scene: Scene, position: int, show: Callable[[Recorded, e.Event], None]) -> str:
     ledger = scene.record.ledger
     ticket_id = ""
-    deadline = time.monotonic() + INCIDENT_LIMIT_S
+    deadline = time.monotonic() + scene.incident_limit_s
     while time.monotonic() < deadline:
         for row in ledger.read_all(after_position=position):
             position = row.position
@@ -308,7 +314,7 @@ async def _until_over(scene: Scene, position: int, show: Callable[[Recorded, e.E
                 return ticket_id
         await asyncio.to_thread(ledger.wait_past, position, timeout_s=1.0)
     raise Retryable(
-        f"{'ticket ' + ticket_id if ticket_id else 'no ticket'} after {INCIDENT_LIMIT_S} s; "
+        f"{'ticket ' + ticket_id if ticket_id else 'no ticket'} after {scene.incident_limit_s:g} s; "
         f"`harness ticket list` and {scene.settings.home.log('worker')} tell more"
     )
 

@@ -23,6 +23,7 @@ from harness.core.model_policy import Wire
 _RETRIED: Final = frozenset({408, 409, 425, 429})
 _MEANS_LATER: Final = re.compile(r"overload|rate_limit|timeout|api_error|server_error|unavailable", re.IGNORECASE)
 """Kinds of error that came within a stream, after the status 200, and pass."""
+SHORTEST_KEY_CHARS: Final = 8
 _SAID_CHARS: Final = 300
 _NO_NAME: Final = re.compile(r"[^\w./:@+-]")
 
@@ -42,8 +43,10 @@ class Endpoint:
         return httpx2.Timeout(self.bounds.stall_s, connect=self.bounds.connect_s)
 
     def clean(self, text: str) -> str:
-        """The text without the key, whoever wrote it there."""
-        return text.replace(self.key.get_secret_value(), "[key]")
+        """The text without the key, whoever wrote it there. What is shorter than any key is a word for an endpoint
+        that wants none, and stands in other words as well."""
+        key = self.key.get_secret_value()
+        return text if len(key) < SHORTEST_KEY_CHARS else text.replace(key, "[key]")
 
     def where(self) -> str:
         """The provider with the host; what else a base URL may hold is nobody's business."""

@@ -30,8 +30,8 @@ FIRST = c.Said(text="Begin.")
 each = pytest.mark.parametrize("provider", PROVIDERS)
 
 
-def model_at(url: str, provider: str, bounds: Wire = BOUNDS) -> Model:
-    endpoint = Endpoint(provider=provider, model="some-model", key=SecretStr(KEY), base_url=url, bounds=bounds)
+def model_at(url: str, provider: str, bounds: Wire = BOUNDS, key: str = KEY) -> Model:
+    endpoint = Endpoint(provider=provider, model="some-model", key=SecretStr(key), base_url=url, bounds=bounds)
     return AnthropicModel(endpoint) if provider == "anthropic" else OpenAIModel(endpoint)
 
 
@@ -239,3 +239,10 @@ async def test_the_key_is_on_the_wire_and_nowhere_else(provider: str) -> None:
     # then the reply does not hold it
     assert KEY in " ".join(served.headers[0].values())
     assert KEY not in reply.model_dump_json() and KEY not in repr(model.__dict__)
+
+
+@each
+async def test_a_word_that_is_no_key_is_left_where_it_stands_in_others(provider: str) -> None:
+    with serving(in_turn([Say("", (Call("look", {"at": "tests/a.py"}),))])) as served:
+        reply = await model_at(served.url(provider), provider, key="test").reply(prompt())
+    assert reply.calls[0].arguments == {"at": "tests/a.py"}

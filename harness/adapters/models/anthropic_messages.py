@@ -79,6 +79,7 @@ class AnthropicModel:
                     _add(blocks.setdefault(event["index"], {"json": ""}), event["delta"])
                 case "message_delta":
                     message |= event["delta"]
+                    ended = ended or bool(message.get("stop_reason"))  # nothing of the content comes after it
                     message["usage"] = (message.get("usage") or {}) | _known(event.get("usage") or {})
                 case "message_stop":
                     ended = True

@@ -123,7 +123,7 @@ def test_a_request_that_is_refused_is_not_tried_again(provider: str) -> None:
 @each
 def test_an_endpoint_that_stays_away_is_given_up(provider: str) -> None:
     report, _ = probed(provider, [Status(503, "away", NOW)] * 9, 4)
-    assert report["exit_status"] == "model_error" and report["retries"] == 4
+    assert report["exit_status"] == "model_error" and report["retries"] == 3
 
 
 @each

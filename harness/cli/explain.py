@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
@@ -30,7 +31,7 @@ def explained(document: Mapping[str, Any]) -> Iterator[str]:
             asked = (one["attempt"], one["question"])
             yield from ("", _heading(asked, decisions[number_:], several))
         why = short_hashes(one["why"])
-        yield f"#{one['position']:<5} {one['at'][11:23]} {safe(one['actor']):<14} {why}"
+        yield f"#{one['position']:<5} {_clock(one['at'])} {safe(one['actor']):<14} {why}"
         for item in one["evidence"]:
             yield from (f"{INDENT}{line}" for line in _lines(item))
 
@@ -68,7 +69,7 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             commits = f"commit {item['commit'][:10]} on {item['base'][:10]}"
             return [f"{commits}, branch {safe(item['branch'])}, diff {item['diff']}"]
         case "wait":
-            span = f"{item['from'][11:23]} to {item['to'][11:23]}"
+            span = f"{_clock(item['from'])} to {_clock(item['to'])}"
             return [f"waited {item['seconds']:.1f} s for {item['for']} «{safe(item['what'])}», {span}"]
     written = safe(json.dumps(item["body"], ensure_ascii=False))
     return [short_hashes(written if len(written) <= BODY_CHARS else f"{written[:BODY_CHARS]}… (whole: {item['blob']})")]
@@ -82,11 +83,15 @@ def _measurement(item: Mapping[str, Any]) -> list[str]:
     if item["query"] is None:
         return [f"{item['metric']} {item['role']}: not measured{wanted}{met}"]
     samples = "" if item["samples"] is None else f" of {item['samples']} samples"
-    window = f"{str(item['window_from'])[11:23]} to {str(item['window_to'])[11:23]}"
+    window = f"{_clock(item['window_from'])} to {_clock(item['window_to'])}"
     return [
         f"{item['metric']} {item['role']}: {number(item['value'], unit)}{samples}, {window}{wanted}{met}",
         f"  query {safe(item['query'])}",
     ]
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%H:%M:%S.%f")[:-3]
 
 
 def _check(item: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from harness.cli.story import line
 from harness.core import events as e
 from harness.core.lifecycle import State
 from harness.core.record import Recorded
-from harness.core.view import PhaseView, View, see
+from harness.core.view import CanaryView, PhaseView, View, see
 from harness.journal import decode
 
 WAIT_S = 1.0
@@ -205,32 +205,39 @@ def _canary(view: View) -> Group:
     canary = view.canary
     if canary is None:
         return Group(Text.assemble(("canary", "bold"), (": not yet", "dim")))
-    look = f"look {canary.look}" if canary.look else "no look yet"
-    going = f": {look}, each arm has {canary.share:.0%} of the users"
-    word, colour = {True: (": passed", "green"), False: (": stopped the change", "red"), None: (going, "yellow")}[
-        canary.passed
-    ]
+    word, colour = {True: (": passed", "green"), False: (": stopped the change", "red"), None: (
+        f": {_look(canary)}", "yellow")}[canary.passed]  # fmt: skip
     table = Table.grid(padding=(0, 2))
     for _ in range(4):
         table.add_column(no_wrap=True)
-    verdicts = {one.metric: one for one in canary.verdicts if one.role != "limit"}
     if canary.counts:
-        headings = ("bad requests", "with change", "without", "verdict")
+        headings = (
+            "bad requests",
+            "since" if canary.alone else "with change",
+            "" if canary.alone else "without",
+            "verdict",
+        )
         table.add_row(*(Text(heading, style="dim") for heading in headings))
+    verdicts = {one.metric: one for one in canary.verdicts if one.role != "limit" or canary.alone}
     for count in canary.counts:
         said = verdicts.get(count.metric)
         chance = "" if said is None or said.p_value is None else f" ({p_value(said.p_value)})"
         table.add_row(
             Text(count.metric),
             _arm(count.canary_bad, count.canary_total),
-            _arm(count.baseline_bad, count.baseline_total),
+            Text() if canary.alone else _arm(count.baseline_bad, count.baseline_total),
             Text(
                 "not yet" if said is None else VERDICT_WORDS.get(said.reason, plain(said.reason)) + chance, style="dim"
             ),
         )
-    if not canary.counts:
+    if not canary.counts and not canary.alone:
         table.add_row(Text(f"none yet; {canary.planned_per_arm} an arm are planned", style="dim"))
     return Group(Text.assemble((f"canary on {plain(canary.node)}", "bold"), (word, colour)), table)
+
+
+def _look(canary: CanaryView) -> str:
+    look = f"look {canary.look}" if canary.look else "no look yet"
+    return f"{look}, watched alone" if canary.alone else f"{look}, each arm has {canary.share:.0%} of the users"
 
 
 def _arm(bad: int, total: int) -> Text:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.cli.chart import Bar, bars
 from harness.cli.render import condition_unit, many, number, safe, short_hashes
-from harness.cli.summary_markdown import cost, looks
+from harness.cli.summary_markdown import changed, cost, looks
 from harness.core.criteria import Compare, Condition
 
 STYLE = """
@@ -146,11 +146,13 @@ def _change(one: Mapping[str, Any], told: Mapping[int, str]) -> Iterator[str]:
     yield from _time(one["phases"])
     yield "</details>"
     yield from _reasoning(one, told)
-    yield from _diff(one["diff"], one["commit"])
+    yield from _diff(one["diff"], changed(one))
     yield "<dl>"
     yield f"<dt>Who approved</dt><dd>{_approvals(one)}</dd><dt>Cost</dt><dd>{text(cost(one['cost']))}</dd>"
     if one["revert"]:
         yield f"<dt>To take it back</dt><dd><code>{text(one['revert'])}</code></dd>"
+    if one["operation"] and one["outcome"] == "stands":
+        yield "<dt>To take it back</dt><dd>by another action: <code>harness action list</code></dd>"
     yield f"<dt>All of it</dt><dd><code>harness ticket explain {text(one['ticket'])}</code></dd></dl></article>"
 
 
@@ -229,11 +231,10 @@ def _reasoning(one: Mapping[str, Any], told: Mapping[int, str]) -> Iterator[str]
         yield "</ol></details>"
 
 
-def _diff(diff: Mapping[str, Any] | None, commit: str | None) -> Iterator[str]:
+def _diff(diff: Mapping[str, Any] | None, what: str) -> Iterator[str]:
     if diff is None:
         return
-    lines = f"{many(diff['added'], 'line')} added, {diff['removed']} removed"
-    yield f"<details><summary>The change, {text(commit)}: {lines}</summary><pre>"
+    yield f"<details><summary>The change: {text(what)}</summary><pre>"
     for line in safe(diff["text"]).splitlines():
         mark = {"+": "ins", "-": "del"}.get(line[:1])
         yield f"<{mark}>{escape(line)}</{mark}>\n" if mark else f"{escape(line)}\n"

@@ -143,14 +143,21 @@ def _diff(one: Mapping[str, Any]) -> Iterator[str]:
     diff = one["diff"]
     shown = safe(diff["text"]).rstrip("\n")
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
-    yield from (
-        "",
-        f"{many(diff['added'], 'line')} added, {diff['removed']} removed {at(one['proposed_position'])}:",
-        "",
-    )
+    yield from ("", f"{text(changed(one))} {at(one['proposed_position'])}:", "")
     yield from (f"{fence}diff", shown, fence)
     if diff["left_out_chars"]:
         yield from ("", f"{diff['left_out_chars']} characters more are in {diff['blob']}.")
+
+
+def changed(one: Mapping[str, Any]) -> str:
+    """What the change is, in words: a commit with its size, or an action with its arguments."""
+    if operation := one["operation"]:
+        arguments = ", ".join(f"{name}={value}" for name, value in operation["parameters"].items())
+        return f"action {operation['action']}({arguments})"
+    diff = one["diff"]
+    if diff is None:
+        return f"commit {one['commit']}"
+    return f"commit {one['commit']}, {many(diff['added'], 'line')} added, {diff['removed']} removed"
 
 
 def _rest(document: Mapping[str, Any]) -> Iterator[str]:

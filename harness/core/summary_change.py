@@ -32,8 +32,9 @@ def change(case: Case, chapter: History, body: Body) -> dict[str, Any]:
     filed, _ = case.rows[0]
     row, started = chapter[0]
     assert isinstance(started, e.AttemptStarted)
-    proposed = find(chapter, e.ChangeProposed)
+    proposed, taken = find(chapter, e.ChangeProposed), find(chapter, e.TakenOver)
     said = body(proposed[1].summary) if proposed else {}
+    operation = proposed[1].operation if proposed else None
     outcome, stop = _ended(case, chapter, body)
     return {
         "ticket": case.ticket.id, "title": title(case, body), "type": case.ticket.filed.type,
@@ -41,7 +42,7 @@ def change(case: Case, chapter: History, body: Body) -> dict[str, Any]:
         "state": str(case.ticket.state), "filed_position": filed.position, "signal": _signal(case, body),
         "attempt": started.attempt, "agent": started.agent, "runbook": started.runbook,
         "started_position": row.position,
-        "commit": proposed[1].commit if proposed else None, "base": started.base,
+        "commit": proposed[1].commit if proposed else taken[1].commit if taken else None, "base": started.base,
         "kind": proposed[1].kind if proposed else None,
         "summary": cut(str(said["summary"])) if proposed else None,
         "predicted_effect": cut(str(said["predicted_effect"])) if proposed else None,
@@ -60,7 +61,9 @@ def change(case: Case, chapter: History, body: Body) -> dict[str, Any]:
             if isinstance(event, e.ApprovalGranted)
         ],
         "outcome": outcome, "stop": stop,
-        "revert": f"harness ticket revert {case.ticket.id}" if outcome == "stands" else None,
+        # What an operation did is reversed by another action of the service's catalog.
+        "revert": f"harness ticket revert {case.ticket.id}" if outcome == "stands" and not operation else None,
+        "operation": operation.model_dump() if operation else None,
     }  # fmt: skip
 
 

@@ -65,6 +65,8 @@ class CanaryView:
     decision: str = ""
     verdicts: tuple[e.MetricVerdict, ...] = ()
     passed: bool | None = None
+    alone: bool = False
+    """An operation's first unit: it is watched by limits, and compared with nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,8 @@ def _attempt(view: View, event: e.Event, reason: str) -> dict[str, Any]:
             changed = {"canary": None, "criteria": (), "question": ""}
         case e.CanaryStarted():
             changed = {"canary": CanaryView(event.canary, event.baseline, event.node, event.planned_per_arm)}
+        case e.OperationStepped() if view.canary is None and event.ok:
+            changed = {"canary": CanaryView("", "", event.node, planned_per_arm=0, alone=True)}
         case e.CriteriaMet() | e.CriteriaNotMet():
             changed = {"criteria": event.criteria}
         case e.HelpRequested():

@@ -23,6 +23,14 @@ async def repaired_at_the_second_try() -> Operations:
     return operations
 
 
+async def replaced() -> Operations:
+    """A node is lost, and an action of the catalog brings another one."""
+    operations = await incident([])
+    operations.world.kill("n2")
+    await operations.settle()
+    return operations
+
+
 async def given_up(without: Behaviour = Behaviour(error_share=0.3)) -> Operations:  # noqa: B008 – a value
     """The only attempt that is allowed is stopped, and a person is asked."""
     admission = RULES.profile.admission.model_copy(update={"attempts": 1})

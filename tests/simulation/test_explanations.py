@@ -10,7 +10,7 @@ from harness.cli.explain import explained
 from harness.cli.ticket import explanation
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
-from tests.simulation.histories import given_up, repaired_at_the_second_try
+from tests.simulation.histories import given_up, repaired_at_the_second_try, replaced
 from tests.simulation.operations import SLOW, Operations, days_work, incident
 
 
@@ -69,6 +69,20 @@ def test_every_event_that_is_told_stands_under_exactly_one_question_of_its_attem
         assert {one["attempt"] for one in document["decisions"]} == {0, 1, 2}
         harm = [one for one in items(document, "CanaryFailed", "verdict") if one["verdict"] == "HIGH"]
         assert {one["metric"] for one in harm} == {"error_share"}
+
+    run(story())
+
+
+def test_an_operation_is_explained_by_its_preconditions_its_guards_and_its_units() -> None:
+    async def story() -> None:
+        document = told(await replaced())
+        assert headings(document)[2:] == [
+            "Why did TEST let it through?", "Why did CANARY let it through?", "Why did DEPLOY let it through?",
+            "Why did VERIFY let it through?",
+        ]  # fmt: skip
+        unit = next(one for one in document["decisions"] if one["event"] == "OperationStepped")
+        assert unit["question"] == "canary" and {item["kind"] for item in unit["evidence"]} >= {"limit"}
+        assert {item["role"] for item in items(document, "CanaryPassed", "verdict")} == {"limit"}
 
     run(story())
 

@@ -19,7 +19,7 @@ from harness.core.summary import summary
 from harness.core.week import Week
 from harness.journal import decode
 from harness.simulation.clock import START, run
-from tests.simulation.histories import repaired_at_the_second_try
+from tests.simulation.histories import repaired_at_the_second_try, replaced
 from tests.simulation.operations import SLOW, Operations, days_work, healthy, incident, innocent
 
 HOSTILE = (
@@ -182,6 +182,19 @@ def test_a_change_that_is_no_text_is_told_as_the_units_in_which_it_is_done() -> 
         [change] = document["changes"]
         assert change["diff"]["text"] == '{"units":["n4"]}'
         assert "n4" in page(document) and "n4" in markdown(document)
+
+    run(story())
+
+
+def test_an_operation_is_told_as_its_action_and_is_not_taken_back_by_a_revert() -> None:
+    async def story() -> None:
+        operations = await replaced()
+        document = told(operations)
+        [change] = document["changes"]
+        assert change["kind"] == "operation" and change["operation"]["action"] == "add_nodes"
+        assert change["revert"] is None and [gate["passed"] for gate in change["gates"]] == [True] * 5
+        for shown in (page(document), markdown(document)):
+            assert "add" in shown and "ticket revert" not in shown and "invariant capacity" in shown.replace("\\", "")
 
     run(story())
 

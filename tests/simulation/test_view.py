@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
-from harness.cli.live import Watching, watch_ticket
+from rich.console import Console
+
+from harness.cli.live import Watching, screen, watch_ticket
 from harness.core.lifecycle import State
 from harness.core.timeline import phases
 from harness.core.view import View
-from harness.simulation.clock import run
-from tests.simulation.histories import given_up, repaired_at_the_second_try
+from harness.simulation.clock import START, run
+from tests.simulation.histories import given_up, repaired_at_the_second_try, replaced
 from tests.simulation.operations import SLOW, Operations, days_work, incident
 
 
@@ -87,6 +90,26 @@ def test_a_second_attempt_that_succeeds_keeps_the_first_ones_stop_in_view_and_no
         assert [one.name for one in last.phases() if one.stopped] == [] and last.question == ""
 
     run(story())
+
+
+def test_a_lost_node_leaves_the_view_and_the_new_one_is_watched_alone() -> None:
+    async def story() -> None:
+        seen = moments(await replaced())
+        fleets = [tuple(name for name, _ in view.nodes) for view in seen]
+        assert ("n1", "n3") in fleets and fleets[-1] == ("n1", "n3", "n4")
+        watched = [view.canary for view in seen if view.canary]
+        assert watched[0].alone and watched[0].node == "n4" and watched[-1].passed is True
+        text = drawn_text(seen[-1])
+        assert "canary on n4: passed" in text and "without" not in text
+
+    run(story())
+
+
+def drawn_text(view: View) -> str:
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    console.print(screen(view, START, 100, 4))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def test_a_ticket_that_has_ended_is_seen_as_it_ended_whatever_came_later() -> None:

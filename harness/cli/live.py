@@ -147,7 +147,7 @@ def _title(view: View) -> Text:
     if view.filed is None:
         return Text("no ticket yet; the watch looks on", style="bold")
     attempt = f", attempt {view.life.attempt}" if view.life.attempt > 1 else ""
-    return Text(f"{view.filed.ticket_id} ({view.filed.type}{attempt}): {plain(view.title)}", style="bold")
+    return Text(f"{plain(view.filed.ticket_id)} ({view.filed.type}{attempt}): {plain(view.title)}", style="bold")
 
 
 def _stages(view: View, now: datetime, width: int) -> Text:
@@ -197,7 +197,7 @@ def _fires(view: View) -> Text:
 def _criterion(one: e.JudgedCriterion) -> Text:
     sign, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}[one.met]
     value = number(one.measured.value, condition_unit(one.condition))
-    return Text(f"{sign} {one.metric} {value} ({one.condition})", style=colour)
+    return Text(f"{sign} {plain(one.metric)} {value} ({plain(one.condition)})", style=colour)
 
 
 def _canary(view: View) -> Group:
@@ -223,7 +223,7 @@ def _canary(view: View) -> Group:
         said = verdicts.get(count.metric)
         chance = "" if said is None or said.p_value is None else f" ({p_value(said.p_value)})"
         table.add_row(
-            Text(count.metric),
+            Text(plain(count.metric)),
             _arm(count.canary_bad, count.canary_total),
             Text() if canary.alone else _arm(count.baseline_bad, count.baseline_total),
             Text(

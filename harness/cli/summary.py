@@ -17,6 +17,7 @@ from harness.cli.story import line
 from harness.cli.summary_html import page
 from harness.cli.summary_markdown import markdown
 from harness.core.errors import Invalid
+from harness.core.redaction import Secrets
 from harness.core.summary import summary as document_of
 from harness.core.week import Week
 from harness.journal import decode
@@ -43,15 +44,17 @@ def summary(
         print(text, end="")
     else:
         write_whole(out, text)
+        print(out)
 
 
 def week_document(record: Record, week: Week) -> dict[str, Any]:
-    """The document of a week, anchored at the ledger's head."""
+    """The document of a week, anchored at the ledger's head, without the secrets of this environment."""
     head = record.ledger.head()
-    return document_of(
+    document: dict[str, Any] = Secrets.of(os.environ).taken_from(document_of(
         ((row, decode(row)) for row in rows(record, head.position)), week=week, head=head, body=record.blobs.get_json,
         tell=lambda event: line(event, record.blobs),
-    )  # fmt: skip
+    ))  # fmt: skip
+    return document
 
 
 def rendered(document: dict[str, Any], form: Format) -> str:

@@ -60,8 +60,8 @@ def _asks(asks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if asks:
         yield from ("", "## What I could not do, and ask you", "")
     for one in asks:
-        yield f"- **{one['ticket']}** {text(one['title'])}: {text(one['question'])} {at(one['position'])}"
-        yield f"  Answer with `{one['answer']}`."
+        yield f"- **{text(one['ticket'])}** {text(one['title'])}: {text(one['question'])} {at(one['position'])}"
+        yield f"  Answer with {code(one['answer'])}."
 
 
 def _changes(heading: str, changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _changes(heading: str, changes: Sequence[Mapping[str, Any]]) -> Iterator[str
 
 
 def _change(one: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", f"### {one['ticket']}, attempt {one['attempt']}: {text(one['summary'] or one['title'])}", "")
+    yield from ("", f"### {text(one['ticket'])}, attempt {one['attempt']}: {text(one['summary'] or one['title'])}", "")
     signal, stop = one["signal"], one["stop"]
     if signal:
         yield f"- **Why:** {text(signal['reason'])} {at(signal['position'])}"
@@ -88,7 +88,7 @@ def _change(one: Mapping[str, Any]) -> Iterator[str]:
     yield f"- **Time:** {_time(one)}"
     yield f"- **Cost:** {cost(one['cost'])}"
     if one["revert"]:
-        yield f"- **To take it back:** `{one['revert']}`"
+        yield f"- **To take it back:** {code(one['revert'])}"
     yield from _evidence(one["evidence"])
     if one["diff"]:
         yield from _diff(one)
@@ -165,18 +165,18 @@ def _rest(document: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", "## Resolved without a change", "")
     for one in document["without_change"]:
         yield (
-            f"- **{one['ticket']}** {text(one['title'])}: {text(one['why'])} "
+            f"- **{text(one['ticket'])}** {text(one['title'])}: {text(one['why'])} "
             f"{at(one['position'], one['verified_position'])}"
         )
     if document["refused"]:
         yield from ("", "## What was refused", "")
     for one in document["refused"]:
         reasons = "; ".join(map(text, one["reasons"]))
-        yield f"- **{one['ticket']}** {text(one['title'])}, by {text(one['by'])}: {reasons} {at(one['position'])}"
+        yield f"- **{text(one['ticket'])}** {text(one['title'])}, by {text(one['by'])}: {reasons} {at(one['position'])}"
     if document["open"]:
         yield from ("", "## Still under way", "")
     for one in document["open"]:
-        yield f"- **{one['ticket']}** {one['state']}: {text(one['title'])} {at(one['position'])}"
+        yield f"- **{text(one['ticket'])}** {one['state']}: {text(one['title'])} {at(one['position'])}"
 
 
 def _objectives(objectives: Sequence[Mapping[str, Any]]) -> Iterator[str]:

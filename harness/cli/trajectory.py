@@ -32,7 +32,7 @@ def list_(as_json: AsJson = False) -> None:
     for row in found:
         reward = "not verified" if row["reward"] is None else f"reward {row['reward']}"
         print(
-            f"{row['trajectory']:<8} {row['state']:<10} {reward:<12} {many(row['steps'], 'step')} in "
+            f"{safe(row['trajectory']):<8} {row['state']:<10} {reward:<12} {many(row['steps'], 'step')} in "
             f"{many(row['attempts'], 'attempt')}, {row['split']}"
         )
     if not found:

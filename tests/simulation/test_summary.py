@@ -12,6 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from harness.cli.story import line
+from harness.cli.summary import rendered, week_document
 from harness.cli.summary_html import page
 from harness.cli.summary_markdown import markdown
 from harness.core import events as e
@@ -19,7 +20,7 @@ from harness.core.summary import summary
 from harness.core.week import Week
 from harness.journal import decode
 from harness.simulation.clock import START, run
-from tests.simulation.histories import repaired_at_the_second_try, replaced
+from tests.simulation.histories import repaired, repaired_at_the_second_try, replaced
 from tests.simulation.operations import SLOW, Operations, days_work, healthy, incident, innocent
 
 HOSTILE = (
@@ -195,6 +196,19 @@ def test_an_operation_is_told_as_its_action_and_is_not_taken_back_by_a_revert() 
         assert change["revert"] is None and [gate["passed"] for gate in change["gates"]] == [True] * 5
         for shown in (page(document), markdown(document)):
             assert "add" in shown and "ticket revert" not in shown and "invariant capacity" in shown.replace("\\", "")
+
+    run(story())
+
+
+def test_a_secret_of_the_environment_is_in_no_form_of_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        operations = await repaired()
+        monkeypatch.setenv("SOMEBODYS_PASSWORD", "change-4")
+        record = operations.harness.record
+        document = week_document(record, Week.of(START))
+        assert document["changes"][0]["diff"]["text"] == "-[redacted]\n"
+        for form in ("json", "md", "html"):
+            assert "change-4" not in rendered(document, form)
 
     run(story())
 

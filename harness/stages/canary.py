@@ -352,7 +352,7 @@ async def _finish(
 
 
 async def _share_of_stable(journal: Journal, stage: Stage) -> tuple[float | None, tuple[e.Wait, ...]]:
-    """The part of the traffic that stable answers now, counted between two samples; None without such samples.
+    """The part of the traffic that stable answers now, counted between two samples; None where nothing is counted.
 
     Envoy says what it was told, the users' counts say what they got.
     """
@@ -360,10 +360,15 @@ async def _share_of_stable(journal: Journal, stage: Stage) -> tuple[float | None
     selectors: dict[str, str] = {arm: counter_selectors(metric, arm)["total"] for arm in ("stable", *ARMS)}
     first: tuple[datetime, dict[str, int]] | None = None
     while (now := journal.clock.now()) < began_at + timedelta(seconds=SETTLED_WITHIN_S):
-        readings = await stage.metrics.counters(selectors)
+        try:
+            readings = await stage.metrics.counters(selectors)
+        except Retryable:
+            return None, ()
         counts = {arm: reading.value for arm, reading in readings.items() if reading.value is not None}
         times = [reading.at for reading in readings.values() if reading.at is not None]
-        if len(counts) == len(selectors) and times and min(times) > began_at:
+        if len(counts) < len(selectors) or not times:
+            return None, ()
+        if min(times) > began_at:
             if first is None:
                 first = (min(times), counts)
             grown = {arm: value - first[1][arm] for arm, value in counts.items()}

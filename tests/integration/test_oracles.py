@@ -22,10 +22,10 @@ SERVICE = ROOT / "services/ratelimiter"
 FAULTY = {
     path.stem: scenario
     for path in sorted((ROOT / "scenarios").glob("*.yaml"))
-    if (scenario := read_scenario(path)).fault is not None
+    if series_of(scenario := read_scenario(path))
 }
-REQUESTS, RATE_PER_S = 320, 120.0
-ASKED_AT_MOST = 3
+REQUESTS, RATE_PER_S = 320, 100.0
+ASKED_AT_MOST = 5
 SEED = 11
 
 

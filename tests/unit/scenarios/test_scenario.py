@@ -69,7 +69,7 @@ def test_a_file_of_ones_own_can_be_played(tmp_path: Path) -> None:
         (document(expects={"outcome": "fixed"}), "expects.outcome: input should be 'resolved', 'escalated' or 'none'"),
         (document(service="shop"), "service: no service 'shop'; known: ratelimiter"),
         (document(fault="none"), "fault: must be a mapping with keys, not str"),
-        (document(fault={"series": []}), "fault.series: "),
+        (document(fault={"series": []}), "fault: nothing happens; give a series or lost_machines"),
         (document(fault={"series": [COMMIT | {"role": "decoy"}]}), "fault: series: no commit has the role fault"),
         (document(fault={"series": [COMMIT | {"author": "me"}]}), "fault.series[0].author: "),
         (document(fault={"series": [COMMIT | {"edits": [EDIT | {"path": "../x"}]}]}), "leads out of the repository"),

@@ -106,10 +106,10 @@ def made(home: Home) -> Place:
         repository=repository, scratch=home.worktrees,
     )  # fmt: skip
     record = Record(Ledger.open(f"sqlite:///{home.ledger}", now=clock.now), Blobs(home.blobs), clock)
-    nowhere = cast(Any, None)  # no script here asks for metrics or nodes
+    nowhere = cast(Any, None)  # no script here asks for metrics, nodes or machines
     harness = Harness(
         record=record, rules=RULES, agent="runbook", metrics=nowhere, nodes=nowhere, router=nowhere,
-        repository=repository, checks=checks,
+        provider=nowhere, repository=repository, checks=checks,
     )  # fmt: skip
     place = Place(home, git, harness)
     file_ticket(record)
@@ -191,6 +191,7 @@ def repairing(request: dict[str, Any]) -> Step:
         case 5:
             (check,) = body(said[4])["checks"]
             assert not check["passed"] and "assert 8 == (2 * 2)" in check["output"]
+            assert '"collected"' not in check["output"], "the reporter's line is for the harness"
             edit = {"path": CODE, "find": "4 * int", "replace": "2 * int", "why": "the contract says double"}
             return Say("Ah.", (Call("edit_file", edit), CHECKS))
         case 7:

@@ -23,6 +23,11 @@ class Report:
     failed: tuple[str, ...]
 
 
+def without_report(stdout: str, word: str) -> str:
+    """What people and agents are shown of it: the report names every test, and would be most of the end."""
+    return "".join(line for line in stdout.splitlines(keepends=True) if not line.startswith(f"{word} "))
+
+
 def read_report(stdout: str, word: str) -> Report | None:
     """The report that carries this run's word; None when there is none, or more than one."""
     begin = f"{word} "

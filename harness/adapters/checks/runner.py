@@ -16,7 +16,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
@@ -28,6 +28,7 @@ from harness.adapters.checks.outcome import (
     why_ended,
     why_own_failed,
     why_protected_failed,
+    without_report,
 )
 from harness.adapters.releases import ReleaseStore
 from harness.adapters.sandbox import TREE_DIR, Finished, Sandbox
@@ -166,7 +167,8 @@ class SandboxedChecks:
             from_base,
             {order_name: json.dumps(order)},
         )
-        return finished, read_report(finished.stdout, word)
+        shown = replace(finished, stdout=without_report(finished.stdout, word))
+        return shown, read_report(finished.stdout, word)
 
     async def _run_plain(self, trial: _Trial) -> Finished:
         command = [word.replace("{tree}", TREE_DIR) for word in trial.check.command]

@@ -31,6 +31,11 @@ WIDE = 96
 """Columns from which on canary and nodes stand beside each other."""
 BAD_SHARE = 0.01
 PHASE_WORDS = {"work": "agent works"}
+WAITS = {
+    State.AWAITING_APPROVAL: "waits for a person: harness ticket approve {}, or reject",
+    State.PAUSED: "paused: harness ticket resume {} lets it go on",
+    State.WAITING: "waits for the time at which it may be changed",
+}
 VERDICT_WORDS = {
     "superior": "better", "not_superior": "not better", "harm": "worse", "no_harm_shown": "no harm shown",
     "above_limit": "above its limit", "insufficient": "too few requests", "query_failed": "not measured",
@@ -187,6 +192,8 @@ def _fires(view: View) -> Text:
         Text(f"✗ attempt {one.attempt} was stopped by {one.phase}: {plain(one.reason)}", style="red")
         for one in view.stops
     ]
+    if waits := WAITS.get(view.state):
+        lines.append(Text(f"‖ {waits.format(plain(view.ticket_id or ''))}", style="bold yellow"))
     if view.question:
         lines.append(Text(f"? a person is asked: {plain(view.question)}", style="bold yellow"))
     if view.criteria:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -360,8 +359,9 @@ def test_what_a_model_took_is_in_the_exported_trajectory_and_adds_up(tmp_path: P
         metrics = document["final_metrics"]
         assert (metrics["total_prompt_tokens"], metrics["total_completion_tokens"]) == (700, 70)
         assert metrics["total_cost_usd"] == pytest.approx(ticket_document(record, "INF-1")["cost"]["usd"])
-        asked = [step.get("llm_call_count") for step in document["steps"] if step["source"] == "agent"]
-        assert Counter(asked) == {1: 7, 0: 3}
+        turns = [step for step in document["steps"] if step["source"] == "agent"]
+        assert [step["llm_call_count"] for step in turns] == [1] * 7
+        assert sum(len(step["tool_calls"]) for step in turns) == 10
 
     played("anthropic", repairing, check)
 

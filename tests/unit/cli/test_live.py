@@ -90,6 +90,12 @@ def test_a_low_terminal_keeps_the_last_lines_of_the_story() -> None:
     assert "what happens" in drawn(CANARYING, 100, at(31.5), story_lines=0)
 
 
+def test_a_ticket_that_waits_for_a_person_says_for_which_word() -> None:
+    text = drawn(replace(CANARYING, life=Life(State.AWAITING_APPROVAL, attempt=1)), 100, at(31.5))
+
+    assert "harness ticket approve INF-1, or reject" in text
+
+
 def test_an_end_with_a_person_shows_what_stopped_each_attempt_and_the_question() -> None:
     view = replace(
         CANARYING, life=Life(State.ESCALATED, attempt=1), stops=(Stop(1, "canary", "harm: error_share"),),

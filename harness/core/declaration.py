@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -41,13 +44,41 @@ class Declaration(BaseModel):
 
     @classmethod
     def parse(cls, document: Any, where: str) -> Self:
-        """The model of ``document`` (parsed YAML or JSON); raises Invalid, a line ``where: path: reason`` a fault."""
+        """The model of ``document`` (parsed YAML or JSON); raises Invalid, a line ``where: path: reason`` a fault.
+
+        A key that is not known hides what else is wrong beside it; so it is told, left out, and the rest is read again.
+        """
+        faults: list[str] = []
+        while True:
+            try:
+                model = cls.model_validate(document)
+                break
+            except ValidationError as error:
+                found = [fault for fault in error.errors(include_url=False) if not _follows(fault)]
+            unknown = [fault for fault in found if fault["type"] == "unknown_key"]
+            rest = _without(document, unknown)
+            faults += [f"{where}: {_path(fault)}: {_reason(fault)}" for fault in (unknown if rest else found)]
+            if not rest:
+                break
+            document = rest
+        if faults:
+            raise Invalid("\n".join(faults))
+        return model
+
+
+def _without(document: Any, unknown: Sequence[Any]) -> Any:
+    """The document without these keys, the given one as it is; None when there is none, or one cannot be found.
+
+    The place of a fault in one of several forms names the form as well, which is nothing in the document.
+    """
+    rest = deepcopy(document)
+    for fault in unknown:
         try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            found = [fault for fault in error.errors(include_url=False) if not _follows(fault)]
-            faults = [f"{where}: {_path(fault)}: {_reason(fault)}" for fault in found]
-            raise Invalid("\n".join(faults)) from None
+            holder = reduce(getitem, fault["loc"], rest)
+            del holder[next(key for key in holder if str(key) == fault["ctx"]["key"])]
+        except (LookupError, TypeError, StopIteration):
+            return None
+    return rest if unknown else None
 
 
 def _follows(fault: Any) -> bool:

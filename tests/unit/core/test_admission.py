@@ -70,3 +70,10 @@ def test_what_was_written_is_kept_whole() -> None:
     )  # fmt: skip
     assert TicketSpec.read(written.document(), "again") == written
     assert written.budget.most_steps == 60 and written.budget.wall_clock_s == 7200
+
+
+def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
+    with pytest.raises(Invalid) as refused:
+        spec(id="inf 1", type="wish", objectives=1, labels={"colour": "red"}, constraints=["be quick"], prio="P1")
+    places = [line.split(": ")[2] for line in str(refused.value).splitlines()]
+    assert sorted(places) == ["constraints[0]", "id", "labels.colour", "objectives", "prio", "type"]

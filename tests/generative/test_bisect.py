@@ -83,6 +83,7 @@ def test_the_commit_from_which_a_share_is_no_longer_nought_is_named(
     broken -= {commits - 1}
     taken: dict[str, Skipped | list[dict[str, list[float]]]] = {}
     asked = stalls = 0
+    bad = shares(share, noise)  # once: the probe asks for the same keys of every tree
 
     # When it is bisected
     while isinstance(step := next_step(names, taken, {"failing": Difference(0.02)}), Measure):
@@ -96,7 +97,7 @@ def test_the_commit_from_which_a_share_is_no_longer_nought_is_named(
         # the ends are believed at once; a stall at another good commit is found out when it is measured again
         good = [0.0] if so_far or number == 0 else stalled(noise)
         stalls += number < culprit and good > [0.0]
-        so_far.append({"failing": shares(share, noise) if number >= culprit else good})
+        so_far.append({"failing": bad if number >= culprit else good})
 
     # Then the commit is named, or said to hide among those that do not build right before the named one
     assert isinstance(step, Found)

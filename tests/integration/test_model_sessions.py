@@ -37,7 +37,7 @@ from harness.journal import Journal, encode
 from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
 from tests.integration.git_world import GitWorld
-from tests.integration.temporal_world import SMOOTH, Server, Stages, serving, tickets_worked
+from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, serving, tickets_worked
 from tests.integration.test_checks import ASKING, CONFTEST, CONTRACT, MANIFEST, PACKAGES, START, WRONG, locked
 from tests.integration.test_node_sandbox import needs_bubblewrap
 from tests.models.endpoint import Call, Say, Script, Status, Step
@@ -331,6 +331,10 @@ async def test_a_model_that_refuses_the_request_is_asked_once_and_a_person_is_ca
     server: Server, tmp_path: Path
 ) -> None:
     stages = Asked(tmp_path, [Refused("anthropic answered 401: no")])
-    assert await worked(server, "M-2", stages) == State.ESCALATED
+    client = await server.client()
+    called = ["escalate", "work: Refused: anthropic answered 401: no"]
+    async with tickets_worked(client, stages):
+        await start_ticket(client, "M-2")
+        await eventually(lambda: asyncio.sleep(0, called in stages.calls()), 60)
+        await client.get_workflow_handle("M-2").terminate()  # it would wait for a person
     assert len(stages.asked_at_s) == 1
-    assert stages.calls()[-1] == ["escalate", "work: Refused: anthropic answered 401: no"]

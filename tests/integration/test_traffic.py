@@ -394,9 +394,17 @@ def test_the_scenario_oracle_counts_silence_as_the_whole_wait_of_a_user(limiter:
     assert (reading.errors, reading.slow_share, reading.p50_ms) == (20, 1.0, 2000.0)
 
 
-def test_the_scenario_oracle_prints_its_reading_as_json_also_when_nobody_listens() -> None:
+def test_the_scenario_oracle_prints_its_reading_as_json_also_when_nobody_listens(tmp_path: Path) -> None:
+    # given an incident's file that asks 20 times, and a port without anybody behind it
+    incident = tmp_path / "silence.yaml"
+    quiet = (ROOT / "scenarios/quiet.yaml").read_text()
+    assert "requests: 600" in quiet
+    incident.write_text(quiet.replace("requests: 600", "requests: 20"))
+    url = f"http://127.0.0.1:{free_port()}"
+
+    # when the oracle is asked
     ended = subprocess.run(
-        [sys.executable, "-m", "scenarios.oracle", "--url", f"http://127.0.0.1:{free_port()}", "--requests", "20"],
+        [sys.executable, "-m", "scenarios.oracle", "--url", url, "--incident", str(incident)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -405,4 +413,5 @@ def test_the_scenario_oracle_prints_its_reading_as_json_also_when_nobody_listens
     assert (ended.returncode, ended.stderr) == (0, "")
     reading = json.loads(ended.stdout)
     assert reading["requests"] == reading["errors"] == reading["slow"] == 20
-    assert sorted(reading) == sorted(["requests", "slow", "errors", "denied_wrongly", "slow_share", "p50_ms", "p99_ms"])
+    assert (reading["healthy"], reading["denied_wrongly"]) == (False, 0)
+    assert set(reading) >= {"slow_share", "p50_ms", "p99_ms", "why", "shows_the_fault"}

@@ -229,7 +229,7 @@ async def test_requests_without_a_key_are_spread(plane: Plane) -> None:
 async def test_a_request_that_an_arm_never_answers_fails_under_its_name_before_the_user_leaves(plane: Plane) -> None:
     # given a canary that takes requests and answers none
     await plane.serve("stable", "n1")
-    silent = await plane.release("silent", delay_s=60)
+    silent = await plane.release("silent", delay_s=4)
     version = plane.routes.put("canary", "n1", silent.socket, "HEALTHY", 1, "join")
     await plane.in_force("cluster.canary", version)
     await plane.weigh(1000, 0)

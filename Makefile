@@ -20,7 +20,7 @@ test: lint ## everything that CI runs (at most 30 minutes on 2 cores)
 	$(BIN)/pytest --durations=15 --session-timeout=2700 $(ARGS)
 
 test-fast: lint ## lint, contracts, types and the quick tests (under a minute once types are cached)
-	$(BIN)/pytest --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' --ignore-glob='*/simulation' $(ARGS)
 
 soak: setup ## the long proofs; writes docs/evidence/<date>-<commit>.json
 	$(BIN)/pytest tests/soak --timeout=7200 --durations=0 --evidence=docs/evidence $(ARGS)

@@ -149,7 +149,9 @@ async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_
         agent._troubles.clear()
         assert (await nodes.order("never", order("INF-1/1/x"))).ok
 
-    assert len(agent.effects) == 1
+    # and all that was done was that order: an attempt that was under way when its time was over may end after it, and
+    # a node's own memory makes one effect of both (test_node_agent)
+    assert {effect.key for effect in agent.effects} == {"INF-1/1/x"}
 
 
 async def test_an_absent_node_is_named_within_seconds_and_does_its_order_once_when_it_is_back(server: Server) -> None:

@@ -14,6 +14,9 @@ from temporalio.exceptions import ApplicationError
 from harness.core.errors import Broken, HarnessError, Refused, Retryable
 
 HEARTBEAT_EVERY_S = 0.5
+HEARTBEATS_TOLD_EVERY = timedelta(seconds=HEARTBEAT_EVERY_S)
+"""A worker has to be told so: by itself it holds heartbeats back for 0.8 of their timeout, so that the server hears one
+every 1.6 s, and a stall of 0.4 s takes a living stage for a dead one."""
 LONGEST_WAIT_S = 600.0
 """The longest wait that the world may ask for before the next try."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=2)

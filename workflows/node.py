@@ -15,6 +15,7 @@ from harness.adapters.temporal import connect, node_queue
 from harness.bootstrap import build_node
 from harness.core.errors import HarnessError
 from harness.settings import Settings
+from workflows.edge import HEARTBEATS_TOLD_EVERY
 from workflows.node_api import NodeActivities, NodeOrder, NodeReport
 from workflows.worker import STICKY_TIMEOUT, until_stopped
 
@@ -32,7 +33,7 @@ async def run(name: str) -> None:
     worker = Worker(
         client, task_queue=node_queue(name), workflows=[NodeOrder, NodeReport],
         activities=[activities.order, activities.report], sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        graceful_shutdown_timeout=timedelta(seconds=1),
+        graceful_shutdown_timeout=timedelta(seconds=1), max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     )  # fmt: skip
     async with worker:
         settings.announce_ready(f"node-{name}")

@@ -18,6 +18,7 @@ from harness.core.errors import HarnessError
 from harness.settings import Settings
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
+from workflows.edge import HEARTBEATS_TOLD_EVERY
 from workflows.pump import pump
 from workflows.ticket import TicketWorkflow
 from workflows.watch import WatchWorkflow
@@ -43,6 +44,7 @@ async def run() -> None:
             activities.verify, activities.rest, activities.open_window, activities.obey, activities.watch_tick,
         ],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=timedelta(seconds=1),
+        max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     )  # fmt: skip
     async with worker:
         await start_watch(client)

@@ -34,7 +34,7 @@ from harness.core.command import EVENT_OF, Command, refuse_unless_open
 from harness.core.errors import HarnessError
 from harness.core.lifecycle import ENDS, Life, State, evolve
 from workflows.agent_session import AgentSession
-from workflows.edge import at_the_edge
+from workflows.edge import HEARTBEATS_TOLD_EVERY, at_the_edge
 from workflows.ticket import TicketWorkflow
 from workflows.worker import STICKY_TIMEOUT
 
@@ -287,7 +287,7 @@ async def tickets_worked(client: Client, stages: Stages) -> AsyncIterator[None]:
     """A worker with the real workflows of tickets around these stages."""
     async with Worker(
         client, task_queue=HARNESS_QUEUE, workflows=[TicketWorkflow, AgentSession], activities=stages.all(),
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     ):  # fmt: skip
         yield
 

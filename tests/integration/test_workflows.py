@@ -25,7 +25,7 @@ from harness.core.errors import Broken, Forbidden, Invalid, Refused, Retryable
 from harness.core.lifecycle import ENDS, State
 from harness.stages.observe import Memory
 from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, left, serving, tickets_worked, until
-from workflows.edge import at_the_edge
+from workflows.edge import HEARTBEAT_TIMEOUT, at_the_edge
 from workflows.watch import SETTLES, WatchWorkflow
 
 SESSION = ["begin_attempt", ["think", 1], ["act", 1], ["think", 2], ["act", 2], "work"]
@@ -130,6 +130,31 @@ async def test_what_may_succeed_later_is_tried_until_it_does(server: Server, tmp
     assert await worked(await server.client(), "W-3", stages) == State.RESOLVED
 
     assert stages.calls()[-3:] == ["verify"] * 3
+
+
+async def test_a_stage_under_way_is_heard_of_twice_a_second(server: Server, tmp_path: Path) -> None:
+    # given a stage that takes its time
+    client, heard = await server.client(), []
+    stages = Stages(tmp_path, SMOOTH)
+    (tmp_path / "hold-canary").touch()
+
+    async def heard_of(times: int) -> bool:
+        description = await client.get_workflow_handle("W-pulse").describe()
+        for pending in description.raw_description.pending_activities:
+            at = pending.last_heartbeat_time.ToDatetime(UTC)
+            if pending.activity_type.name == "canary" and pending.HasField("last_heartbeat_time") and at not in heard:
+                heard.append(at)
+        return len(heard) >= times
+
+    async with tickets_worked(client, stages):
+        await start_ticket(client, "W-pulse")
+        await eventually(lambda: heard_of(4))
+        (tmp_path / "hold-canary").unlink()
+        await client.get_workflow_handle("W-pulse").result()
+
+    # then the server hears of it as often as it says so, and not when its time is nearly over
+    gaps = [later - before for before, later in pairwise(heard)]
+    assert min(gaps) < HEARTBEAT_TIMEOUT / 2, "a stall of the machine makes some longer, but not all"
 
 
 # --- people ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,9 @@ from harness.adapters.node.agent import NodeAgent
 from harness.adapters.temporal import TemporalNodes, connect, node_queue
 from harness.core import deployment
 from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Refused, Retryable
+from tests.integration.ports import free_port
 from tests.integration.temporal_world import NAMESPACE, Server, eventually, serving
+from workflows.edge import HEARTBEATS_TOLD_EVERY
 from workflows.node_api import NodeActivities, NodeOrder, NodeReport
 from workflows.worker import STICKY_TIMEOUT
 
@@ -67,7 +68,7 @@ async def node(client: Client, agent: Agent) -> AsyncIterator[None]:
     async with Worker(
         client, task_queue=node_queue(agent.name), workflows=[NodeOrder, NodeReport],
         activities=[activities.order, activities.report], sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        graceful_shutdown_timeout=timedelta(seconds=0),
+        graceful_shutdown_timeout=timedelta(seconds=0), max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     ):  # fmt: skip
         yield
 
@@ -140,14 +141,16 @@ async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_
     # given a node that is in trouble for longer than an order may take
     client = await server.client()
     agent = Agent("never", *(Retryable("the data plane does not answer") for _ in range(100)))
-    nodes = TemporalNodes(client, lambda: ("never",), order_timeout=timedelta(seconds=1))
+    impatient = TemporalNodes(client, lambda: ("never",), order_timeout=timedelta(seconds=1))
     async with node(client, agent):
-        with pytest.raises(Retryable, match="node never, order INF-1/1/x: no answer in time"):
-            await nodes.order("never", order("INF-1/1/x"))
+        # Temporal gives up with the last trouble where the next try would come too late, and else with silence
+        told = "node never, order INF-1/1/x: (the data plane does not answer|no answer in time)"
+        with pytest.raises(Retryable, match=told):
+            await impatient.order("never", order("INF-1/1/x"))
 
-        # when it is well again, then the same key gets its effect
+        # when it is well again, then the same key gets its effect from who does not count the second
         agent._troubles.clear()
-        assert (await nodes.order("never", order("INF-1/1/x"))).ok
+        assert (await TemporalNodes(client, lambda: ("never",)).order("never", order("INF-1/1/x"))).ok
 
     # and all that was done was that order: an attempt that was under way when its time was over may end after it, and
     # a node's own memory makes one effect of both (test_node_agent)
@@ -157,16 +160,16 @@ async def test_what_a_node_can_never_do_is_retryable_for_the_sender_and_poisons_
 async def test_an_absent_node_is_named_within_seconds_and_does_its_order_once_when_it_is_back(server: Server) -> None:
     # given a node that does not run
     client = await server.client()
-    nodes = TemporalNodes(client, lambda: ("gone",), pick_up_timeout=timedelta(seconds=1))
+    impatient = TemporalNodes(client, lambda: ("gone",), pick_up_timeout=timedelta(seconds=1))
     started = time.monotonic()
     with pytest.raises(Retryable, match="node gone, order INF-1/1/x: the node does not pick it up"):
-        await nodes.order("gone", order("INF-1/1/x"))
+        await impatient.order("gone", order("INF-1/1/x"))
     assert time.monotonic() - started < 60
 
     # when it is back and the order is sent again
     agent = Agent("gone")
     async with node(client, agent):
-        answer = await nodes.order("gone", order("INF-1/1/x"))
+        answer = await TemporalNodes(client, lambda: ("gone",)).order("gone", order("INF-1/1/x"))
 
     # then the order that lay in the queue and the one that was sent again are one
     assert answer.reason == "effect 1" and agent.calls == 1
@@ -176,15 +179,18 @@ async def test_an_order_that_takes_long_is_waited_for(server: Server) -> None:
     client = await server.client()
     agent = Agent("slow")
     agent.may_go_on.clear()
-    nodes = TemporalNodes(client, lambda: ("slow",), pick_up_timeout=timedelta(seconds=0.2))
+    impatient = TemporalNodes(client, lambda: ("slow",), pick_up_timeout=timedelta(seconds=0.2))
     async with node(client, agent):
-        answer = asyncio.create_task(nodes.order("slow", order("INF-1/1/x")))
+        # given an order that the node has picked up, whoever sent it
+        first = asyncio.create_task(TemporalNodes(client, lambda: ("slow",)).order("slow", order("INF-1/1/x")))
         await eventually(lambda: asyncio.sleep(0, agent.calls == 1))
+        # when somebody asks for it who would not wait for long until it is picked up
+        answer = asyncio.create_task(impatient.order("slow", order("INF-1/1/x")))
         _, pending = await asyncio.wait({answer}, timeout=0.4)
         assert pending == {answer}
         agent.may_go_on.set()
 
-        assert (await answer).ok and agent.calls == 1
+        assert (await answer).ok and (await first).ok and agent.calls == 1
 
 
 async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server: Server) -> None:
@@ -207,8 +213,7 @@ async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server
 
 
 async def test_a_server_that_is_not_there_is_retryable(server: Server) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = taken.getsockname()[1]
+    free = free_port()
 
     with pytest.raises(Retryable, match=f"127.0.0.1:{free} is not reachable"):
         await connect(f"127.0.0.1:{free}", NAMESPACE)

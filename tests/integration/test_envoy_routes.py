@@ -27,17 +27,24 @@ from traffic.player import TIMEOUT_NS
 RECORDER = Path(__file__).parents[2] / "scenarios" / "envoy_versions.py"
 APPLIED_WITHIN_S = 1.0
 HANGS_AFTER_S = 15.0
+EARLY_S = 0.05
+"""Envoy counts from the beginning of its loop's turn, a little before it saw the request: 0.7 ms were measured."""
 TRIES = 3
 """A stall of the machine is seen once, slowness every time."""
 KEYS = [f"key-{number}" for number in range(1000)]
 
 
 class Release:
-    """A tiny HTTP/1.1 server on a Unix socket. It names itself, and forges the arm and the node that served."""
+    """A tiny HTTP/1.1 server on a Unix socket. It names itself, and forges the arm and the node that served.
+
+    It answers after ``delay_s`` seconds, and not before ``may_answer`` is set.
+    """
 
     def __init__(self, path: Path, delay_s: float = 0.0) -> None:
         self.socket = str(path)
         self.delay_s = delay_s
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> Release:
@@ -63,6 +70,7 @@ class Release:
                 head = await reader.readuntil(b"\r\n\r\n")
                 target = head.split(b" ", 2)[1]
                 await asyncio.sleep(self.delay_s)
+                await self.may_answer.wait()
                 body = self.socket.encode() + b" " + target
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nx-arm: forged\r\nx-node: forged\r\n"
@@ -140,7 +148,7 @@ class Plane:
         return {key: answer.release for key, answer in zip(KEYS, await self.ask(KEYS), strict=True)}
 
 
-async def until(fact: Callable[[], Awaitable[bool]], timeout_s: float = 5.0) -> None:
+async def until(fact: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await fact():
         assert time.monotonic() < deadline, "not so in time"
@@ -173,7 +181,7 @@ async def plane() -> AsyncIterator[Plane]:
             yield plane
         finally:
             envoy.terminate()
-            envoy.wait(timeout=5)
+            envoy.wait(timeout=30)
             for release in plane.releases:
                 if Path(release.socket).exists():
                     await release.stop()
@@ -241,7 +249,8 @@ async def test_a_request_that_an_arm_never_answers_fails_under_its_name_before_t
     # then the failure is the canary's, which is judged by it: whoever just left would be counted under no arm
     assert (answer.status, answer.arms) == (504, ["canary"])
     waited_s, leaves_after_s = time.monotonic() - asked_s, TIMEOUT_NS / 1e9
-    assert waited_s >= config.ANSWER_WITHIN_S and leaves_after_s > config.ANSWER_WITHIN_S
+    assert leaves_after_s > config.ANSWER_WITHIN_S
+    assert waited_s > config.ANSWER_WITHIN_S - EARLY_S
 
 
 async def test_an_arm_without_releases_answers_503_under_its_own_name(plane: Plane) -> None:
@@ -324,16 +333,26 @@ async def steady_load(port: int, requests_per_s: int, until: asyncio.Event) -> C
 
 
 async def test_requests_in_flight_are_counted_per_release(plane: Plane) -> None:
-    slow = await plane.release("slow", delay_s=0.4)
-    version = plane.routes.put("stable", "n1", slow.socket, "HEALTHY", 1, "start")
+    busy = await plane.release("busy")
+    version = plane.routes.put("stable", "n1", busy.socket, "HEALTHY", 1, "start")
     await plane.in_force("cluster.stable", version)
-    asked = [asyncio.create_task(plane.ask(["some-key"])) for _ in range(3)]
 
     async def counted(number: int) -> bool:
-        return await plane.routes.active_requests("stable", slow.socket) == number
+        return await plane.routes.active_requests("stable", busy.socket) == number
 
-    await until(lambda: counted(3))
-    await asyncio.gather(*asked)
+    seen, tries = False, 0
+    while not seen and tries < TRIES:  # Envoy gives an answer ANSWER_WITHIN_S, and a stall may take as long, once
+        # when three requests are under way, and are held until they were counted
+        tries += 1
+        busy.may_answer.clear()
+        asked = [asyncio.create_task(plane.ask(["some-key"])) for _ in range(3)]
+        while not seen and not all(one.done() for one in asked):
+            seen = await counted(3)
+        busy.may_answer.set()
+        await asyncio.gather(*asked)
+
+    # then they are counted, and no longer once they were answered
+    assert seen
     await until(lambda: counted(0))
     assert await plane.routes.active_requests("stable", "/no/such.sock") is None
 
@@ -429,9 +448,15 @@ async def test_a_mistyped_field_is_refused_and_changes_nothing(plane: Plane) -> 
     beside.write_text(json.dumps({**mistyped, "version_info": "000000000001.9.typo"}))
     beside.rename(file)
 
+    async def refused() -> bool:
+        with pytest.raises(Retryable) as told:
+            await plane.routes.applied("cluster.stable", "000000000001.9.typo", 0.0)
+        return "refused 0 " not in str(told.value)
+
     # then Envoy says no, keeps the version it had, and goes on serving
+    await until(refused)
     with pytest.raises(Retryable, match=r"cluster\.stable: wanted 0+1\.9\.typo, seen 0+1\.1\.start .* refused 1 "):
-        await plane.routes.applied("cluster.stable", "000000000001.9.typo", 0.3)
+        await plane.routes.applied("cluster.stable", "000000000001.9.typo", 0.1)
     assert {answer.status for answer in await plane.ask(KEYS[:5])} == {200}
     assert await plane.routes.healthy("stable") == (release.socket,)
 

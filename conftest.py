@@ -1,4 +1,7 @@
-"""Rules of every test session: a skip needs a listed reason, a soak writes its evidence. Touches only reports."""
+"""Rules of every test session: a skip needs a listed reason, a soak writes its evidence, Ctrl-C can be pressed.
+
+Touches reports, and what a session does on SIGINT.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import tomllib
 from dataclasses import dataclass, field
@@ -25,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What a shell starts in the background ignores Ctrl-C, and so would every command that a test interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     allowed = tomllib.loads((ROOT / "tests/skips.toml").read_text()).get("skip", [])
     config.pluginmanager.register(SkipRule([re.compile(entry["reason"]) for entry in allowed]), "skip-rule")
     if folder := config.getoption("--evidence"):

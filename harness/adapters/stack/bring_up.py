@@ -145,8 +145,11 @@ class _Wait:
 
     def _failure(self, pending: Iterable[str], state: State) -> Retryable:
         """Names the first one that is at fault; those that wait for another one are not."""
+        pending = list(pending)
         waiting = [name for name in pending if name in state.components and state.components[name].phase == "waiting"]
-        first = next(name for name in pending if name not in waiting)
+        # All of them wait while what they wait for has just come up, or while the supervisor has only begun.
+        first = next((name for name in pending if name not in waiting), pending[0])
+        waiting = [name for name in waiting if name != first]
         reason = f"not ready within {self._within_s:.0f} s"
         return Retryable(_with_log(self._home, first, reason, waiting))
 

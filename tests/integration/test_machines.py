@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.adapters.stack.bring_down import bring_down
@@ -17,7 +18,7 @@ from harness.adapters.stack.bring_up import bring_up
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.machines import LocalMachines
 from harness.adapters.stack.plan import NODES, Component, Plan, Ready
-from harness.adapters.stack.processes import ProcessId, identify, is_alive, members
+from harness.adapters.stack.processes import ProcessId, environment, identify, is_alive, members
 from harness.adapters.stack.report import report
 from harness.adapters.stack.state import State
 from scenarios.machines import drawn, power_off
@@ -71,7 +72,7 @@ def start(home: Home) -> list[str]:
     return [line.split()[0] for line in lines]
 
 
-def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the evidence did not come in time"
@@ -88,13 +89,13 @@ def agent(home: Home, node: str) -> ProcessId | None:
 def releases(home: Home, node: str = "") -> list[ProcessId]:
     wanted = (f"HARNESS_HOME={home.root}".encode(), f"HARNESS_RELEASE={node}".encode())
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for pid in psutil.pids():
         try:
-            entries = (folder / "environ").read_bytes().split(b"\0")
+            entries = environment(pid).split(b"\0")
         except OSError:
             continue
         if wanted[0] in entries and any(entry.startswith(wanted[1]) for entry in entries):
-            found.append(identify(int(folder.name)))
+            found.append(identify(pid))
     return [process for process in found if process is not None]
 
 

@@ -27,7 +27,7 @@ from harness.adapters.sandbox.capture import capture, read_to_end
 from harness.adapters.sandbox.meter import Meter, cpu_of_children_s
 from harness.adapters.sandbox.start_log import StartLog, Tag
 from harness.adapters.stack.home import Home
-from harness.adapters.stack.processes import RELEASE_MARK, ProcessId, identify, is_alive, send
+from harness.adapters.stack.processes import RELEASE_MARK, ProcessId, environment, identify, is_alive, send
 from harness.core.errors import Broken, Invalid, Refused, Retryable
 from harness.ports import Clock
 
@@ -307,7 +307,7 @@ def _require_folder(tree: Path) -> None:
 
 def _environ(pid: int) -> list[bytes]:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return environment(pid).split(b"\0")
     except OSError:
         return []
 

@@ -81,14 +81,14 @@ def send(process: ProcessId, sig: signal.Signals) -> None:
 def is_marked(process: ProcessId, home: Home) -> bool:
     """Whether the process was started by the stack of this home, by its environment at its start."""
     try:
-        environ = _environment(process.pid).split(b"\0")
+        environ = environment(process.pid).split(b"\0")
     except OSError:
         return False
     names_home = f"HARNESS_HOME={home.root}".encode() in environ
     return names_home and any(entry.startswith(f"{MARK}=".encode()) for entry in environ)
 
 
-def _environment(pid: int) -> bytes:
+def environment(pid: int) -> bytes:
     """The environment of a process at its start.
 
     The kernel shows none while it lays out the memory of a program that is being executed: one of 1,500 processes was
@@ -177,7 +177,7 @@ def kill_releases(home: Home, node: str) -> None:
     for pid in psutil.pids():
         process = identify(pid)
         try:
-            environ = _environment(pid).split(b"\0")
+            environ = environment(pid).split(b"\0")
         except OSError:
             continue
         on_node = any(entry.startswith(f"{RELEASE_MARK}={node}/".encode()) for entry in environ)

@@ -199,7 +199,7 @@ def ask(socket_path: str | Path, route: str = "/v1/who", timeout_s: float = 5.0)
         return connection.recv(65536).decode().rpartition("\r\n\r\n")[2]
 
 
-async def until(fact: Callable[[], object], within_s: float = 10.0) -> float:
+async def until(fact: Callable[[], object], within_s: float = 30.0) -> float:
     """Wait for a fact; returns the seconds it took."""
     loop = asyncio.get_running_loop()
     started = loop.time()

@@ -73,7 +73,7 @@ def pids_with(word: str) -> list[int]:
     return found
 
 
-async def until_gone(word: str, within_s: float = 3.0) -> bool:
+async def until_gone(word: str, within_s: float = 15.0) -> bool:
     deadline = time.monotonic() + within_s
     while pids_with(word):
         if time.monotonic() > deadline:
@@ -179,13 +179,17 @@ async def test_no_privilege_is_left_and_the_system_is_read_only(sandbox: Sandbox
 @needs_bubblewrap
 async def test_a_timeout_ends_the_whole_tree_of_processes(sandbox: Sandbox, tree: Path) -> None:
     word = f"31{os.getpid()}.5"
-    started = time.monotonic()
-    done = await run(
-        sandbox, tree, "sh", "-c", f"setsid sleep {word} & sleep {word} & echo up; sleep {word}", timeout_s=1
-    )
+    for timeout_s in (1, 10):  # a sandbox that is made in a stall of the machine has said nothing after a second
+        started = time.monotonic()
+        done = await run(
+            sandbox, tree, "sh", "-c", f"setsid sleep {word} & sleep {word} & echo up; sleep {word}",
+            timeout_s=timeout_s,
+        )  # fmt: skip
+        if done.stdout:
+            break
 
     assert done.timed_out and done.exit_code is None and done.stdout == "up\n"
-    assert 1 <= time.monotonic() - started < 30
+    assert timeout_s <= time.monotonic() - started < timeout_s + 30
     assert await until_gone(word)
 
 
@@ -217,12 +221,15 @@ async def test_a_process_left_behind_ends_with_the_check(sandbox: Sandbox, tree:
 async def test_a_fork_bomb_stays_within_its_bounds(sandbox: Sandbox, tree: Path) -> None:
     bomb = "import os, time\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.05)\n"
     highest = 0
-    task = asyncio.create_task(run(sandbox, tree, "python", "-c", bomb, timeout_s=2, memory_mib=4096))
-    while not task.done():
-        highest = max(highest, len(psutil.Process().children(recursive=True)))
-        await asyncio.sleep(0.05)
+    for timeout_s in (2, 10):  # a bomb that is lit in a stall of the machine has not gone off after two seconds
+        task = asyncio.create_task(run(sandbox, tree, "python", "-c", bomb, timeout_s=timeout_s, memory_mib=4096))
+        while not task.done():
+            highest = max(highest, len(psutil.Process().children(recursive=True)))
+            await asyncio.sleep(0.05)
+        assert task.result().timed_out
+        if highest > 50:
+            break
 
-    assert task.result().timed_out
     assert 50 < highest < 256 + 10  # 10: those around it, which have another uid
     assert (await run(sandbox, tree, "echo", "fine")).stdout == "fine\n"
 

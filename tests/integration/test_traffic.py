@@ -187,11 +187,14 @@ def test_users_of_a_correct_limiter_see_right_denials_only(limiter: TinyLimiter)
 
 
 def test_the_rate_is_that_of_the_schedule(limiter: TinyLimiter) -> None:
+    rates_per_s: list[float] = []
     with playing(limiter.url, "--rate", "300", "--keys", "1000") as traffic:
-        first, first_s = traffic.more("requests_total{stable}", 10), time.monotonic()
-        last, last_s = traffic.more("requests_total{stable}", 600), time.monotonic()
-        rate_per_s = (last["requests_total{stable}"] - first["requests_total{stable}"]) / (last_s - first_s)
-        assert rate_per_s == pytest.approx(300, rel=0.15)
+        # a stall of the machine between a reading and its time is seen once, a wrong rate every time
+        while len(rates_per_s) < 3 and not (rates_per_s and rates_per_s[-1] == pytest.approx(300, rel=0.15)):
+            first, first_s = traffic.more("requests_total{stable}", 10), time.monotonic()
+            last, last_s = traffic.more("requests_total{stable}", 600), time.monotonic()
+            rates_per_s.append((last["requests_total{stable}"] - first["requests_total{stable}"]) / (last_s - first_s))
+    assert rates_per_s[-1] == pytest.approx(300, rel=0.15), rates_per_s
 
 
 def test_a_lowered_burst_shows_as_wrong_denials_of_the_arm_that_has_it(limiter: TinyLimiter) -> None:
@@ -270,10 +273,10 @@ def test_an_answer_that_never_ends_is_an_error_of_the_arm_that_began_it(limiter:
 
 def test_no_answer_for_two_seconds_is_an_error(limiter: TinyLimiter) -> None:
     limiter.ways = Ways(wait_s=30)
+    began_s = time.monotonic()
     with playing(limiter.url, "--rate", "100") as traffic:
-        began_s = time.monotonic()
-        seen = traffic.more("errors_total{none}", 20)
-        assert time.monotonic() - began_s > 1.5
+        seen = traffic.wait_for(lambda now: now["errors_total{none}"] >= 20)
+        assert time.monotonic() - began_s > 2
         assert seen["requests_total{none}"] == seen["errors_total{none}"] == seen["slow_total{none}"]
 
 

@@ -87,12 +87,17 @@ def play_disturbed(stand: Stand, kills: Sequence[Kill], seed: int) -> Disturbed:
 def _all_are_back(outside: Outside, deaths: dict[str, int]) -> None:
     """Every killed part was seen to end by its supervisor, once, and lives again."""
     deadline = time.monotonic() + BACK_WITHIN_S
-    while not all(
-        exits_of(outside, part) == before + 1 and os.path.exists(f"/proc/{pid_of(outside, part)}")
-        for part, before in deaths.items()
-    ):
+    while not all(exits_of(outside, part) == before + 1 and _lives(outside, part) for part, before in deaths.items()):
         assert time.monotonic() < deadline, {part: exits_of(outside, part) - before for part, before in deaths.items()}
         time.sleep(POLL_S)
+
+
+def _lives(outside: Outside, part: str) -> bool:
+    """Whether it runs; between a death and the next start there is no note of a process at all."""
+    try:
+        return os.path.exists(f"/proc/{pid_of(outside, part)}")
+    except FileNotFoundError:
+        return False
 
 
 def assert_nothing_was_lost_or_doubled(disturbed: Disturbed, stand: Stand) -> None:

@@ -38,7 +38,7 @@ class Plane:
         return subprocess.Popen(config.command(self._bootstrap), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def wait_until_up(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     if all([await self.routes.applied_version(resource) for resource in config.RESOURCES]):
@@ -61,7 +61,7 @@ async def plane(world: World) -> AsyncIterator[Plane]:
     await made.wait_until_up()
     yield made
     envoy.terminate()
-    envoy.wait(timeout=5)
+    envoy.wait(timeout=30)
 
 
 async def test_swaps_under_load_lose_no_request(world: World, plane: Plane) -> None:
@@ -142,12 +142,12 @@ async def test_a_node_comes_up_before_its_data_plane(world: World) -> None:
             await until_answered(client)
     finally:
         envoy.terminate()
-        envoy.wait(timeout=5)
+        envoy.wait(timeout=30)
     assert (await agent.report()).slots["stable"].healthy
 
 
 async def until_answered(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 if (await client.get("/v1/who", headers={"x-ratelimit-key": "k"})).status_code == 200:

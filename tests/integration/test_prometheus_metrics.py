@@ -62,11 +62,11 @@ def prometheus(folder: Path, configuration: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=30)
 
 
 def until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with socket.socket() as probe:
@@ -277,7 +277,7 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
         # when Prometheus runs with the configuration
         with prometheus(Path(folder), text) as url:
             metrics = PrometheusMetrics(url)
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 40
             while await metrics.value("count(up == 1)") != 5:
                 assert time.monotonic() < deadline, (await metrics.instant("up")).samples
                 await asyncio.sleep(0.05)

@@ -88,7 +88,7 @@ def test_the_real_parts_come_up_are_repaired_and_leave_nothing(home: Home, tmp_p
     temporal = killed.components["temporal"].process
     assert temporal is not None
     os.kill(temporal.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while is_alive(temporal) or not report(home, names=()).all_up:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -117,7 +117,7 @@ def test_an_interrupted_up_says_how_to_go_on_and_down_ends_it(home: Home) -> Non
 
     # when Ctrl-C is pressed after the first part got ready
     command.send_signal(signal.SIGINT)
-    _, errors = command.communicate(timeout=10)
+    _, errors = command.communicate(timeout=30)
 
     # then it ends as interrupted, without a traceback, and `harness down` ends what goes on
     assert command.returncode == 130

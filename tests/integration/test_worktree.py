@@ -241,9 +241,9 @@ def test_two_processes_with_one_key_make_one_commit(git: GitWorld, tmp_path: Pat
     tries = [context.Process(target=_revert_at_once, args=(paths, bad, "INF-1/1/s", said)) for _ in range(4)]
     for process in tries:
         process.start()
-    answers = {said.get(timeout=20) for _ in tries}
+    answers = {said.get(timeout=60) for _ in tries}
     for process in tries:
-        process.join(timeout=10)
+        process.join(timeout=60)
 
     # then all have the commit that is named by the key, and its branch stands there
     assert answers == {git.refs()["refs/harness/INF-1/1/s"]} == {git.refs()["refs/heads/harness/INF-1/1/s"]}

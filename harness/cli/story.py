@@ -30,7 +30,7 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
         case e.AttemptStarted() if event.agent == BY_HAND:
             return f"attempt {event.attempt}: the ticket names its change, no agent is asked; from {event.base[:10]}"
         case e.AttemptStarted():
-            follows = "" if event.briefing else f" follows runbook {event.runbook}"
+            follows = f" follows runbook {event.runbook}" if event.runbook else ""
             return f"attempt {event.attempt}: agent {event.agent}{follows} from {event.base[:10]}"
         case e.ActionTaken():
             call = blobs.get_json(event.call)

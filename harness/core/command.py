@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.core import events as e
 from harness.core.errors import Forbidden
-from harness.core.lifecycle import State, evolve, refuse_unless_possible
+from harness.core.lifecycle import TABLE, State, evolve
 from harness.core.ticket import Ticket
 
 Verb = Literal["pause", "resume", "cancel", "answer", "approve", "reject"]
@@ -42,8 +42,10 @@ class Command(BaseModel):
 
 
 def refuse_unless_open(state: State, verb: Verb) -> None:
-    """Raise Forbidden when a ticket in this state cannot be told so."""
-    refuse_unless_possible(state, EVENT_OF[verb])
+    """Raise Forbidden when a ticket in this state cannot be told so, with what it can be told."""
+    open_to = [other for other, kind in EVENT_OF.items() if (state, kind) in TABLE]
+    if verb not in open_to:
+        raise Forbidden(f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or 'nothing any more'}")
 
 
 def event_of(command: Command, ticket: Ticket, nothing_said: str) -> e.Event:

@@ -171,12 +171,6 @@ def _token(life: Life, event: e.Event) -> int | None:
     return life.token
 
 
-def refuse_unless_possible(state: State, kind: type[e.Event]) -> None:
-    """Raise Forbidden when nothing of this kind can move a ticket in this state, with what can happen to it."""
-    if (state, kind) not in TABLE:
-        raise Forbidden(_refusal(state, kind))
-
-
 def _refusal(state: State, kind: type[e.Event]) -> str:
     return (
         f"{kind.__name__} cannot happen to a ticket that is {state}; "

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from harness.adapters.declarations import load_manifest, read_yaml
 from harness.cli import app
+from harness.core.admission import failing_rules
+from harness.core.ticket import TicketSpec
 from tests.docs.pages import ROOT, calls, markdown
 
 PLACEHOLDER = re.compile(r"[A-Z<\[…-]")
@@ -46,3 +49,9 @@ def test_every_make_target_on_a_page_exists(page: Path) -> None:
     named = {word for words in calls(page, "make") for word in words if re.fullmatch(r"[a-z-]+", word)}
 
     assert named <= targets
+
+
+def test_the_ticket_file_that_readers_are_given_is_admitted() -> None:
+    spec = TicketSpec.read(read_yaml(ROOT / "docs/ticket.yaml"), "docs/ticket.yaml", service="ratelimiter")
+
+    assert failing_rules(spec, load_manifest(ROOT / "services/ratelimiter/service.yaml")) == ()

@@ -230,7 +230,7 @@ async def test_what_a_tickets_state_does_not_allow_is_refused_with_what_it_does(
         await start_ticket(client, "P-2")
         await left(client, "P-2", stages)
         await eventually(lambda: nothing_is_done(client, "P-2"))
-        refusal = "TicketResumed cannot happen to a ticket that is escalated; possible: AnswerGiven"
+        refusal = "resume: the ticket is escalated; it can be told: pause, cancel, answer"
         with pytest.raises(Forbidden, match=refusal):
             await said(client, "P-2", "resume")
         # by the workflow itself, which knows where the ticket is: nothing was asked, nothing was recorded

@@ -64,11 +64,9 @@ def test_what_is_said_twice_is_done_once_and_what_is_not_possible_is_refused_wit
         await at(operations, State.WORKING)
         assert await operations.tell("pause", request="one") == State.PAUSED
         assert await operations.tell("pause", request="one") == State.PAUSED
-        with pytest.raises(
-            ApplicationError, match=r"TicketPaused cannot happen to a ticket that is paused; possible: "
-        ):
+        with pytest.raises(ApplicationError, match="pause: the ticket is paused; it can be told: resume, cancel"):
             await operations.tell("pause", request="another")
-        with pytest.raises(ApplicationError, match="AnswerGiven cannot happen to a ticket that is paused"):
+        with pytest.raises(ApplicationError, match="answer: the ticket is paused"):
             await operations.tell("answer", text="42")
         paused = [event for event in operations.events("ticket-INF-1") if isinstance(event, e.TicketPaused)]
         assert paused == [e.TicketPaused(by="ada")]

@@ -264,3 +264,19 @@ class Model(Protocol):
         Refused when it will not take the request as it is. Neither holds a key.
         """
         ...
+
+
+class Workflows(Protocol):
+    """What Temporal runs for the harness. Raises Retryable when it is away; beginning what runs does nothing."""
+
+    async def begin_ticket(self, ticket_id: str) -> bool:
+        """Begin a ticket's workflow unless one runs, however the last one ended; whether it was begun."""
+        ...
+
+    async def begin_watch(self) -> bool:
+        """Begin the watch unless it runs; whether it was begun."""
+        ...
+
+    async def watch_runs(self) -> bool:
+        """Whether the watch is there: where it is not, Temporal has lost what it knew."""
+        ...

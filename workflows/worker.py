@@ -1,4 +1,4 @@
-"""The harness's worker process: ticket and watch workflows, their activities, the pump. A process edge."""
+"""The harness's worker process: ticket and watch workflows, their activities, the pump, the keeper. A process edge."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from prometheus_client import start_http_server
 from temporalio.worker import Worker
 
 from harness.adapters.stack.addresses import LOOPBACK
-from harness.adapters.temporal import HARNESS_QUEUE, connect, start_watch
+from harness.adapters.temporal import HARNESS_QUEUE, TemporalWorkflows, connect
 from harness.bootstrap import build_harness
 from harness.core.errors import HarnessError
 from harness.settings import Settings
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
 from workflows.edge import HEARTBEATS_TOLD_EVERY
+from workflows.keeper import keep, look
 from workflows.pump import pump
 from workflows.ticket import TicketWorkflow
 from workflows.watch import WatchWorkflow
@@ -47,21 +48,23 @@ async def run() -> None:
         max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     )  # fmt: skip
     async with worker:
-        await start_watch(client)
-        follower = asyncio.create_task(pump(harness.record.ledger, client))
+        ledger, workflows = harness.record.ledger, TemporalWorkflows(client)
+        keeper = asyncio.create_task(keep(ledger, workflows, await look(ledger, workflows)))
+        follower = asyncio.create_task(pump(ledger, client))
         preparing = asyncio.create_task(harness.checks.prepare())
         start_http_server(settings.addresses.ports["worker_metrics"], addr=LOOPBACK)
         settings.announce_ready("worker")
-        await until_stopped(stop, follower)
+        await until_stopped(stop, follower, keeper)
         preparing.cancel()
 
 
-async def until_stopped(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
-    """Return when asked to stop; raise what ended the task, which is meant to run for ever."""
-    await asyncio.wait({task, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        task.result()
-    task.cancel()
+async def until_stopped(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Return when asked to stop; raise what ended a task: they are meant to run for ever."""
+    await asyncio.wait({*tasks, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            task.result()
+        task.cancel()
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
@@ -24,16 +25,18 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from harness.core.command import Command
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import KINDS, Broken, Retryable
 
-__all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "connect", "node_queue", "start_ticket", "start_watch",
+__all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "TemporalWorkflows", "connect", "node_queue", "start_ticket",
            "tell_ticket"]  # fmt: skip
 
 HARNESS_QUEUE = "harness"
+WATCH = "watch"
+"""The id of the watch's workflow."""
 ORDER_TIMEOUT = timedelta(seconds=120)
 REPORT_TIMEOUT = timedelta(seconds=5)
 PICK_UP_TIMEOUT = timedelta(seconds=5)
@@ -158,16 +161,41 @@ async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
         raise Retryable(f"{what}: Temporal or the worker did not answer ({error}); `harness up` starts them") from None
 
 
-async def start_watch(client: Client) -> None:
-    """Start the watch; the one that runs is left as it is."""
-    try:
-        await client.start_workflow(
-            "WatchWorkflow", id="watch", task_queue=HARNESS_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        )  # fmt: skip
-    except RPCError as error:
-        raise Retryable(f"the watch: Temporal did not start its workflow ({error})") from None
+class TemporalWorkflows:
+    """The workflows of tickets and of the watch, begun where none runs. The server decides between two who begin one."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def begin_ticket(self, ticket_id: str) -> bool:
+        """The ticket's workflow, which goes on from the ledger."""
+        return await self._begin("TicketWorkflow", ticket_id, ticket_id)
+
+    async def begin_watch(self) -> bool:
+        """The watch, which remembers nothing then."""
+        return await self._begin("WatchWorkflow", WATCH)
+
+    async def watch_runs(self) -> bool:
+        """By the server's own account, which a worker that is away does not change."""
+        try:
+            seen = await self._client.get_workflow_handle(WATCH).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise Retryable(f"the watch: Temporal does not tell whether it runs ({error})") from None
+        return seen.status is WorkflowExecutionStatus.RUNNING
+
+    async def _begin(self, workflow: str, name: str, *arguments: str) -> bool:
+        try:
+            await self._client.start_workflow(
+                workflow, args=arguments, id=name, task_queue=HARNESS_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL, id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            )  # fmt: skip
+        except WorkflowAlreadyStartedError:
+            return False
+        except RPCError as error:
+            raise Retryable(f"{name}: Temporal did not start its workflow ({error}); `harness up` starts it") from None
+        return True
 
 
 T = TypeVar("T")

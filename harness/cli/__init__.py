@@ -14,6 +14,7 @@ from harness.cli import (
     demo,
     ledger,
     node,
+    recover,
     stack,
     summary,
     ticket,
@@ -32,6 +33,7 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(demo.demo)
 app.command()(summary.summary)
+app.command("recover")(recover.recover_)
 ticket.app.command("file")(ticket_file.file_)
 for command in (ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume, ticket_tell.cancel,
                 ticket_tell.answer, ticket_tell.approve, ticket_tell.reject):  # fmt: skip

@@ -19,7 +19,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from harness.adapters.temporal import HARNESS_QUEUE, connect, start_ticket, start_watch, tell_ticket
+from harness.adapters.temporal import HARNESS_QUEUE, TemporalWorkflows, connect, start_ticket, tell_ticket
 from harness.core.command import Command, Verb
 from harness.core.errors import Broken, Forbidden, Invalid, Refused, Retryable
 from harness.core.lifecycle import ENDS, State
@@ -331,8 +331,8 @@ async def test_the_watch_ticks_once_a_second_just_after_the_sample_and_outlives_
     watched = Watched(2)
     handle = client.get_workflow_handle("watch")
     async with watching(client, watched):
-        await start_watch(client)
-        await start_watch(client)
+        await TemporalWorkflows(client).begin_watch()
+        await TemporalWorkflows(client).begin_watch()
         await eventually(lambda: asyncio.sleep(0, len(watched.memories) >= 4))
         due = await due_times(handle)
     await handle.terminate()

@@ -16,7 +16,7 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from harness.adapters.temporal import TemporalNodes, start_ticket, start_watch, tell_ticket
+from harness.adapters.temporal import TemporalNodes, TemporalWorkflows, start_ticket, tell_ticket
 from harness.core.command import Command
 from harness.core.errors import Broken, Retryable
 from harness.core.lifecycle import State
@@ -83,7 +83,7 @@ async def record_watch(client: Client) -> None:
     """The first ticks of a watch, one of them broken."""
     watched = Watched(3)
     async with watching(client, watched):
-        await start_watch(client)
+        await TemporalWorkflows(client).begin_watch()
         await eventually(lambda: asyncio.sleep(0, len(watched.memories) >= 5))
     await save(client, "watch", "watch")
 

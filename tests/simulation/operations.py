@@ -174,6 +174,31 @@ class Operations:
         answer.set_result(state)
         return state
 
+    async def lose_temporal(self) -> None:
+        """Every workflow and what it waited for is forgotten, that of the watch too, and what was done is broken off."""
+        lost = [*self.carried.values()]
+        for task in lost:
+            task.cancel()
+        await asyncio.gather(*lost, return_exceptions=True)
+        for forgotten in (self.carried, self._told, self._woken, self._person, self._breakable):
+            forgotten.clear()
+        self.memory = None
+
+    async def begin_ticket(self, ticket_id: str) -> bool:
+        """The port ``Workflows``."""
+        if (running := self.carried.get(ticket_id)) and not running.done():
+            return False
+        self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
+        return True
+
+    async def begin_watch(self) -> bool:
+        """The port ``Workflows``: the watch is what ``watch`` does, and begins when it remembers nothing."""
+        return self.memory is None
+
+    async def watch_runs(self) -> bool:
+        """The port ``Workflows``."""
+        return self.memory is not None
+
     async def carry_to_a_person(self, ticket_id: str = "INF-1") -> None:
         """A ticket's workflow, until the ticket has ended or waits for a person."""
         asked = self._person.setdefault(ticket_id, asyncio.Event())

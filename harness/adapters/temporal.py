@@ -162,7 +162,7 @@ async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
 
 
 class TemporalWorkflows:
-    """The workflows of tickets and of the watch, begun where none runs. The server decides between two who begin one."""
+    """The workflows of tickets and of the watch, begun where none runs; of two who begin one, the server lets one."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -175,7 +175,7 @@ class Operations:
         return state
 
     async def lose_temporal(self) -> None:
-        """Every workflow and what it waited for is forgotten, that of the watch too, and what was done is broken off."""
+        """Every workflow and what it waited for is forgotten, the watch's too, and what was done is broken off."""
         lost = [*self.carried.values()]
         for task in lost:
             task.cancel()

@@ -79,6 +79,12 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def lose(self) -> None:
+        """As a disk that fails: it is gone, and comes back without anything that it knew."""
+        self.stop()
+        for part in self._home.root.glob(f"{self._home.temporal.name}*"):
+            part.unlink()
+
     async def client(self) -> Client:
         """A client on the loop that runs."""
         return await connect(self.address, NAMESPACE)

@@ -207,7 +207,18 @@ def test_a_file_that_is_no_ledger_is_left_alone_and_told(newcomer: Newcomer, wor
     assert ledger.read_bytes() == rubbish
 
 
-@pytest.mark.parametrize("words", [["ticket", "list"], ["ledger", "verify"], ["trajectory", "show", "INF-1"]])
+def test_nothing_is_recovered_while_temporal_is_away(newcomer: Newcomer) -> None:
+    make_ledger(newcomer)
+
+    answer = newcomer.types("recover", "--json", environment={"TEMPORAL_ADDRESS": "127.0.0.1:1"})
+
+    assert (answer.code, answer.stdout) == (UNREACHABLE, "")
+    assert "127.0.0.1:1" in said(answer) and "harness up" in said(answer)
+
+
+@pytest.mark.parametrize(
+    "words", [["ticket", "list"], ["ledger", "verify"], ["trajectory", "show", "INF-1"], ["recover"]]
+)
 def test_no_ledger_is_not_taken_for_a_healthy_one(newcomer: Newcomer, words: list[str]) -> None:
     answer = newcomer.types(*words)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
 from harness.stages.file import next_id
-from tests.simulation.operations import MANIFEST, Operations, days_work, healthy, incident, innocent
+from tests.simulation.operations import MANIFEST, RULES, Operations, days_work, healthy, incident, innocent
 from tests.simulation.test_races import meanwhile
 
 INF_4521: dict[str, Any] = {
@@ -267,5 +268,28 @@ def test_a_revert_that_would_bring_the_trouble_back_is_stopped_by_its_canary() -
         # then the canary sees it, and nobody else
         assert operations.happened(e.CanaryFailed, "INF-2") and operations.runs_everywhere(main)
         assert operations.state("INF-1") is State.RESOLVED and "slow_share" in operations.question("INF-2")
+
+    run(story())
+
+
+def test_a_persons_commit_mends_what_an_escalated_ticket_asked_about_and_an_answer_then_resolves_it() -> None:
+    async def story() -> None:
+        # given a release that denies good traffic, and a ticket for which nobody knew how
+        operations = await incident([], rules=replace(RULES, runbooks=()))
+        (denying,) = operations.world.release([Change("denying", Behaviour(wrong_denial_share=0.3))])
+        await operations.settle()
+        assert operations.state("INF-1") is State.ESCALATED
+        # when a person files a commit of theirs that mends it
+        mended = operations.world.repository.revert(denying, denying, "hers", "her revert", "Admit them again")
+        second = operations.file(change=mended)
+        await operations.watch(lambda: operations.reached(State.RESOLVED, State.ESCALATED, ticket_id=second))
+        # then it went through the same stages
+        (attempt,) = operations.ticket(second).attempts
+        assert operations.state(second) is State.RESOLVED and isinstance(attempt.canary, e.CanaryPassed)
+        assert operations.runs_everywhere(operations.world.repository.main())
+        # and the first ticket, told so, measures that it holds
+        await operations.tell("answer", text=f"{second} mended it")
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED and operations.happened(e.NothingToChange)
 
     run(story())

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 
 SUFFIX = ".version_text"
@@ -31,7 +32,7 @@ def main() -> int:
             try:
                 seen = set(versions(direct, arguments.admin))
                 answered += 1
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):  # away, or killed in the middle of its answer
                 seen = set()
                 missed += 1
             for resource, version in sorted(seen - recorded):

@@ -20,8 +20,8 @@ from tests.acceptance.disturbing import (
     machines_of,
     play_disturbed,
 )
+from tests.acceptance.homes import home_at
 from tests.acceptance.killing import Stand, stack_on_record
-from tests.acceptance.newcomer import Newcomer
 
 SEEDS = range(300, 312)
 LOST_NODES = {304, 309}
@@ -32,9 +32,10 @@ Report = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
-def stand(newcomer: Newcomer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """One stack for all incidents."""
-    with stack_on_record(newcomer, tmp_path_factory.mktemp("envoy") / "versions.jsonl") as stand:
+    folder = tmp_path_factory.mktemp("stand")
+    with home_at(folder / "home") as newcomer, stack_on_record(newcomer, folder / "versions.jsonl") as stand:
         yield stand
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.disturbing import assert_nothing_was_lost_or_doubled, drawn, play_disturbed
+from tests.acceptance.disturbing import FORGETFUL, assert_nothing_was_lost_or_doubled, drawn, play_disturbed
 from tests.acceptance.documents import Demo
 from tests.acceptance.killing import STAGES, Stand, assert_every_effect_happened_once, play, stack_on_record
 from tests.acceptance.newcomer import Newcomer
@@ -42,11 +42,12 @@ def test_a_killed_worker_costs_time_and_nothing_else(
 
 
 @pytest.mark.timeout(900)
-def test_a_server_and_a_node_that_are_killed_cost_time_and_nothing_else(
+def test_a_server_that_loses_its_file_and_a_node_that_is_killed_cost_time_and_nothing_else(
     stand: Stand, record_property: Callable[[str, object], None]
 ) -> None:
-    # given an incident, and Temporal and the node of the canary killed at moments that nobody chose
-    disturbed = play_disturbed(stand, drawn(("temporal", "node-n1"), SEED), SEED)
+    # given an incident, and the node of the canary and Temporal killed at moments that nobody chose; the server comes
+    # back without its file, and somebody types `harness recover`
+    disturbed = play_disturbed(stand, drawn((FORGETFUL, "node-n1"), SEED), SEED)
     record_property("kills", disturbed.numbers())
 
     # then the ticket ends well, one known release is everywhere, and every effect is there once

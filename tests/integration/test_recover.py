@@ -29,6 +29,7 @@ from tests.integration.temporal_world import Server, serving, until
 from tests.integration.test_workflows import Watched
 from tests.simulation.operations import MANIFEST, RULES, Operations, days_work, innocent
 from tests.simulation.test_by_hand import a_commit
+from workflows import keeper
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
 from workflows.pump import pump
@@ -101,11 +102,15 @@ async def so(fact: Callable[[], object]) -> None:
     await asyncio.to_thread(until, fact, 60.0)
 
 
-async def lost_and_recovered(server: Server, client: Client, operations: Operations, loop: FastLoop) -> Recovered:
-    """The server loses its file and comes back; two people recover at once. Gives what the first one found."""
+async def loses_its_file(server: Server, loop: FastLoop) -> None:
+    """The server comes back empty, and in the world no time passed."""
     loop.speed = 0.0
     await asyncio.to_thread(server.lose)
     await asyncio.to_thread(server.start)
+
+
+async def recovered_by_two(client: Client, operations: Operations) -> Recovered:
+    """Two people recover at once, and one again. Gives what the first one found."""
     workflows = TemporalWorkflows(client)
     assert not await workflows.watch_runs()
     first, second = await asyncio.gather(*(recover(operations.ledger, workflows) for _ in range(2)))
@@ -155,7 +160,8 @@ def test_a_server_that_loses_its_file_in_any_state_costs_time_and_nothing_else(s
             world.release(days_work(2, of=4))
             for state, following in zip(DELIVERY, (*DELIVERY[1:], None), strict=True):
                 await so(lambda: loop.speed == 0)
-                found = await lost_and_recovered(server, client, operations, loop)
+                await loses_its_file(server, loop)
+                found = await recovered_by_two(client, operations)
                 recovered.append({ticket_id: at for ticket_id, at, _ in found.tickets})
                 if following:
                     stands_still_in(loop, operations, incident, following)
@@ -173,10 +179,12 @@ def test_a_server_that_loses_its_file_in_any_state_costs_time_and_nothing_else(s
             # and everything goes on: what was begun to its end, what waits when what it waits for comes
             await comes_to(incident, State.RESOLVED)
             await comes_to(queued, State.RESOLVED)
-            # and time counts by the ledger: hours that ended meanwhile are over, whatever timer was forgotten
+            # and time counts by the ledger: hours that ended meanwhile are over, whatever timer was forgotten. Nobody
+            # recovers by hand this time: the worker's keeper sees that the watch is gone
             loop.speed = 20 * SPEED
             await world.clock.sleep((HOURS_END - world.clock.now()).total_seconds())
-            await lost_and_recovered(server, client, operations, loop)
+            await loses_its_file(server, loop)
+            assert await keeper.look(operations.ledger, TemporalWorkflows(client), False) is False
             loop.speed = SPEED
             await comes_to(hours, State.RESOLVED)
             await told("cancel", paused)

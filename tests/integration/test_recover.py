@@ -122,6 +122,7 @@ async def recovered_by_two(client: Client, operations: Operations) -> Recovered:
     return first
 
 
+@pytest.mark.timeout(300)
 def test_a_server_that_loses_its_file_in_any_state_costs_time_and_nothing_else(server: Server) -> None:
     async def story(loop: FastLoop) -> None:
         client = await server.client()

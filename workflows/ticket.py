@@ -102,7 +102,8 @@ class TicketWorkflow:
             await self._rest(ticket_id)  # it is not time yet
 
     async def _session(self, ticket_id: str) -> str:
-        session = f"{ticket_id}/work-{workflow.info().get_current_history_length()}"
+        info = workflow.info()  # the run too: the session of one that somebody ended may still be ending
+        session = f"{ticket_id}/work-{info.run_id[-12:]}-{info.get_current_history_length()}"
         await workflow.execute_child_workflow(AgentSession.run, ticket_id, id=session, task_timeout=LOST_AFTER)
         return await self._do("look", ticket_id)
 

@@ -253,6 +253,25 @@ async def test_a_ticket_whose_workflow_was_lost_is_begun_anew_by_what_it_is_told
         assert await client.get_workflow_handle("P-lost").result() == State.RESOLVED
 
 
+async def test_a_workflow_that_somebody_ended_in_a_session_is_begun_anew_and_goes_on(
+    server: Server, tmp_path: Path
+) -> None:
+    # given a ticket whose workflow is ended by hand while its agent is at work
+    client = await server.client()
+    stages, workflows = Stages(tmp_path, SMOOTH), TemporalWorkflows(client)
+    (tmp_path / "hold-work").touch()
+    async with tickets_worked(client, stages):
+        assert await workflows.begin_ticket("P-ended")
+        await eventually(lambda: asyncio.sleep(0, "work" in stages.calls()))
+        assert not await workflows.begin_ticket("P-ended")
+        await client.get_workflow_handle("P-ended").terminate()
+        # when it is begun anew at once, while the session of the one before may still be ending
+        assert await workflows.begin_ticket("P-ended")
+        (tmp_path / "hold-work").unlink()
+        # then it comes to its end
+        assert await client.get_workflow_handle("P-ended").result() == State.RESOLVED
+
+
 async def test_without_temporal_nobody_is_told_anything() -> None:
     with pytest.raises(Retryable, match="is not reachable"):
         await connect("127.0.0.1:9", "default")

@@ -57,10 +57,10 @@ class Activities:
             journal = self._journal(ticket_id)
             if journal.state not in STAGE:  # a person has it already, or it is over
                 return self._left(journal)
-            n, answers = journal.ticket.life.attempt, len(journal.ticket.answers)
+            n, words = journal.ticket.life.attempt, len(journal.ticket.words)
             question = journal.put({"question": f"A stage could not be completed: {reason}. What should be done?"})
             journal.record(  # an answer may lead back to the same state of the same attempt, and that may break again
-                f"{n}/escalate/{journal.state}-{answers}",
+                f"{n}/escalate/{journal.state}-{words}",
                 e.HelpRequested(attempt=n, exit_status="broken", question=question),
             )
             return self._left(journal)

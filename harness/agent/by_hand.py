@@ -1,4 +1,4 @@
-"""A ticket that names its change: a person's commit, or the revert of what another ticket delivered. No agent thinks.
+"""A ticket whose change a person named: a commit, or the revert of what another ticket delivered. No agent thinks.
 
 Touches the ledger and the ticket's own branch. What it proposes goes through the same stages as anything else.
 """
@@ -23,8 +23,9 @@ def propose(journal: Journal, repository: Repository) -> None:
     """
     ticket = journal.ticket
     attempt, n = ticket.attempt, ticket.attempt.n
-    tried = [one for one in ticket.attempts[:-1] if one.change is not None]
-    if len(tried) > len(ticket.answers):
+    since = max(ticket.words, default=0)
+    tried = [one for one in ticket.attempts[:-1] if one.change is not None and one.n > since]
+    if tried:
         stopped = f"{failure.stage}: {failure.reason}" if (failure := tried[-1].failure) else "by a person"
         _ask(journal, f"The change was stopped: {stopped}. Should it be tried again?")
         return
@@ -48,13 +49,15 @@ def propose(journal: Journal, repository: Repository) -> None:
 def _made(journal: Journal, repository: Repository, branch: str) -> tuple[str, str]:
     """The commit on top of the attempt's base, and what it is. Raises Refused with what stands in the way."""
     spec, n, base = journal.spec(), journal.ticket.attempt.n, journal.ticket.attempt.base
-    if spec.reverts is None:
-        assert spec.change is not None
-        brought = repository.log(base, spec.change)
+    taken_over = journal.ticket.taken_over
+    named = taken_over.commit if taken_over else spec.change
+    if named is not None:
+        brought = repository.log(base, named)
         if not brought:
-            raise Refused(f"{spec.change} {IN_MAIN}")
+            raise Refused(f"{named} {IN_MAIN}")
         commit = repository.merge(brought[-1].commit, base, journal.key(f"{n}/join"))
-        return commit, f"{spec.change[:12]} by {brought[-1].author}: {brought[-1].subject}"
+        return commit, f"{named[:12]} by {brought[-1].author}: {brought[-1].subject}"
+    assert spec.reverts is not None
     other = Journal(spec.reverts, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
     moved = delivered_by(other.ticket)
     at = base

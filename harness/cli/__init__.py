@@ -36,7 +36,7 @@ app.command()(summary.summary)
 app.command("recover")(recover.recover_)
 ticket.app.command("file")(ticket_file.file_)
 for command in (ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume, ticket_tell.cancel,
-                ticket_tell.answer, ticket_tell.approve, ticket_tell.reject):  # fmt: skip
+                ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve, ticket_tell.reject):  # fmt: skip
     ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
 app.add_typer(agent.app, name="agent")

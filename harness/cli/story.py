@@ -115,6 +115,8 @@ def _people(event: e.Event, blobs: Blobs) -> str | None:
             return f"{safe(event.by)} rejected {event.hash[:17]}{_why(blobs, event.why)}{', for good' * event.final}"
         case e.AnswerGiven():
             return f"{safe(event.by)} answered{_why(blobs, event.answer)}"
+        case e.TakenOver():
+            return f"{safe(event.by)} took it over, with commit {safe(event.commit)[:12]}"
         case e.TicketPaused():
             return f"paused by {safe(event.by)}"
         case e.TicketResumed():

@@ -78,7 +78,7 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
         print(f"say: harness ticket approve {document['id']}, or reject")
     if document["question"]:
         print(f"asks: {safe(document['question'])}")
-        print(f"say: harness ticket answer {document['id']} TEXT, or cancel")
+        print(f"say: harness ticket answer {document['id']} TEXT, or take-over, or cancel")
     print(f"why: harness ticket explain {document['id']} · steps: harness trajectory show {document['id']}")
 
 

@@ -1,4 +1,4 @@
-"""`harness ticket pause`, `resume`, `cancel`, `answer`, `approve`, `reject`: tells a live ticket something.
+"""`harness ticket pause`, `resume`, `cancel`, `answer`, `take-over`, `approve`, `reject`: tells a live ticket.
 
 The ticket's workflow does it and alone writes its stream; here only the global stop is recorded. Exit 4 without
 Temporal.
@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.bootstrap import Record, read_record
+from harness.agent.by_hand import IN_MAIN
+from harness.bootstrap import Record, read_record, read_repository, read_rules
 from harness.cli.render import AsJson, print_json
 from harness.cli.ticket import By, Id, login
 from harness.core.command import EVENT_OF, Command, Verb, refuse_unless_open
@@ -65,6 +66,20 @@ def answer(
     if not text.strip():
         raise Invalid("TEXT: the answer is empty; say what was done or what should be tried")
     _tell_one("answer", ticket_id, by, as_json, text=text)
+
+
+def take_over(
+    ticket_id: Id,
+    commit: Annotated[str, typer.Argument(metavar="COMMIT", help="A commit of the service's repository.")],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an escalated ticket over: a commit of yours goes through its test, canary, deploy and verify."""
+    settings = Settings.load()
+    repository = read_repository(settings, read_rules())
+    if not repository.log(repository.main(), commit):
+        raise Forbidden(f"COMMIT: {commit} {IN_MAIN}")
+    _tell_one("take_over", ticket_id, by, as_json, commit=commit)
 
 
 def approve(ticket_id: Id, hash_: Hash = None, by: By = None, as_json: AsJson = False) -> None:

@@ -11,17 +11,18 @@ from harness.core.errors import Forbidden
 from harness.core.lifecycle import TABLE, State, evolve
 from harness.core.ticket import Ticket
 
-Verb = Literal["pause", "resume", "cancel", "answer", "approve", "reject"]
+Verb = Literal["pause", "resume", "cancel", "answer", "take_over", "approve", "reject"]
 
 EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
     "pause": e.TicketPaused,
     "resume": e.TicketResumed,
     "cancel": e.TicketCancelled,
     "answer": e.AnswerGiven,
+    "take_over": e.TakenOver,
     "approve": e.ApprovalGranted,
     "reject": e.ApprovalDenied,
 }
-TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer"})
+TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer", "take_over"})
 """Before these hold, a delivery that is half done is taken back: main equals what runs, and the lock can go."""
 INTERRUPTS: Final = frozenset[Verb]({"pause", "cancel"})
 """These don't wait for the end of what can be broken off safely: an agent's session, a run of the checks."""
@@ -39,6 +40,8 @@ class Command(BaseModel):
     hash: str | None = None
     """Of the change that the person saw: what is approved or rejected."""
     final: bool = False
+    commit: str | None = None
+    """By which a person takes the ticket over."""
 
 
 def refuse_unless_open(state: State, verb: Verb) -> None:
@@ -73,6 +76,9 @@ def _event(command: Command, ticket: Ticket, text: str) -> e.Event:
             return e.TicketCancelled(by=command.by, why=text)
         case "answer":
             return e.AnswerGiven(by=command.by, answer=text)
+        case "take_over":
+            assert command.commit is not None, "who takes a ticket over names a commit"
+            return e.TakenOver(by=command.by, commit=command.commit)
         case "approve":
             return e.ApprovalGranted(hash=_asked(command, ticket), by=command.by)
         case "reject":

@@ -494,7 +494,7 @@ class AnswerGiven(Event):
 
 
 class TakenOver(Event):
-    """A human's commit goes on through the stages."""
+    """A human's commit goes on through the stages, in an attempt of its own."""
 
     by: str
     commit: str

@@ -70,7 +70,7 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.VERIFYING, e.RollbackFailed): S.ESCALATED,
     (S.CANARYING, e.RollbackFailed): S.ESCALATED,
     (S.ESCALATED, e.AnswerGiven): S.WORKING,
-    (S.ESCALATED, e.TakenOver): S.TESTING,
+    (S.ESCALATED, e.TakenOver): S.WORKING,
     (S.AWAITING_APPROVAL, e.ApprovalGranted): BACK,
     (S.AWAITING_APPROVAL, e.ApprovalDenied): S.WORKING,
     (S.PAUSED, e.TicketResumed): BACK,
@@ -157,7 +157,7 @@ def evolve(life: Life, event: e.Event) -> Life:
 def _target(life: Life, event: e.Event, target: State | str) -> State:
     if isinstance(event, e.ApprovalDenied) and event.final:
         return S.REJECTED
-    if isinstance(event, e.AnswerGiven) and not life.admitted:
+    if isinstance(event, e.AnswerGiven | e.TakenOver) and not life.admitted:
         return S.FILED
     return life.held[-1] if target is BACK else State(target)
 

@@ -129,7 +129,7 @@ def _without_change(cases: Sequence[Case], body: Body) -> list[dict[str, Any]]:
     """Tickets whose criteria were found to hold, and verified, without a change."""
     found = []
     for case in cases:
-        met, proposed = find(case.rows, e.CriteriaMet), find(case.rows, e.ChangeProposed, e.TakenOver)
+        met, proposed = find(case.rows, e.CriteriaMet), find(case.rows, e.ChangeProposed)
         nothing = find(case.rows, e.NothingToChange)
         if met and nothing and (proposed is None or proposed[0].position < nothing[0].position):
             found.append(

@@ -32,7 +32,7 @@ def change(case: Case, chapter: History, body: Body) -> dict[str, Any]:
     filed, _ = case.rows[0]
     row, started = chapter[0]
     assert isinstance(started, e.AttemptStarted)
-    proposed, taken = find(chapter, e.ChangeProposed), find(chapter, e.TakenOver)
+    proposed = find(chapter, e.ChangeProposed)
     said = body(proposed[1].summary) if proposed else {}
     operation = proposed[1].operation if proposed else None
     outcome, stop = _ended(case, chapter, body)
@@ -42,7 +42,7 @@ def change(case: Case, chapter: History, body: Body) -> dict[str, Any]:
         "state": str(case.ticket.state), "filed_position": filed.position, "signal": _signal(case, body),
         "attempt": started.attempt, "agent": started.agent, "runbook": started.runbook,
         "started_position": row.position,
-        "commit": proposed[1].commit if proposed else taken[1].commit if taken else None, "base": started.base,
+        "commit": proposed[1].commit if proposed else None, "base": started.base,
         "kind": proposed[1].kind if proposed else None,
         "summary": cut(str(said["summary"])) if proposed else None,
         "predicted_effect": cut(str(said["predicted_effect"])) if proposed else None,
@@ -79,7 +79,7 @@ def _ended(case: Case, chapter: History, body: Body) -> tuple[str, dict[str, Any
         case e.ChangeReverted():
             return "reverted", _stop("later", f"taken back by ticket {event.by_ticket}", row)
         case e.CriteriaMet():
-            return ("stands" if find(chapter, e.ChangeProposed, e.TakenOver) else "nothing to change"), None
+            return ("stands" if find(chapter, e.ChangeProposed) else "nothing to change"), None
         case e.RollbackFailed():
             return "stopped", _stop("rollback", f"the way back failed: {event.reason}", row)
     back = find(chapter, e.RolledBack)

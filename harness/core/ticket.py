@@ -218,6 +218,10 @@ class Ticket:
     admitted: e.TicketAdmitted | None = None
     rejected: e.TicketRejected | None = None
     answers: tuple[e.AnswerGiven, ...] = ()
+    taken_over: e.TakenOver | None = None
+    """The commit by which a person took it over, unless an answer gave it back to the agent since."""
+    words: tuple[int, ...] = ()
+    """For every answer and every taking over: after how many attempts it was said."""
     question: str | None = None
     """Reference of what a person was asked last."""
     asked: e.ApprovalRequested | None = None
@@ -245,8 +249,8 @@ class Ticket:
 
     @property
     def attempts_allowed(self) -> int:
-        """Those that admission allowed, and one more for every answer of a person: an answer is there to be tried."""
-        return (self.admitted.attempts_allowed if self.admitted else 0) + len(self.answers)
+        """Those that admission allowed, and one more for each answer or commit of a person: it is to be tried."""
+        return (self.admitted.attempts_allowed if self.admitted else 0) + len(self.words)
 
 
 def fold(history: Iterable[tuple[str, datetime, e.Event]]) -> Ticket | None:
@@ -273,7 +277,10 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
         case e.TicketRejected():
             changed["rejected"] = event
         case e.AnswerGiven():
-            changed["answers"] = (*ticket.answers, event)
+            changed |= {"answers": (*ticket.answers, event), "taken_over": None}
+            changed["words"] = (*ticket.words, len(ticket.attempts))
+        case e.TakenOver():
+            changed |= {"taken_over": event, "words": (*ticket.words, len(ticket.attempts))}
         case e.ApprovalRequested():
             changed["asked"] = event
         case e.ApprovalGranted():

@@ -79,11 +79,12 @@ def begin(journal: Journal, worker: Worker) -> int:
     if n > ticket.attempts_allowed:
         told = " ".join(one["told"] for one in _earlier(journal, n))
         question = f"All {n - 1} attempts are used up and the criteria are not met. {told} What should be tried?"
-        return _call(journal, n - 1, f"used-up-{len(ticket.answers)}", "attempts_used_up", question)
+        return _call(journal, n - 1, f"used-up-{len(ticket.words)}", "attempts_used_up", question)
     if reason := _over_budget(journal, worker):
         question = f"No further attempt: {reason}. What should be tried?"
-        return _call(journal, n - 1, f"over-budget-{len(ticket.answers)}", "limits", question)
-    agent = BY_HAND if spec.change is not None or spec.reverts is not None else worker.agent
+        return _call(journal, n - 1, f"over-budget-{len(ticket.words)}", "limits", question)
+    by_hand = ticket.taken_over is not None or spec.change is not None or spec.reverts is not None
+    agent = BY_HAND if by_hand else worker.agent
     base, first = worker.repository.main(), ticket.admitted.criteria[0].metric
     book = choose(worker.runbooks, ticket.filed.signal, first) if agent == RUNBOOK else None
     asks_a_model = agent not in (RUNBOOK, BY_HAND)

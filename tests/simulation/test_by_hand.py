@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from harness.core import events as e
 from harness.core.errors import Forbidden
@@ -291,5 +292,65 @@ def test_a_persons_commit_mends_what_an_escalated_ticket_asked_about_and_an_answ
         await operations.tell("answer", text=f"{second} mended it")
         await operations.settle()
         assert operations.state("INF-1") is State.RESOLVED and operations.happened(e.NothingToChange)
+
+    run(story())
+
+
+async def nobody_knew_how() -> tuple[Operations, str]:
+    """A release that denies good traffic, a ticket that escalated, and the commit to blame."""
+    operations = await incident([], rules=replace(RULES, runbooks=()))
+    (denying,) = operations.world.release([Change("denying", Behaviour(wrong_denial_share=0.3))])
+    await operations.settle()
+    assert operations.state("INF-1") is State.ESCALATED
+    return operations, denying
+
+
+def test_a_person_who_takes_a_ticket_over_has_their_commit_go_through_its_stages() -> None:
+    async def story() -> None:
+        operations, denying = await nobody_knew_how()
+        # when a person takes the ticket over with a commit that mends it
+        hers = operations.world.repository.revert(denying, denying, "hers", "her revert", "Admit them again")
+        operations.world.effects.clear()
+        assert await operations.tell("take_over", commit=hers) == State.WORKING
+        await operations.settle()
+        # then that commit is the ticket's next attempt, which no agent thought of, through every stage
+        first, second = operations.ticket("INF-1").attempts
+        assert operations.state("INF-1") is State.RESOLVED and (first.change, second.agent) == (None, "none")
+        assert second.change is not None and second.change.commit == hers
+        assert isinstance(second.canary, e.CanaryPassed) and operations.runs_everywhere(hers)
+        effects = [(effect.kind, effect.key) for effect in operations.world.effects]
+        assert len(set(effects)) == len(effects)
+
+    run(story())
+
+
+def test_a_commit_that_took_a_ticket_over_and_was_stopped_is_not_tried_again_and_an_answer_gives_it_back() -> None:
+    async def story() -> None:
+        operations, denying = await nobody_knew_how()
+        hers = operations.world.repository.push(Change("worse", Behaviour(error_share=0.5)), "grace")
+        operations.world.repository.move_main(hers, denying)
+        # when the commit that took it over is stopped by the canary
+        await operations.tell("take_over", commit=hers)
+        await operations.carry_to_a_person()
+        # then the person is asked, once
+        attempts = operations.ticket("INF-1").attempts
+        assert operations.question().startswith("The change was stopped: canary: ")
+        assert [attempt.agent for attempt in attempts] == ["runbook", "none", "none"]
+        # and an answer gives the ticket back to the agent
+        await operations.tell("answer", text="mended by hand")
+        await operations.carry_to_a_person()
+        assert operations.ticket("INF-1").attempt.agent == "runbook"
+
+    run(story())
+
+
+def test_a_ticket_that_no_person_was_called_for_cannot_be_taken_over() -> None:
+    async def story() -> None:
+        operations = await incident(days_work(2, of=4))
+        await operations.watch(lambda: operations.reached(State.CANARYING))
+        with pytest.raises(ApplicationError, match="TakenOver cannot happen to a ticket that is"):
+            await operations.tell("take_over", commit=operations.world.repository.main())
+        await operations.settle()
+        assert operations.state("INF-1") is State.RESOLVED
 
     run(story())

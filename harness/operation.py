@@ -23,6 +23,7 @@ from harness.core.slo import Slo
 from harness.gate import Gate
 from harness.journal import Journal
 from harness.measure import EVERY_ARM, Window, counter_selectors, declared, measure
+from harness.others import left_to_others, note_start
 from harness.ports import Metrics, NodeProvider, Nodes, Repository
 
 POLL_S = 0.1
@@ -117,17 +118,20 @@ async def serves(nodes: Nodes, node: str) -> bool:
 async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Do the first unit and watch the guards over the whole service for the time of the policy; or take it back."""
     n = journal.ticket.attempt.n
+    await note_start(
+        journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
+        metrics=operator.metrics,
+    )  # fmt: skip
     step = await _unit(journal, operator, 1)
     plan = _plan(operator, step)
     verdict = await _hold(journal, operator, plan, step) if step.ok else None
     reason = step.reason if verdict is None else verdict.reason
     if verdict is not None and verdict.decision == "promote":
         gate = _gate(journal, operator, last=len(core.units(_operation(journal))) == 1, seconds=0.0)
-        reason, _ = await gate.watch(_answering(step), journal.clock.now())
+        reason, _, left_to = await gate.watch(_answering(step), journal.clock.now())
         if not reason:
-            return journal.record(
-                f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, operator, plan, verdict))
-            )
+            passed = {**_common(journal, operator, plan, verdict), "left_to": left_to}
+            return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(passed))
     back = await undo(journal, operator, reason)
     if isinstance(back, e.RollbackFailed):
         return back
@@ -265,12 +269,14 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
     assert isinstance(checks, e.ChecksPassed)
     last = len(core.units(_operation(journal)))
     waits: tuple[e.Wait, ...] = ()
+    left_to: tuple[e.LeftTo, ...] = ()
     for ordinal in range(min(2, last), last + 1):
         step = await _unit(journal, operator, ordinal)
         reason = step.reason
         if step.ok:
             gate = _gate(journal, operator, last=ordinal == last, seconds=operator.profile.deploy.gate_s)
-            reason, waited = await gate.watch(_answering(step), step.at if ordinal > 1 else journal.clock.now())
+            opened_at = step.at if ordinal > 1 else journal.clock.now()
+            reason, waited, left_to = await gate.watch(_answering(step), opened_at)
             waits = (*waits, waited)
         if reason:
             back = await undo(journal, operator, reason)
@@ -278,7 +284,9 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
                 return back
             return journal.record(f"{n}/deploy", e.DeployFailed(attempt=n, reason=reason))
     nodes = operator.nodes.names()
-    done = e.ReleaseDeployed(attempt=n, commit=checks.commit, tree=checks.tree, nodes=nodes, waits=waits)
+    done = e.ReleaseDeployed(
+        attempt=n, commit=checks.commit, tree=checks.tree, nodes=nodes, waits=waits, left_to=left_to
+    )
     return journal.record(f"{n}/deploy", done)
 
 
@@ -289,6 +297,7 @@ def _gate(journal: Journal, operator: Operator, *, last: bool, seconds: float) -
         manifest=operator.manifest, gate_s=seconds, metrics=operator.metrics, nodes=operator.nodes,
         clock=journal.clock,
         invariants=tuple(one for one in operator.invariants if one not in own), restored=tuple(own if last else ()),
+        left=left_to_others(journal, (), operator.invariants),
     )  # fmt: skip
 
 

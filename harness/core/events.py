@@ -52,14 +52,37 @@ class FrozenCriterion(Value):
     baseline: Measurement | None
 
 
+class LeftTo(Value):
+    """A declared condition that did not hold ``before``, while nothing of this ticket was in place, and that is for
+    another living ticket to restore: of this one it is asked only that it gets no worse (``no_worse``; None: not
+    measured)."""
+
+    ticket_id: str
+    metric: str
+    condition: str
+    before: Measurement
+    now: Measurement
+    no_worse: bool | None
+
+
 class JudgedCriterion(Value):
-    """A criterion with the measurement after the change; ``met`` is None when it could not be measured."""
+    """A criterion with the measurement after the change; ``met`` is None when it could not be measured.
+
+    ``left_to``: it is not met, and restoring it is another ticket's. It stands in this one's way only where it got
+    worse.
+    """
 
     metric: str
     condition: str
     duration: str
     measured: Measurement
     met: bool | None
+    left_to: LeftTo | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether it lets the change through."""
+        return self.met is True or (self.left_to is not None and self.left_to.no_worse is True)
 
 
 class CheckOutcome(Value):
@@ -320,8 +343,21 @@ class ChecksFailed(Event):
     waits: tuple[Wait, ...]
 
 
+class StartMeasured(Event):
+    """What is declared of the service, at its worst in the last seconds before this attempt touched it, while nothing
+    of the ticket was in place: whatever did not hold then is not its doing."""
+
+    attempt: int
+    measured: tuple[Measurement, ...]
+    waits: tuple[Wait, ...] = ()
+
+
 class CanaryStarted(Event):
-    """Canary and a fresh baseline stand, without traffic; ``counters`` are the raw counts they start from."""
+    """Canary and a fresh baseline stand, without traffic; ``counters`` are the raw counts they start from.
+
+    ``no_limit``: metrics whose objective is no limit of this canary, for it is missed already and another living
+    ticket's to restore; they are compared with the baseline like all others.
+    """
 
     attempt: int
     canary: str
@@ -330,6 +366,8 @@ class CanaryStarted(Event):
     planned_per_arm: int
     counters: tuple[ArmCount, ...]
     waits: tuple[Wait, ...]
+    no_limit: dict[str, str] = {}
+    """Metric → the ticket that it is left to."""
 
 
 class CanaryStepped(Event):
@@ -389,6 +427,7 @@ class CanaryPassed(Event):
     version: str
     waits: tuple[Wait, ...]
     guards_only: bool = False
+    left_to: tuple[LeftTo, ...] = ()
 
 
 class CanaryFailed(Event):
@@ -428,6 +467,7 @@ class NodeSwapped(Event):
     ok: bool
     reason: str
     waits: tuple[Wait, ...]
+    left_to: tuple[LeftTo, ...] = ()
 
 
 class ReleaseDeployed(Event):
@@ -438,10 +478,30 @@ class ReleaseDeployed(Event):
     tree: str
     nodes: tuple[str, ...]
     waits: tuple[Wait, ...] = ()
+    left_to: tuple[LeftTo, ...] = ()
 
 
 class DeployFailed(Event):
     """A gate failed while deploying; what was swapped has been rolled back."""
+
+    attempt: int
+    reason: str
+
+
+class VerificationInterrupted(Event):
+    """The verification is inconclusive: a more urgent ticket (``by``) took the service's lock and delivers. Once the
+    lock is free again it starts anew, over a window of its own."""
+
+    attempt: int
+    by: str
+    priority: Literal["P0", "P1"]
+    """Of the ticket that took the lock."""
+    token: int
+    """What the interrupted delivery was fenced with until then."""
+
+
+class WayBackBegun(Event):
+    """A change that is being verified is taken back, from here on: nobody may interrupt that."""
 
     attempt: int
     reason: str
@@ -464,7 +524,8 @@ class RollbackFailed(Event):
 
 
 class CriteriaMet(Event):
-    """Every criterion held over its duration on live traffic after the change."""
+    """Every criterion held over its duration on live traffic after the change, or was left to another ticket and got no
+    worse."""
 
     attempt: int
     criteria: tuple[JudgedCriterion, ...]

@@ -68,6 +68,7 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.VERIFYING, e.CriteriaMet): S.RESOLVED,
     (S.VERIFYING, e.CriteriaNotMet): S.WORKING,
     (S.VERIFYING, e.RollbackFailed): S.ESCALATED,
+    (S.VERIFYING, e.VerificationInterrupted): S.QUEUED,
     (S.CANARYING, e.RollbackFailed): S.ESCALATED,
     (S.ESCALATED, e.AnswerGiven): S.WORKING,
     (S.ESCALATED, e.TakenOver): S.WORKING,
@@ -86,8 +87,11 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.ActionTaken: frozenset({S.WORKING}),
     # the observation of the call that ended a session follows the event that ended it
     e.ObservationRecorded: frozenset({S.WORKING, S.TESTING, S.VERIFYING, S.ESCALATED}),
-    e.LockAcquired: frozenset({S.TESTING}),
+    # a person's word on a change whose verification was interrupted: it is taken back under the lock
+    e.LockAcquired: frozenset({S.TESTING, S.ESCALATED, S.PAUSED}),
     e.LockReleased: frozenset({S.WORKING, S.VERIFYING, S.RESOLVED, S.REJECTED, S.CANCELLED}),
+    # one that changes nothing measures it when it verifies
+    e.StartMeasured: frozenset({S.CANARYING, S.VERIFYING}),
     e.CanaryStarted: frozenset({S.CANARYING}),
     e.CanaryStepped: frozenset({S.CANARYING}),
     e.CanaryLooked: frozenset({S.CANARYING}),
@@ -95,6 +99,7 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.OperationStepped: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.NodeSwapped: frozenset({S.DEPLOYING}),
+    e.WayBackBegun: frozenset({S.VERIFYING}),
     e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RollbackFailed: frozenset({S.ESCALATED, S.PAUSED}),
 }
@@ -125,6 +130,8 @@ class Life:
     """The fencing token of the service's lock while this ticket holds it."""
     admitted: bool = False
     """Whether admission let it in: one that broke before that goes back there when it is answered."""
+    interrupted: bool = False
+    """Whether its change is served and unverified, without the lock: once it has that again, it verifies anew."""
 
 
 def evolve(life: Life, event: e.Event) -> Life:
@@ -151,6 +158,7 @@ def evolve(life: Life, event: e.Event) -> Life:
         attempt=event.attempt if isinstance(event, e.AttemptStarted) else life.attempt,
         token=_token(life, event),
         admitted=life.admitted or isinstance(event, e.TicketAdmitted),
+        interrupted=_interrupted(life, event),
     )
 
 
@@ -159,14 +167,25 @@ def _target(life: Life, event: e.Event, target: State | str) -> State:
         return S.REJECTED
     if isinstance(event, e.AnswerGiven | e.TakenOver) and not life.admitted:
         return S.FILED
+    if isinstance(event, e.LockAcquired) and life.state is S.QUEUED and life.interrupted:
+        return S.VERIFYING
     return life.held[-1] if target is BACK else State(target)
+
+
+def _interrupted(life: Life, event: e.Event) -> bool:
+    match event:
+        case e.VerificationInterrupted():
+            return True
+        case e.LockAcquired() | e.AttemptStarted():
+            return False
+    return life.interrupted
 
 
 def _token(life: Life, event: e.Event) -> int | None:
     match event:
         case e.LockAcquired(token=token):
             return token
-        case e.LockReleased():
+        case e.LockReleased() | e.VerificationInterrupted():
             return None
     return life.token
 

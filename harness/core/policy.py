@@ -53,6 +53,10 @@ class Canary(Declaration):
     keys_per_arm: int = Field(ge=1)
     """The key is the unit of randomisation: fewer keys in an arm than this and the canary is insufficient."""
 
+    def clustering(self, metric: str) -> float:
+        """The design effect of a metric that is sick."""
+        return self.sick_design_effect.get(metric, self.design_effect.get(metric, 1.0))
+
 
 class Operation(Declaration):
     """How an action of the catalog is tried: after its first unit, limits are watched for ``hold_s`` seconds.

@@ -169,6 +169,8 @@ class Attempt:
     nothing_at: datetime | None = None
     """When it was found that there is nothing to change: the verification's window begins there."""
     checks: e.ChecksPassed | e.ChecksFailed | None = None
+    start: e.StartMeasured | None = None
+    """The service right before this attempt touched it."""
     canary_started: e.CanaryStarted | None = None
     canary_steps: tuple[e.CanaryStepped, ...] = ()
     looks: tuple[e.CanaryLooked, ...] = ()
@@ -179,6 +181,10 @@ class Attempt:
     swaps: tuple[e.NodeSwapped, ...] = ()
     deploy: e.ReleaseDeployed | e.DeployFailed | None = None
     deployed_at: datetime | None = None
+    interruptions: tuple[e.VerificationInterrupted, ...] = ()
+    verified_from: datetime | None = None
+    """When it had the lock again after its verification was interrupted: the new window begins there."""
+    way_back: e.WayBackBegun | None = None
     verification: e.CriteriaMet | e.CriteriaNotMet | None = None
     rolled_back: e.RolledBack | None = None
     help: e.HelpRequested | None = None
@@ -314,6 +320,8 @@ def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:
             return replace(attempt, nothing=event, nothing_at=at)
         case e.ChecksPassed() | e.ChecksFailed():
             return replace(attempt, checks=event)
+        case e.StartMeasured():
+            return replace(attempt, start=event)
         case e.CanaryStarted():
             return replace(attempt, canary_started=event)
         case e.CanaryStepped():
@@ -330,6 +338,12 @@ def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:
             return replace(attempt, swaps=(*attempt.swaps, event))
         case e.ReleaseDeployed() | e.DeployFailed():
             return replace(attempt, deploy=event, deployed_at=at)
+        case e.VerificationInterrupted():
+            return replace(attempt, interruptions=(*attempt.interruptions, event))
+        case e.LockAcquired() if attempt.interruptions:
+            return replace(attempt, verified_from=at)
+        case e.WayBackBegun():
+            return replace(attempt, way_back=event)
         case e.CriteriaMet() | e.CriteriaNotMet():
             return replace(attempt, verification=event)
         case e.RolledBack():

@@ -24,6 +24,7 @@ from harness.core.ticket import Attempt
 from harness.journal import Journal
 from harness.measure import counter_selectors, declared
 from harness.operation import Operator, try_out
+from harness.others import left_to_others, note_start
 from harness.ports import Metrics, Nodes, Router
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
@@ -57,6 +58,9 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
         return done
     if journal.ticket.attempt.operation is not None:
         return await try_out(journal, stage.operator)
+    await note_start(
+        journal, manifest=stage.manifest, slos=stage.slos, invariants=stage.operator.invariants, metrics=stage.metrics
+    )
     plan = plan_of(journal, stage)
     started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
     if isinstance(started, str):
@@ -73,27 +77,36 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse.
 
     A ticket whose own metric is no share of requests has guards only. Absolute limits are the objectives of the other
-    SLOs: the one that this ticket's signal violates already is no gate.
+    SLOs: one that is violated already, by this ticket's signal or by what is left to another ticket, is no gate. The
+    guards compare such a metric all the same.
     """
     assert journal.ticket.admitted is not None
     own = journal.ticket.admitted.criteria[0].metric
     effects, policy = stage.policy.design_effect, stage.policy
-    sick = policy.sick_design_effect.get(own, effects.get(own, 1.0))
     wins = declared(stage.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
     compared = [name for name in stage.manifest.canary.guards if not (wins and name == own)]
-    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric != own}
+    no_limit = {own, *_no_limit(journal, stage)}
+    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric not in no_limit}
     return judge.DeliveryPlan(
         guards=tuple(judge.Guard(name, design_effect=effects.get(name, 1.0)) for name in compared),
         limits=tuple(
             judge.Limit(name, at_most=at_most, design_effect=effects.get(name, 1.0)) for name, at_most in limits.items()
         ),
-        superiority=judge.Superiority(own, design_effect=sick, alpha=policy.alpha) if wins else None,
+        superiority=judge.Superiority(own, design_effect=policy.clustering(own), alpha=policy.alpha) if wins else None,
         planned_per_arm=policy.planned_per_arm,
         min_per_arm=policy.first_look_per_arm,
         planned_looks=policy.looks,
         extra_looks=1,
         alpha=policy.alpha,
     )
+
+
+def _no_limit(journal: Journal, stage: Stage) -> dict[str, str]:
+    """Guarded metrics whose objective is left to another ticket, and to which: as it was when the arms were placed."""
+    if (started := journal.ticket.attempt.canary_started) is not None:
+        return started.no_limit
+    left = left_to_others(journal, stage.slos, ())
+    return {metric: ticket for (metric, _), (ticket, _) in left.items() if metric in stage.manifest.canary.guards}
 
 
 async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.CanaryStarted | str:
@@ -125,6 +138,7 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
         e.CanaryStarted(
             attempt=n, canary=commits["canary"], baseline=commits["baseline"], node=node,
             planned_per_arm=plan.planned_per_arm, counters=counts, waits=tuple(map(_start_wait, answers)),
+            no_limit=_no_limit(journal, stage),
         ),
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from harness.core.policy import Deploy
 from harness.gate import Gate
 from harness.journal import Journal
 from harness.operation import Operator, carry_out
+from harness.others import left_to_others
 from harness.ports import Metrics, Nodes, Repository
 from harness.rollout import roll_back, swap, swap_waits
 
@@ -79,17 +80,18 @@ async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.Nod
     if done := journal.recorded(key, e.NodeSwapped):
         return done
     answer = await swap(journal, stage.nodes, node, commit, key=key)
-    reason, waits = answer.reason, swap_waits(answer)
+    reason, waits, left_to = answer.reason, swap_waits(answer), ()
     if answer.ok:
         gate = Gate(
             manifest=stage.manifest, invariants=stage.invariants, gate_s=stage.policy.gate_s, metrics=stage.metrics,
-            nodes=stage.nodes, clock=journal.clock,
+            nodes=stage.nodes, clock=journal.clock, left=left_to_others(journal, (), stage.invariants),
         )  # fmt: skip
-        reason, waited = await gate.watch(node, answer.ended_at)
+        reason, waited, left_to = await gate.watch(node, answer.ended_at)
         waits = (*waits, waited)
     return journal.record(
         key,
         e.NodeSwapped(
-            attempt=n, node=node, before=answer.before or "", after=commit, ok=not reason, reason=reason, waits=waits
+            attempt=n, node=node, before=answer.before or "", after=commit, ok=not reason, reason=reason, waits=waits,
+            left_to=left_to,
         ),
-    )
+    )  # fmt: skip

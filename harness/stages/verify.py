@@ -5,12 +5,13 @@ Touches the ledger; reads metrics. Takes the change back when the criteria do no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from harness.cause import close_cause
 from harness.core import events as e
+from harness.core import others
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
@@ -20,6 +21,7 @@ from harness.core.ticket import Criterion
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere
 from harness.operation import Operator, undo
+from harness.others import Left, left_to_others, note_start
 from harness.ports import Checks, Metrics, Nodes, Repository
 from harness.rollout import roll_back
 
@@ -53,6 +55,11 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         assert isinstance(done, e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed)
         return done
     window = _window(journal, stage.policy)
+    if attempt.change is None:  # it touches nothing, so that what it finds is how it was
+        operator = stage.operator
+        await note_start(
+            journal, manifest=stage.manifest, slos=operator.slos, invariants=operator.invariants, metrics=stage.metrics
+        )
     judged, waits = await _judge(journal, stage, window)
     shown = await _shown(stage, judged, window)
     counted = [one.measured for one in judged if declared(stage.manifest, one.metric).kind == "ratio"]
@@ -65,9 +72,7 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
     if samples < stage.policy.min_samples:
         judged_reason = f"insufficient: {samples} requests in the window, {stage.policy.min_samples} are needed"
     else:
-        judged_reason = "; ".join(
-            f"{one.metric} {one.condition}: {_words(one)}" for one in judged if one.met is not True
-        )
+        judged_reason = "; ".join(f"{one.metric} {one.condition}: {_words(one)}" for one in judged if not one.passes)
     if not judged_reason:
         met = e.CriteriaMet.model_validate(common)
         return journal.record(key, met, beside=[*close_cause(journal), *_mark_reverted(journal)])
@@ -104,25 +109,23 @@ async def _judge(journal: Journal, stage: Stage, window: Window) -> tuple[list[e
     """
     admitted = journal.ticket.admitted
     assert admitted is not None
+    left = left_to_others(journal, stage.operator.slos, stage.operator.invariants)
     probed = {number for number, one in enumerate(admitted.criteria) if _kind(stage, one) == "probe"}
     at_ticks: list[list[e.JudgedCriterion]] = []
-    for left in range(stage.policy.ticks - 1, -1, -1):
-        at = window.end - timedelta(seconds=left * TICK_S)
+    for ticks_left in range(stage.policy.ticks - 1, -1, -1):
+        at = window.end - timedelta(seconds=ticks_left * TICK_S)
         await journal.clock.sleep(max(0.0, (at - journal.clock.now()).total_seconds()))
         at_ticks.append(
             [
-                (await _criterion(stage, one, Window(window.start, at)))[0]
+                (await _criterion(stage, one, Window(window.start, at), left))[0]
                 for number, one in enumerate(admitted.criteria)
                 if number not in probed
             ]
         )
-    judged = [
-        last.model_copy(update={"met": _all(tick[number].met for tick in at_ticks)})
-        for number, last in enumerate(at_ticks[-1])
-    ]
+    judged = [_at_all([tick[number] for tick in at_ticks]) for number in range(len(at_ticks[-1]))]
     waits: tuple[e.Wait, ...] = ()
     for number in sorted(probed):
-        at_the_end, waited = await _criterion(stage, admitted.criteria[number], window)
+        at_the_end, waited = await _criterion(stage, admitted.criteria[number], window, left)
         judged.insert(number, at_the_end)
         waits += waited
     return judged, waits
@@ -133,17 +136,32 @@ def _kind(stage: Stage, one: e.FrozenCriterion) -> str:
 
 
 async def _criterion(
-    stage: Stage, frozen: e.FrozenCriterion, window: Window
+    stage: Stage, frozen: e.FrozenCriterion, window: Window, left: Left
 ) -> tuple[e.JudgedCriterion, tuple[e.Wait, ...]]:
     bench = Bench(stage.checks, stage.repository.main())
     measured, waits = await measure_anywhere(stage.metrics, stage.manifest, frozen.metric, window, bench)
     spec = Criterion(metric=frozen.metric, condition=frozen.condition, duration=frozen.duration).spec()
     baseline = frozen.baseline.value if frozen.baseline else None
-    met = spec.condition.holds(measured.value, baseline, declared(stage.manifest, frozen.metric).direction)
+    direction = declared(stage.manifest, frozen.metric).direction
+    met = spec.condition.holds(measured.value, baseline, direction)
+    left_to = None
+    if met is False and (its := left.get((frozen.metric, frozen.condition))) is not None:
+        effect = stage.operator.profile.canary.clustering(frozen.metric)
+        left_to = others.judged(its[0], frozen.condition, its[1], measured, direction, effect)
     judged = e.JudgedCriterion(
-        metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met
-    )
+        metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met,
+        left_to=left_to,
+    )  # fmt: skip
     return judged, waits
+
+
+def _at_all(ticks: Sequence[e.JudgedCriterion]) -> e.JudgedCriterion:
+    """The criterion as of the last tick, met or passed over only where it was at every one of them."""
+    last, met = ticks[-1], _all(one.met for one in ticks)
+    left_to = next((one.left_to for one in reversed(ticks) if one.left_to is not None), None)
+    if left_to is not None:
+        left_to = left_to.model_copy(update={"no_worse": _all(one.passes for one in ticks)})
+    return last.model_copy(update={"met": met, "left_to": left_to if met is not True else None})
 
 
 async def _shown(stage: Stage, judged: list[e.JudgedCriterion], window: Window) -> tuple[e.Measurement, ...]:
@@ -165,7 +183,12 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def _words(one: e.JudgedCriterion) -> str:
-    return "not measured" if one.measured.value is None else f"{one.measured.value:.4g} measured"
+    if one.measured.value is None:
+        return "not measured"
+    seen = f"{one.measured.value:.4g} measured"
+    if one.left_to is None:
+        return seen
+    return f"{seen}, which is worse than {one.left_to.before.value:.4g} before (left to {one.left_to.ticket_id})"
 
 
 def _mark_reverted(journal: Journal) -> list[StreamWrite]:

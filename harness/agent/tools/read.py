@@ -50,12 +50,22 @@ class ServiceHealth(_Arguments):
 
 
 async def service_health(arguments: ServiceHealth, desk: Desk) -> Observation:
-    """Every node with the release it serves and whether that answers; ``unhealthy`` names those that don't."""
+    """Every node with the release it serves and whether that answers; ``unhealthy`` names those that don't any more,
+    ``coming`` those that never did so far: somebody started them, and they are not up yet."""
     names = desk.nodes.names()
     seen = await asyncio.gather(*(_node_health(name, desk) for name in names))
     nodes = {name: health for name, (health, _) in zip(names, seen, strict=True)}
-    unhealthy = [name for name, (_, healthy) in zip(names, seen, strict=True) if not healthy]
-    return Observation(ok=True, body={"nodes": nodes, "unhealthy": unhealthy, "unhealthy_count": len(unhealthy)})
+    silent = [name for name, (_, healthy) in zip(names, seen, strict=True) if not healthy]
+    coming = [name for name in silent if name not in _served_once(desk)]
+    unhealthy = [name for name in silent if name not in coming]
+    body = {"nodes": nodes, "unhealthy": unhealthy, "unhealthy_count": len(unhealthy), "coming": coming}
+    return Observation(ok=True, body=body)
+
+
+def _served_once(desk: Desk) -> set[str]:
+    """The nodes that were ever seen to serve a release."""
+    rows = desk.journal.ledger.read_stream(service_stream(desk.manifest.name))
+    return {event.node for row in rows if isinstance(event := decode(row), e.ReleaseObserved)}
 
 
 async def _node_health(name: str, desk: Desk) -> tuple[dict[str, object], bool]:

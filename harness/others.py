@@ -1,0 +1,111 @@
+"""Looks for what other living tickets are there to restore, and notes how the service was before a ticket touched it.
+
+Reads the ledger and metrics; writes the ticket's own stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from harness.core import events as e
+from harness.core import others as core
+from harness.core.ids import cause_stream, fingerprint
+from harness.core.invariant import Invariant
+from harness.core.lifecycle import LIVE
+from harness.core.manifest import Manifest
+from harness.core.signal import declared_criteria
+from harness.core.slo import Slo
+from harness.journal import Journal, decode
+from harness.measure import Window, live, measure
+from harness.ports import Metrics
+
+LOOKS = 5
+LOOK_EVERY_S = 1.0
+LOOK_S = 2.0
+"""The start is looked at over spans as short as this, once a second, back from right before: the worst of them counts,
+so that neither the noise of a span nor what was still well before the trouble began passes for how it was."""
+SAMPLE_S = 1.0
+"""So old may a sample be: what it holds of an earlier attempt does not count."""
+
+Left = Mapping[tuple[str, str], tuple[str, e.Measurement]]
+"""(metric, condition) → the ticket that it is left to, and what it was at the start."""
+
+
+async def note_start(
+    journal: Journal, *, manifest: Manifest, slos: Sequence[Slo], invariants: Sequence[Invariant], metrics: Metrics
+) -> None:
+    """Record everything declared as it is now, once an attempt: before it touches the service.
+
+    What an earlier attempt did, and took back, is in none of the spans that are looked at; so there may be some to wait.
+    """
+    attempt = journal.ticket.attempt
+    if attempt.start is not None:
+        return
+    lengths = {metric: LOOK_S for slo in slos for metric in slo.metrics}
+    lengths |= {invariant.metric: invariant.for_s for invariant in invariants}
+    opened_at = journal.clock.now()
+    looks, clean_from = LOOKS, attempt.started_at + timedelta(seconds=SAMPLE_S)
+    if attempt.n > 1:
+        clean_s = (opened_at - clean_from).total_seconds() - max(lengths.values())
+        await journal.clock.sleep(max(0.0, -clean_s))
+        looks = min(LOOKS, 1 + max(0, int(clean_s / LOOK_EVERY_S)))
+    now = journal.clock.now()
+    names = [name for name in lengths if name in live(manifest)]
+    readings = await asyncio.gather(
+        *(
+            measure(metrics, manifest, name, Window.before(now - timedelta(seconds=back * LOOK_EVERY_S), lengths[name]))
+            for name in names
+            for back in range(looks)
+        )
+    )
+    wait = e.Wait(kind="query_window", what="start of the attempt", opened_at=opened_at, closed_at=now)
+    seen = [
+        core.worst([one for one in readings if one.metric == name], manifest.metrics[name].direction) for name in names
+    ]
+    measured = tuple(one for one in seen if one is not None)
+    started = e.StartMeasured(attempt=attempt.n, measured=measured, waits=(wait,) if now > opened_at else ())
+    journal.record(f"{attempt.n}/start", started)
+
+
+def left_to_others(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Left:
+    """What is left to other tickets as of now: those that live, and have been filed for it."""
+    start = journal.ticket.attempt.start
+    if start is None:
+        return {}
+    return core.left_to_others(_claims(journal, slos, invariants), _own(journal, slos, invariants), start.measured)
+
+
+def _own(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> set[tuple[str, str]]:
+    """What the ticket is there to reach: what its signal is about, or everything that a person wrote."""
+    signal = journal.ticket.filed.signal
+    if signal is None:
+        return {(one.metric, one.condition) for one in journal.spec().acceptance_criteria}
+    return {pair for name, pairs in _declared(slos, invariants) if name == signal for pair in pairs}
+
+
+def _claims(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Iterator[core.Claim]:
+    for name, pairs in _declared(slos, invariants):
+        kind, _, called = name.partition(":")
+        ticket_id = _living(journal, fingerprint(kind, journal.ticket.filed.service, called))
+        if ticket_id is not None and ticket_id != journal.ticket_id:
+            yield from (core.Claim(ticket_id, metric, condition) for metric, condition in pairs)
+
+
+def _declared(slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """Signal → the conditions of whose breaking it tells, as criteria write them."""
+    for slo in slos:
+        yield f"slo:{slo.name}", {(one.metric, one.condition) for one in declared_criteria([slo], (), 1.0)}
+    for invariant in invariants:
+        criteria = declared_criteria((), [invariant], 1.0)
+        yield f"invariant:{invariant.name}", {(one.metric, one.condition) for one in criteria}
+
+
+def _living(journal: Journal, cause: str) -> str | None:
+    rows = journal.ledger.read_stream(cause_stream(cause))
+    last = decode(rows[-1]) if rows else None
+    if not isinstance(last, e.CauseOpened | e.SignalAttached):
+        return None
+    other = Journal(last.ticket_id, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
+    return last.ticket_id if other.state in LIVE else None

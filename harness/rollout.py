@@ -25,7 +25,8 @@ async def roll_back(
 ) -> e.RolledBack | e.RollbackFailed:
     """Take the change back on main by a revert commit, and have the touched nodes serve that, last touched first.
 
-    ``main`` always equals what runs: the revert commit has the tree of before the change.
+    ``main`` always equals what runs: the revert commit has the tree of before the change, and with it whatever another
+    ticket delivered while this one's verification was interrupted.
     """
     n = journal.ticket.attempt.n
     record_as = _key_of_this_try(journal, n)
@@ -61,10 +62,16 @@ def _take_back_on_main(journal: Journal, repository: Repository) -> str:
         return repository.main()
     key = f"{attempt.n}/rollback/main"
     message = f"Roll back {moved.after[:12]}\n\nTicket: {journal.ticket_id}\nAttempt: {attempt.n}\n"
-    commit = repository.roll_back(moved.before, moved.after, journal.key(key), message)
+    # After an interruption another ticket's change lies on top of this one's, and stays when this one goes.
+    main = attempt.way_back.main if attempt.interruptions and attempt.way_back else moved.after
+    if main == moved.after:
+        commit = repository.roll_back(moved.before, moved.after, journal.key(key), message)
+    else:
+        alone = repository.roll_back(moved.before, moved.after, journal.key(f"{attempt.n}/rollback/alone"), message)
+        commit = repository.merge(alone, main, journal.key(key))
     if repository.main() != commit:
-        repository.move_main(moved.after, commit)
-    journal.once(key, e.MainMoved, lambda: e.MainMoved(before=moved.after, after=commit))
+        repository.move_main(main, commit)
+    journal.once(key, e.MainMoved, lambda: e.MainMoved(before=main, after=commit))
     return commit
 
 

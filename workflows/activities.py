@@ -136,7 +136,10 @@ class Activities:
             def may_deliver(one: Journal) -> bool:
                 return gate.opens_in_s(one, manifest) is None
 
-            if (
+            if journal.ticket.life.interrupted:  # it was tested and deployed: under the lock it verifies anew
+                if self._due("test", journal):
+                    await lock.acquire(journal)
+            elif (
                 self._due("test", journal)
                 and gate.gate(journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
                               repository=harness.repository)
@@ -202,10 +205,12 @@ class Activities:
             match journal.state:
                 case State.WAITING if journal.ticket.waits_until is not None:
                     return max(0.0, (journal.ticket.waits_until - journal.clock.now()).total_seconds())
-                case State.QUEUED:
+                case State.QUEUED if not journal.ticket.life.interrupted:
                     return gate.opens_in_s(journal, self._harness.manifest()) or 0.0
+                case State.QUEUED:
+                    return 0.0
                 case State.VERIFYING:
-                    return max(0.0, verify.due_in_s(journal, self._verification()))
+                    return verify.rest_s(verify.due_in_s(journal, self._verification()))
             return None
 
     @activity.defn

@@ -59,6 +59,8 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             return _check(item)
         case "plan":
             return [f"planned: {item['planned_per_arm']} requests an arm before it may end"]
+        case "left":
+            return [_left(item)]
         case "limit":
             return [f"{item['metric']} may be {number(item['allowed'], '%')} while it is watched"]
         case "count":
@@ -73,6 +75,15 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             return [f"waited {item['seconds']:.1f} s for {item['for']} «{safe(item['what'])}», {span}"]
     written = safe(json.dumps(item["body"], ensure_ascii=False))
     return [short_hashes(written if len(written) <= BODY_CHARS else f"{written[:BODY_CHARS]}… (whole: {item['blob']})")]
+
+
+def _left(item: Mapping[str, Any]) -> str:
+    """``slow_share < 10% is for INF-2 to restore: 95 % before this attempt, now 95.4 %: no worse``"""
+    unit = condition_unit(item["condition"])
+    before, now = number(item["before"]["value"], unit), number(item["now"]["value"], unit)
+    word = {True: "no worse", False: "worse", None: "not measured"}[item["no_worse"]]
+    wanted = f"{item['metric']} {safe(item['condition'])}"
+    return f"{wanted} is for {item['to']} to restore: {before} before this attempt, now {now}: {word}"
 
 
 def _measurement(item: Mapping[str, Any]) -> list[str]:

@@ -63,7 +63,8 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
         case e.OperationStepped():
             return _operated(event)
         case e.CanaryStarted():
-            return f"canary {event.canary[:10]} and fresh baseline {event.baseline[:10]} stand on {event.node}"
+            limits = "".join(f"; no limit on {name}, left to {ticket}" for name, ticket in event.no_limit.items())
+            return f"canary {event.canary[:10]} and fresh baseline {event.baseline[:10]} stand on {event.node}{limits}"
         case e.CanaryStepped():
             return (
                 f"canary step {event.step}: {number(event.share, '%')} of the keys to each arm (Envoy {event.version})"
@@ -77,15 +78,15 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
         case e.MainMoved():
             return f"main {event.before[:10]} → {event.after[:10]}"
         case e.NodeSwapped():
-            return (
-                f"{event.node} serves {event.after[:10]}" if event.ok else f"{event.node} failed: {safe(event.reason)}"
-            )
+            if event.ok:
+                return f"{event.node} serves {event.after[:10]}{_left(event.left_to)}"
+            return f"{event.node} failed: {safe(event.reason)}"
         case e.FleetChanged() if event.lost or len(event.joined) < len(event.nodes):
             changes = [f"{', '.join(names)} {word}" for names, word in ((event.lost, "gone"), (event.joined, "come"))
                        if names]  # fmt: skip
             return f"the fleet changed: {'; '.join(changes)}; now {', '.join(event.nodes)}"
         case e.ReleaseDeployed():
-            return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}"
+            return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}{_left(event.left_to)}"
         case e.DeployFailed() | e.RollbackFailed():
             return f"{type(event).__name__}: {safe(event.reason)}"
         case e.RolledBack():
@@ -94,6 +95,14 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return _verified(event)
         case e.LockReleased():
             return "delivery lock given back"
+        case e.StartMeasured():
+            return "right before it touches anything: " + "; ".join(
+                f"{one.metric} {number(one.value)}" for one in event.measured
+            )
+        case e.VerificationInterrupted():
+            return f"VERIFY inconclusive: {event.by} ({event.priority}) takes the lock; it starts anew afterwards"
+        case e.WayBackBegun():
+            return f"taken back: {safe(event.reason)}"
         case e.ReleaseObserved() if event.before is not None:
             return f"{event.node} was seen to serve {event.after[:10]} instead of {event.before[:10]}, by {event.actor}"
         case e.SignalEnded():
@@ -173,7 +182,7 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
     if event.guards_only:
         sizes = f"guards only: {event.per_arm} requests, {event.looks} looks, alpha {event.alpha:g}"
         if isinstance(event, e.CanaryPassed):
-            return f"CANARY passed, {sizes}: {verdicts}"
+            return f"CANARY passed, {sizes}: {verdicts}{_left(event.left_to)}"
         return f"CANARY stopped: {safe(event.reason)} ({sizes}: {verdicts or 'nothing judged'}); taken back"
     if isinstance(event, e.CanaryPassed):
         return f"CANARY passed: {sizes}: {verdicts}"
@@ -187,12 +196,23 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
 def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
     criteria = "; ".join(
         f"{one.metric} {number(one.measured.value, condition_unit(one.condition))} ({one.condition})"
+        + _left((one.left_to,) if one.left_to else ())
         for one in event.criteria
     )
     window = f"{event.samples} requests in {event.window_s:g} s"
     if isinstance(event, e.CriteriaMet):
         return f"VERIFY passed: {criteria}; {window}"
     return f"VERIFY failed: {safe(event.reason)}; {criteria}; {window}"
+
+
+def _left(ones: tuple[e.LeftTo, ...]) -> str:
+    """``, left to INF-2: 95 % before``; the value itself stands elsewhere."""
+    words = {True: "no worse than", False: "worse than", None: "not measured, like"}
+    return "".join(
+        f", {one.metric} left to {one.ticket_id}: {words[one.no_worse]} "
+        f"{number(one.before.value, condition_unit(one.condition))} before"
+        for one in ones
+    )
 
 
 def _measured(criterion: e.FrozenCriterion) -> str:

@@ -501,10 +501,11 @@ class VerificationInterrupted(Event):
 
 
 class WayBackBegun(Event):
-    """A change that is being verified is taken back, from here on: nobody may interrupt that."""
+    """A change that is served is taken back, from where main is now: nobody may interrupt that."""
 
     attempt: int
     reason: str
+    main: str
 
 
 class RolledBack(Event):

@@ -36,9 +36,9 @@ _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
         e.AnswerGiven, e.TakenOver,
     ),
     "test": (e.DeliveryQueued, e.LockAcquired, e.ChecksPassed, e.ChecksFailed),
-    "canary": (e.CanaryStarted, e.CanaryStepped, e.CanaryLooked, e.CanaryPassed, e.CanaryFailed),
+    "canary": (e.StartMeasured, e.CanaryStarted, e.CanaryStepped, e.CanaryLooked, e.CanaryPassed, e.CanaryFailed),
     "deploy": (e.MainMoved, e.NodeSwapped, e.ReleaseDeployed, e.DeployFailed),
-    "verify": (e.CriteriaMet, e.CriteriaNotMet, e.ChangeReverted),
+    "verify": (e.VerificationInterrupted, e.WayBackBegun, e.CriteriaMet, e.CriteriaNotMet, e.ChangeReverted),
 }  # fmt: skip
 """What else happens (a lock given back, a way back, a pause) belongs to the question that was open."""
 _DECIDES: Final[dict[type[e.Event], str]] = {
@@ -57,7 +57,9 @@ def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question
     for row, event in history:
         if isinstance(event, e.AttemptStarted):
             attempt = event.attempt
-        about = next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
+        before, about = about, next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
+        if before == "verify" and isinstance(event, e.LockAcquired | e.StartMeasured):
+            about = before  # it verifies anew, or has nothing to deliver
         if isinstance(event, e.OperationStepped) and not event.back:
             about = "canary" if event.ordinal == 1 else "deploy"
         asked[row.position] = Question(attempt if about != "ticket" else 0, about)
@@ -95,6 +97,17 @@ def _evidence(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
             yield {"kind": "change", "commit": event.commit, "base": event.base, "branch": event.branch,
                    "diff": event.diff}  # fmt: skip
     yield from _gate(event, body)
+    yield from _left(getattr(event, "left_to", ()))
+
+
+def _left(ones: Sequence[e.LeftTo]) -> Iterator[dict[str, Any]]:
+    """What another ticket is there to restore, and whether it got worse meanwhile."""
+    for one in ones:
+        yield {
+            "kind": "left", "to": one.ticket_id, "metric": one.metric, "condition": one.condition,
+            "before": one.before.model_dump(mode="json"), "now": one.now.model_dump(mode="json"),
+            "no_worse": one.no_worse,
+        }  # fmt: skip
 
 
 def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
@@ -108,7 +121,10 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                 }  # fmt: skip
         case e.CanaryStarted():
             yield {"kind": "plan", "canary": event.canary, "baseline": event.baseline, "node": event.node,
-                   "planned_per_arm": event.planned_per_arm}  # fmt: skip
+                   "planned_per_arm": event.planned_per_arm, "no_limit": event.no_limit}  # fmt: skip
+        case e.StartMeasured():
+            for seen in event.measured:
+                yield _measurement("right before", seen, metric=seen.metric)
         case e.OperationStepped():
             for metric, allowed in event.limits.items():
                 yield {"kind": "limit", "metric": metric, "allowed": allowed}
@@ -129,6 +145,7 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                     duration=one.duration,
                     met=one.met,
                 )
+                yield from _left((one.left_to,) if one.left_to else ())
             for shown in event.shown:
                 yield _measurement("shown", shown, metric=shown.metric)
 

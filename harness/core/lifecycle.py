@@ -99,7 +99,7 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.OperationStepped: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.MainMoved: frozenset({S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.NodeSwapped: frozenset({S.DEPLOYING}),
-    e.WayBackBegun: frozenset({S.VERIFYING}),
+    e.WayBackBegun: frozenset({S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RollbackFailed: frozenset({S.ESCALATED, S.PAUSED}),
 }

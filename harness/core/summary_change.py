@@ -141,6 +141,7 @@ def _evidence(case: Case, chapter: History) -> list[dict[str, Any]]:
             "before": _measured(one.baseline), "at_admission": _measured(sick.get(one.metric)),
             "after": _measured(after[one.metric].measured if one.metric in after else None),
             "met": after[one.metric].met if one.metric in after else None,
+            "left_to": left.ticket_id if one.metric in after and (left := after[one.metric].left_to) else None,
             "admitted_position": admitted[0].position, "verified_position": verified[0].position if verified else None,
         }
         for one in admitted[1].criteria

@@ -85,9 +85,14 @@ def _moves(history: Sequence[tuple[datetime, e.Event]]) -> Iterator[tuple[dateti
             yield at, "detect", PHASE_OF[life.state]
             continue
         after = evolve(life, event)
-        if PHASE_OF.get(after.state) != PHASE_OF.get(life.state):
-            yield at, PHASE_OF.get(life.state), PHASE_OF.get(after.state)
+        if _phase(after) != _phase(life):
+            yield at, _phase(life), _phase(after)
         life = after
+
+
+def _phase(life: Life) -> str | None:
+    """A verification that was interrupted goes on with waiting for the lock."""
+    return "verify" if life.state is State.QUEUED and life.interrupted else PHASE_OF.get(life.state)
 
 
 def _union(spans: Sequence[Span]) -> list[Span]:

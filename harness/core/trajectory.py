@@ -63,7 +63,8 @@ def _steps(history: Sequence[tuple[Recorded, e.Event]], body: Callable[[str], An
 
 
 def _outcome(ticket: Ticket) -> Mapping[str, Any]:
-    """``reward`` is 1 when every criterion was verified, 0 when one was seen not to hold, None when not verified."""
+    """``reward`` is 1 when every criterion was verified, but for those that were left to another ticket; 0 when one was
+    seen not to hold, None when not verified."""
     verification = next((a.verification for a in reversed(ticket.attempts) if a.verification), None)
     verdicts = [one.met for one in verification.criteria] if verification else []
     reward = 1 if ticket.state is State.RESOLVED else 0 if False in verdicts else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from harness import lock
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core.command import TAKES_BACK, Command, event_of
@@ -50,12 +51,21 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
 async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
     """Have the service as it was before a delivery that began and did not end: it holds the lock."""
     ticket = journal.ticket
+    if ticket.life.interrupted and (holder := lock.take_at_once(journal)) is not None:
+        raise Refused(
+            f"{ticket.id}: its change is served and unverified, and {holder} holds the lock of {ticket.filed.service}, "
+            f"without which it cannot be taken back: say it again when {holder} has ended"
+        )
+    ticket = journal.ticket
     if ticket.life.token is None or not ticket.attempts:
         return
     attempt = ticket.attempt
     if attempt.operation is None and isinstance(attempt.checks, e.ChecksPassed) and attempt.canary is None:
         await _end_canary(journal, stage)
     back: e.RolledBack | e.RollbackFailed | None = attempt.rolled_back
+    if back is None and isinstance(attempt.deploy, e.ReleaseDeployed):
+        lock.keep(journal, reason, stage.repository.main())
+        attempt = journal.ticket.attempt
     if back is None and attempt.main_moved is not None:
         back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), reason)
     elif back is None and attempt.units:

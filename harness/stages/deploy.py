@@ -80,7 +80,8 @@ async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.Nod
     if done := journal.recorded(key, e.NodeSwapped):
         return done
     answer = await swap(journal, stage.nodes, node, commit, key=key)
-    reason, waits, left_to = answer.reason, swap_waits(answer), ()
+    left_to: tuple[e.LeftTo, ...] = ()
+    reason, waits = answer.reason, swap_waits(answer)
     if answer.ok:
         gate = Gate(
             manifest=stage.manifest, invariants=stage.invariants, gate_s=stage.policy.gate_s, metrics=stage.metrics,

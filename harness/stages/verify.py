@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from harness import lock
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core import others
@@ -26,6 +27,8 @@ from harness.ports import Checks, Metrics, Nodes, Repository
 from harness.rollout import roll_back
 
 TICK_S = 1.0
+REST_S, RESTS = 60.0, 50
+"""Between two looks at the ledger within a long window: a minute, or this part of what is left of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,15 @@ class Stage:
 
 def due_in_s(journal: Journal, stage: Stage) -> float:
     """How long there is nothing to do yet: a window may last for hours, and a person may stop the ticket meanwhile."""
+    if journal.ticket.attempt.way_back is not None:
+        return 0.0
     ends_at = _window(journal, stage.policy).end - timedelta(seconds=stage.policy.ticks * TICK_S)
     return (ends_at - journal.clock.now()).total_seconds()
+
+
+def rest_s(due_s: float) -> float:
+    """How long to rest until the ledger is asked again: now and then, for the verification may be interrupted."""
+    return max(0.0, min(due_s, max(REST_S, due_s / RESTS)))
 
 
 async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed:
@@ -73,9 +83,13 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         judged_reason = f"insufficient: {samples} requests in the window, {stage.policy.min_samples} are needed"
     else:
         judged_reason = "; ".join(f"{one.metric} {one.condition}: {_words(one)}" for one in judged if not one.passes)
+    if attempt.way_back is not None:  # it was found before a crash, and what was begun has to come to its end
+        judged_reason = attempt.way_back.reason
     if not judged_reason:
         met = e.CriteriaMet.model_validate(common)
         return journal.record(key, met, beside=[*close_cause(journal), *_mark_reverted(journal)])
+    if attempt.main_moved is not None or attempt.units:
+        lock.keep(journal, judged_reason, stage.repository.main())
     if attempt.main_moved is not None:
         back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), judged_reason)
         if isinstance(back, e.RollbackFailed):
@@ -91,10 +105,12 @@ def _window(journal: Journal, policy: Verify) -> Window:
     """From the first sample after the last swap on: the one before may hold what the old release did.
 
     An operation: from when it was done. Without a change: from when the agent found that there is nothing to change.
+    After an interruption: from when the lock was held again.
     """
     attempt = journal.ticket.attempt
     swapped = [wait.opened_at for swap in attempt.swaps[-1:] for wait in swap.waits if wait.what.startswith("gate of ")]
     start = swapped[0] if swapped else attempt.deployed_at or attempt.nothing_at or journal.clock.now()
+    start = attempt.verified_from or start
     start += timedelta(seconds=TICK_S)
     assert journal.ticket.admitted is not None
     durations = [Criterion(**one.model_dump(exclude={"baseline"})).spec() for one in journal.ticket.admitted.criteria]

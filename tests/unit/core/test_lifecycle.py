@@ -51,6 +51,17 @@ def test_what_cannot_happen_is_refused_with_what_can() -> None:
     assert "TicketAdmitted" in possible(S.FILED) and possible(S.FILED) == sorted(possible(S.FILED))
 
 
+def test_a_verification_that_was_interrupted_starts_anew_under_the_lock_and_skips_nothing_before() -> None:
+    life = Life(state=State.VERIFYING, attempt=1, token=3)
+    life = evolve(life, e.VerificationInterrupted(attempt=1, by="INF-2", priority="P0", token=3))
+    assert (life.state, life.token, life.interrupted) == (State.QUEUED, None, True)
+    life = evolve(life, e.LockAcquired(service="s", token=9))
+    assert (life.state, life.token, life.interrupted) == (State.VERIFYING, 9, False)
+    # and another attempt that waits for the lock is tested, as ever
+    life = Life(state=State.QUEUED, attempt=2)
+    assert evolve(life, e.LockAcquired(service="s", token=11)).state is State.TESTING
+
+
 def test_a_pause_does_not_skip_an_approval() -> None:
     held = walk(e.ApprovalRequested, e.TicketPaused, life=Life(state=S.DEPLOYING))
     assert held.state is S.PAUSED

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scenarios.scenario import InvalidScenario, Scenario, read_scenario, series_of
+from scenarios.scenario import InvalidScenario, Scenario, commits_of, read_scenario
 from scenarios.series import EditDoesNotApply, apply_edits, order
 
 INVALID = 2
@@ -26,16 +26,18 @@ def checked(path: Path, *, services: Path, seed: int) -> Scenario:
     if not service.is_dir():
         known = sorted(folder.name for folder in services.iterdir() if (folder / "service.yaml").is_file())
         raise InvalidScenario(f"{path}: service: no service {scenario.service!r}; known: {', '.join(known)}")
-    series = series_of(scenario)
+    steps = scenario.fault.steps if scenario.fault else ()
     with tempfile.TemporaryDirectory(prefix="incident-") as folder:
         tree = Path(folder, "tree")
         shutil.copytree(service, tree, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-        for commit in order(series, seed):
-            try:
-                apply_edits(tree, commit["edits"])
-            except EditDoesNotApply as error:
-                number = series.index(commit)
-                raise InvalidScenario(f"{path}: fault.series[{number}].edits: {error}") from None
+        for later, step in enumerate(steps):
+            series, place = commits_of(step), f"fault.then[{later - 1}]" if later else "fault"
+            for commit in order(series, seed):
+                try:
+                    apply_edits(tree, commit["edits"])
+                except EditDoesNotApply as error:
+                    number = series.index(commit)
+                    raise InvalidScenario(f"{path}: {place}.series[{number}].edits: {error}") from None
     return scenario
 
 

@@ -20,8 +20,8 @@ from typing import Any
 from temporalio.client import Client
 
 from scenarios.machines import drawn, power_off
-from scenarios.scenario import read_scenario, series_of
-from scenarios.series import commit_series, order
+from scenarios.scenario import Later, commits_of, read_scenario
+from scenarios.series import Commit, commit_series, order
 
 ACTOR = "external"
 OPERATOR = ("-c", "user.name=Ines Falk", "-c", "user.email=ines.falk@example.org")
@@ -80,24 +80,33 @@ def return_to(repository: Path, commit: str) -> None:
 
 
 async def install(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Take machines away, commit the series and roll it out; says when, and which release, not who is to blame."""
+    """One fault after the other; says when the first was there, and which release, not who is to blame."""
     scenario = read_scenario(arguments.incident)
-    installed_at = datetime.now(UTC)
-    if scenario.fault is not None and scenario.fault.lost_machines:
-        for node in drawn(arguments.nodes, scenario.fault.lost_machines, arguments.seed):
+    began_at, release, nodes = datetime.now(UTC), None, list(arguments.nodes)
+    for number, step in enumerate(scenario.fault.steps if scenario.fault else ()):
+        await asyncio.sleep(step.after_s if isinstance(step, Later) else 0.0)
+        installed_at = datetime.now(UTC)
+        for node in drawn(nodes, step.lost_machines or 0, arguments.seed):
             power_off(arguments.home, node)
-    series = series_of(scenario)
-    if not series:
-        return {"installed_at": installed_at.isoformat(), "release": None}
+            nodes.remove(node)
+        if series := commits_of(step):
+            if release is None:
+                return_to(arguments.repository, arguments.base)
+            release, installed_at = await release_of(order(series, arguments.seed), arguments, nodes)
+        began_at = installed_at if number == 0 else began_at
+    return {"installed_at": began_at.isoformat(), "release": release}
+
+
+async def release_of(series: list[Commit], arguments: argparse.Namespace, nodes: list[str]) -> tuple[str, datetime]:
+    """Commit the series and roll it out; the release, and when it began to be served."""
     client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
-    return_to(arguments.repository, arguments.base)
-    ids = commit_series(arguments.repository, order(series, arguments.seed), before=datetime.now(UTC))
-    token = await highest_token(client, arguments.nodes)
+    ids = commit_series(arguments.repository, series, before=datetime.now(UTC))
+    token = await highest_token(client, nodes)
     installed_at = datetime.now(UTC)
-    answers = await roll_out(client, arguments.nodes, ids[-1], token)
+    answers = await roll_out(client, nodes, ids[-1], token)
     if failed := [answer for answer in answers if not answer["ok"]]:
         raise SystemExit(f"the release did not start: {failed[0]['reason']}")
-    return {"installed_at": installed_at.isoformat(), "release": ids[-1]}
+    return ids[-1], installed_at
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
@@ -52,24 +52,45 @@ class CommitForm(_Part):
     edits: Annotated[tuple[EditForm, ...], Field(min_length=1)]
 
 
-class Fault(_Part):
+class Trouble(_Part):
     """Commits that are released together, machines that die, or both.
 
     ``beside``: another incident's file, whose candidates are released too. ``lost_machines``: how many; the seed draws
-    which.
+    which. ``of``: another incident's file, whose fault this is.
     """
 
     series: Annotated[tuple[CommitForm, ...], Field(min_length=1)] = ()
     beside: str | None = None
     lost_machines: Annotated[StrictInt, Field(ge=1)] | None = None
+    of: str | None = None
 
     @model_validator(mode="after")
-    def _has_a_fault(self) -> Fault:
-        if not self.series and self.lost_machines is None:
+    def _is_some(self) -> Self:
+        own = bool(self.series) or self.lost_machines is not None
+        if self.of is not None and (own or self.beside is not None):
+            raise ValueError("of: is the whole fault of another incident; leave series, beside and lost_machines out")
+        if self.of is None and not own:
             raise ValueError("nothing happens; give a series or lost_machines, or write `fault: null`")
         if self.series and not any(commit.role == "fault" for commit in self.series):
             raise ValueError("series: no commit has the role fault; without one write `fault: null`")
         return self
+
+
+class Later(Trouble):
+    """A fault that comes ``after_s`` seconds after the one before it; at once when that is 0."""
+
+    after_s: Annotated[StrictFloat, Field(ge=0, le=600)] = 0.0
+
+
+class Fault(Trouble):
+    """What goes wrong; ``then``: what else does, in this order."""
+
+    then: tuple[Later, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Trouble, ...]:
+        """All of it, in order."""
+        return (self, *self.then)
 
 
 class ExpectedTicket(_Part):
@@ -80,11 +101,21 @@ class ExpectedTicket(_Part):
 
 
 class Expects(_Part):
-    """How it has to end; ``none``: with no ticket at all. ``attempts``: how many it takes, when that is known."""
+    """How it has to end; ``none``: with no ticket at all. ``attempts``: how many it takes, when that is known.
+
+    ``tickets``: where several faults make a ticket each, all of which end so.
+    """
 
     outcome: Literal["resolved", "escalated", "none"]
     ticket: ExpectedTicket | None = None
+    tickets: Annotated[tuple[ExpectedTicket, ...], Field(min_length=2)] = ()
     attempts: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _says_it_once(self) -> Expects:
+        if self.tickets and (self.ticket is not None or self.attempts is not None or self.outcome == "none"):
+            raise ValueError("tickets: is for several that end the same; leave ticket and attempts out")
+        return self
 
 
 class Oracle(_Part):
@@ -124,7 +155,7 @@ class Scenario(_Part):
     @model_validator(mode="after")
     def _can_be_told(self) -> Scenario:
         # Users need not notice that a machine died: what is left carries the load.
-        seen_by_users = self.fault is not None and bool(self.fault.series)
+        seen_by_users = self.fault is not None and any(step.series for step in self.fault.steps)
         if seen_by_users and self.expects.outcome != "none" and not self.oracle.knows_the_fault:
             known = [name for name in Oracle.model_fields if name.startswith("faulty_")]
             raise ValueError(f"oracle: says not by what the fault is seen; give one of: {', '.join(known)}")
@@ -136,22 +167,50 @@ class Scenario(_Part):
 
 
 def read_scenario(path: Path) -> Scenario:
-    """The incident in a file, with the candidates of the one beside it in its series. Raises InvalidScenario."""
+    """The incident in a file, with all that it takes from other incidents' files. Raises InvalidScenario."""
     scenario = _parsed(path)
-    if scenario.fault is None or scenario.fault.beside is None:
+    if scenario.fault is None:
         return scenario
+    whole = [
+        _whole(step, path, "fault" if number == 0 else f"fault.then[{number - 1}]")
+        for number, step in enumerate(scenario.fault.steps)
+    ]
+    fault = whole[0] | {"then": whole[1:]}
+    return _validated(scenario.model_dump(by_alias=True, exclude_unset=True) | {"fault": fault}, path)
+
+
+def _whole(step: Trouble, path: Path, place: str) -> dict[str, Any]:
+    """A fault with what it takes from others: the fault of one, the candidates of one beside it."""
+    given = step.model_dump(exclude_unset=True, exclude={"then", "of"})
+    if step.of is not None:
+        other = _other(path, step.of, f"{place}.of")
+        if other is None or other.then or other.of is not None:
+            raise InvalidScenario(
+                f"{path}: {place}.of: {step.of} has no fault, or more than one; name one that has one"
+            )
+        given |= _whole(other, path.parent / step.of, place)
+    if step.beside is not None:
+        other = _other(path, step.beside, f"{place}.beside")
+        candidates = [one.model_dump() for one in (other.series if other else ()) if one.role == "candidate"]
+        given |= {"series": [*given.get("series", ()), *candidates]}
+    return given
+
+
+def _other(path: Path, name: str, place: str) -> Fault | None:
     try:
-        beside = _parsed(path.parent / scenario.fault.beside)
+        return _parsed(path.parent / name).fault
     except InvalidScenario as error:
-        raise InvalidScenario(f"{path}: fault.beside: {error}") from None
-    candidates = tuple(one for one in (beside.fault.series if beside.fault else ()) if one.role == "candidate")
-    fault = scenario.fault.model_copy(update={"series": (*scenario.fault.series, *candidates)})
-    return scenario.model_copy(update={"fault": fault})
+        raise InvalidScenario(f"{path}: {place}: {error}") from None
 
 
 def series_of(scenario: Scenario) -> list[Commit]:
-    """The commits of its fault as ``scenarios/series.py`` takes them; none without a fault."""
-    series: list[Commit] = scenario.document()["fault"]["series"] if scenario.fault else []
+    """The commits of its faults as ``scenarios/series.py`` takes them, in this order; none without a fault."""
+    return [commit for step in (scenario.fault.steps if scenario.fault else ()) for commit in commits_of(step)]
+
+
+def commits_of(step: Trouble) -> list[Commit]:
+    """Those of one fault."""
+    series: list[Commit] = step.model_dump(mode="json")["series"]
     return series
 
 
@@ -168,6 +227,10 @@ def _parsed(path: Path) -> Scenario:
         raise InvalidScenario(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidScenario(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    return _validated(document, path)
+
+
+def _validated(document: Any, path: Path) -> Scenario:
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
@@ -214,6 +277,6 @@ def _known(loc: tuple[int | str, ...]) -> str:
 
 
 _FORMS: dict[str, type[_Part]] = {
-    "fault": Fault, "series": CommitForm, "edits": EditForm, "expects": Expects, "ticket": ExpectedTicket,
-    "oracle": Oracle,
+    "fault": Fault, "then": Later, "series": CommitForm, "edits": EditForm, "expects": Expects,
+    "ticket": ExpectedTicket, "tickets": ExpectedTicket, "oracle": Oracle,
 }  # fmt: skip

@@ -23,14 +23,14 @@ from harness.adapters.declarations import read_yaml
 from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.machines import LocalMachines
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
-from harness.cli.demo_report import incident_report, quiet_report
-from harness.cli.incident_file import Incident
+from harness.cli.demo_report import incident_report, joint_report, quiet_report
+from harness.cli.incident_file import Ended, Incident
 from harness.cli.render import AsJson, condition_unit, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.errors import Broken, HarnessError, Invalid, Retryable
-from harness.core.ids import WATCH_STREAM, service_stream
+from harness.core.ids import WATCH_STREAM, service_stream, ticket_stream
 from harness.core.lifecycle import ENDS, State
 from harness.core.manifest import Manifest
 from harness.core.record import Recorded
@@ -64,11 +64,11 @@ class Scene:
     draws: bool
     """Whether a person looks on at a terminal."""
 
-    @property
-    def incident_limit_s(self) -> float:
-        """How long an incident is followed; a model may take as long to think as its session is allowed to."""
+    def incident_limit_s(self, tickets: int) -> float:
+        """How long an incident is followed, for each of its tickets: one is delivered after the other. A model may take
+        as long to think as its session is allowed to."""
         follows = self.settings.harness_agent == "runbook"
-        return INCIDENT_LIMIT_S + (0 if follows else self.rules.models.session.wall_clock_s)
+        return tickets * (INCIDENT_LIMIT_S + (0 if follows else self.rules.models.session.wall_clock_s))
 
 
 def demo(
@@ -89,7 +89,7 @@ def demo(
     """Play one incident live: fault → ticket → change → test → canary → deploy → verify → trajectory.
 
     Exit 0 when the incident ends as its file expects: resolved, on samples that reach the profile's minimum, or
-    escalated with the fault still there.
+    escalated with the fault still there. Of several tickets, all that the file names have to end so.
     """
     drawn = secrets.randbelow(2**31) if seed is None else seed
     path = find_incident(incident)
@@ -194,24 +194,27 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
     installed = await _driver(scene, path, seed)
     began_at = datetime.fromisoformat(installed["installed_at"])
-    ticket_id = await _follow(scene, position, began_at)
-    journal = Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
+    tickets = await _follow(scene, position, began_at, max(1, len(incident.expects.wanted)))
     oracle = await _oracle(scene, path)
-    document = incident_report(incident.id, journal, began_at, rules.profile, scene.manifest)
+    documents = [
+        incident_report(incident.id, _journal(scene, one), began_at, rules.profile, scene.manifest) for one in tickets
+    ]
+    document = joint_report(documents) if len(documents) > 1 else documents[0]
     document |= {"seed": seed, "oracle": oracle}
-    _tell_the_end(scene, document, oracle)
-    return Report(document, _as_expected(scene, incident, document, oracle))
+    _tell_the_end(scene, documents, oracle)
+    return Report(document, _as_expected(scene, incident, documents, oracle))
 
 
-def _as_expected(scene: Scene, incident: Incident, document: dict[str, Any], oracle: dict[str, Any]) -> bool:
+def _as_expected(scene: Scene, incident: Incident, documents: list[dict[str, Any]], oracle: dict[str, Any]) -> bool:
     """Resolved has to be true of the users, on enough samples; escalated has to be true of the fault."""
-    outcome = document["outcome"]
-    if not incident.expects.fits(outcome, document["type"], document["signal"]):
-        scene.say(f"expected by the incident's file: {incident.expects.words}")
+    expects = incident.expects
+    if not expects.fits([Ended(one["outcome"], one["type"], one["signal"]) for one in documents]):
+        scene.say(f"expected by the incident's file: {expects.words}")
         return False
-    if outcome == "escalated":
+    if expects.outcome == "escalated":
         return bool(oracle["shows_the_fault"])
-    return bool(document["verify"]["samples"] >= scene.rules.profile.verify.min_samples and oracle["healthy"])
+    resolved = [one["verify"]["samples"] for one in documents if one["outcome"] == "resolved"]
+    return bool(min(resolved) >= scene.rules.profile.verify.min_samples and oracle["healthy"])
 
 
 async def _healthy(scene: Scene) -> None:
@@ -281,15 +284,24 @@ async def _program(module: str, *words: str) -> dict[str, Any]:
     return document
 
 
-async def _follow(scene: Scene, position: int, began_at: datetime) -> str:
-    """Show what happens from here on until the first ticket has ended; its id."""
+async def _follow(scene: Scene, position: int, began_at: datetime, expected: int) -> list[str]:
+    """Show what happens from here on until as many tickets as are expected were filed, and all have ended; their ids.
+
+    Of one that is expected only the first counts: what comes after it is another story.
+    """
     if not scene.draws:
-        return await _until_over(scene, position, lambda row, event: _tell(scene, event))
+        return await _until_over(scene, position, expected, lambda row, event: _tell(scene, event))
     from harness.cli.live import Watching, drawn  # half a second of imports that only a terminal needs
 
     watching = Watching.from_here(scene.record, position, began_at)
+
+    def see(row: Recorded, event: e.Event) -> None:
+        watching.see(row)
+        if watching.view.over and (under_way := [one for one in _filed(scene, position) if not _is_over(scene, one)]):
+            watching.turn_to(under_way[0], began_at)
+
     with drawn(watching):
-        return await _until_over(scene, position, lambda row, event: watching.see(row))
+        return await _until_over(scene, position, expected, see)
 
 
 def _tell(scene: Scene, event: e.Event) -> None:
@@ -297,31 +309,44 @@ def _tell(scene: Scene, event: e.Event) -> None:
         scene.say(text)
 
 
-async def _until_over(scene: Scene, position: int, show: Callable[[Recorded, e.Event], None]) -> str:
+async def _until_over(
+    scene: Scene, position: int, expected: int, show: Callable[[Recorded, e.Event], None]
+) -> list[str]:
     ledger = scene.record.ledger
-    ticket_id = ""
-    deadline = time.monotonic() + scene.incident_limit_s
+    tickets: list[str] = []
+    limit_s = scene.incident_limit_s(expected)
+    deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         for row in ledger.read_all(after_position=position):
             position = row.position
             event = decode(row)
-            if isinstance(event, e.TicketFiled) and not ticket_id:
-                ticket_id = event.ticket_id
+            if isinstance(event, e.TicketFiled) and (expected > 1 or not tickets):
+                tickets.append(event.ticket_id)
             show(row, event)
-        if ticket_id:
-            state = _state(scene, ticket_id)
-            if state in ENDS or state is State.ESCALATED:
-                return ticket_id
+        if len(tickets) >= expected and all(_is_over(scene, one) for one in tickets):
+            return tickets
         await asyncio.to_thread(ledger.wait_past, position, timeout_s=1.0)
+    seen = f"ticket{'s' if len(tickets) > 1 else ''} {', '.join(tickets)}" if tickets else "no ticket"
     raise Retryable(
-        f"{'ticket ' + ticket_id if ticket_id else 'no ticket'} after {scene.incident_limit_s:g} s; "
+        f"{seen} after {limit_s:g} s, expected {expected} at an end; "
         f"`harness ticket list` and {scene.settings.home.log('worker')} tell more"
     )
 
 
-def _state(scene: Scene, ticket_id: str) -> State:
+def _filed(scene: Scene, position: int) -> list[str]:
+    """The tickets that were filed since then."""
+    rows = (scene.record.ledger.read_stream(one)[0] for one in scene.record.ledger.streams(ticket_stream("")))
+    return [str(row.data["ticket_id"]) for row in sorted(rows, key=lambda row: row.position) if row.position > position]
+
+
+def _is_over(scene: Scene, ticket_id: str) -> bool:
+    state = _journal(scene, ticket_id).state
+    return state in ENDS or state is State.ESCALATED
+
+
+def _journal(scene: Scene, ticket_id: str) -> Journal:
     record = scene.record
-    return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock).state
+    return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
 
 
 async def _play_quiet(scene: Scene, incident: Incident, path: Path) -> Report:
@@ -349,7 +374,22 @@ async def _play_quiet(scene: Scene, incident: Incident, path: Path) -> Report:
     return Report({**document, "oracle": oracle}, expected)
 
 
-def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]) -> None:
+def _tell_the_end(scene: Scene, documents: list[dict[str, Any]], oracle: dict[str, Any]) -> None:
+    for document in documents:
+        _tell_the_ticket(scene, document)
+    _tell_the_oracle(scene, oracle)
+    for document in documents:
+        for text in document["tried"]:
+            scene.say(f"  {text}")
+        if document["question"]:
+            scene.say(f"  question: {document['question']}")
+    ticket, home = documents[-1]["ticket"], scene.settings.home.root
+    scene.say(f"look on: {sys.argv[0]} ticket explain {ticket} · … trajectory show {ticket} · "
+              f"… summary --format html --out summary.html · "
+              f"… ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
+
+
+def _tell_the_ticket(scene: Scene, document: dict[str, Any]) -> None:
     say = scene.say
     say(
         f"{document['ticket']} is {document['outcome']} after {document['attempts']} attempt"
@@ -366,21 +406,13 @@ def _tell_the_end(scene: Scene, document: dict[str, Any], oracle: dict[str, Any]
         say(
             f"  {one['metric']:<20} {one['condition']:<8} before {before}, "
             f"at admission {number(one['sick'], unit)}, now {after}"
+            + (f", left to {one['left_to']}" if one["left_to"] else "")
         )
     for one in document["shown"]:
         say(
             f"  {one['metric']:<20} (shown)  at admission {number(one['sick'], one['unit'])}, "
             f"now {number(one['after'], one['unit'])}"
         )
-    _tell_the_oracle(scene, oracle)
-    home = scene.settings.home.root
-    for text in document["tried"]:
-        say(f"  {text}")
-    if document["question"]:
-        say(f"  question: {document['question']}")
-    say(f"look on: {sys.argv[0]} ticket explain {document['ticket']} · … trajectory show {document['ticket']} · "
-        f"… summary --format html --out summary.html · "
-        f"… ledger verify · git -C {scene.repository} log main   (HARNESS_HOME={home})")  # fmt: skip
 
 
 def _tell_the_oracle(scene: Scene, oracle: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ def incident_report(
         "criteria": [
             {"metric": one.metric, "condition": one.condition, "duration": one.duration,
              "before": _baseline(journal, one.metric), "sick": sick.get(one.metric), "after": one.measured.value,
-             "met": one.met}
+             "met": one.met, "left_to": one.left_to.ticket_id if one.left_to else None}
             for one in (verification.criteria if verification else ())
         ],
         "shown": [
@@ -69,6 +70,14 @@ def incident_report(
         ],
         "question": _question(journal) if ticket.state is State.ESCALATED else None,
     }  # fmt: skip
+
+
+def joint_report(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several tickets: the document of the one that was verified last, for then the incident was over, with all of
+    them as ``tickets``. The outcome is that of all: resolved where every one of them is."""
+    unresolved = [one for one in documents if one["outcome"] != "resolved"]
+    told = unresolved[0] if unresolved else max(documents, key=lambda one: one["fault_to_verified_s"])
+    return {**told, "tickets": list(documents)}
 
 
 def quiet_report(incident: str, beat: e.WatchBeat, tickets: list[str], rules: Rules) -> dict[str, Any]:

@@ -6,7 +6,8 @@ the demo only sees whether there is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.core.declaration import Declaration
@@ -24,18 +25,41 @@ class Expected(Declaration):
 
     outcome: Literal["resolved", "escalated", "none"]
     ticket: ExpectedTicket | None = None
+    tickets: tuple[ExpectedTicket, ...] = ()
     attempts: int | None = None
 
-    def fits(self, outcome: str, type: str, signal: str | None) -> bool:
-        """Whether a ticket ended so: another one that happened to end well is not what the file speaks of."""
-        wanted = self.ticket
-        return outcome == self.outcome and (wanted is None or (type, signal) == (wanted.type, wanted.signal))
+    @property
+    def wanted(self) -> tuple[ExpectedTicket, ...]:
+        """The tickets that the file speaks of; none where any will do."""
+        return self.tickets or ((self.ticket,) if self.ticket else ())
+
+    def fits(self, ended: Sequence[Ended]) -> bool:
+        """Whether every ticket that the file speaks of ended so: another one that happened to end well is none of them.
+
+        One that was raised again after its first ticket had ended has to end so again.
+        """
+        if not self.wanted:
+            return bool(ended) and all(one.outcome == self.outcome for one in ended)
+        of_each = [
+            [one.outcome for one in ended if (one.type, one.signal) == (ticket.type, ticket.signal)]
+            for ticket in self.wanted
+        ]
+        return all(outcomes and set(outcomes) == {self.outcome} for outcomes in of_each)
 
     @property
     def words(self) -> str:
         """For people."""
-        ticket = f", by a ticket of type {self.ticket.type} that {self.ticket.signal} raised" if self.ticket else ""
-        return f"{self.outcome}{ticket}"
+        by = [f"a ticket of type {ticket.type} that {ticket.signal} raised" for ticket in self.wanted]
+        return f"{self.outcome}{', by ' if by else ''}{' and '.join(by)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a ticket ended."""
+
+    outcome: str
+    type: str
+    signal: str | None
 
 
 class Incident(Declaration):

@@ -60,6 +60,12 @@ class Watching:
         watching.view = replace(watching.view, ticket_id=None, lines=(), began_at=began_at)
         return watching
 
+    def turn_to(self, ticket_id: str, began_at: datetime) -> None:
+        """Watch another ticket from now on, with all that is known of it."""
+        until, self.view = self.position, View(ticket_id=ticket_id, began_at=began_at)
+        for row in rows(self.record, until):
+            self.see(row)
+
     def catch_up(self, tell: Callable[[str], None]) -> None:
         """See everything that is recorded by now; ``tell`` gets the lines of the ticket's story, from its cause on."""
         for row in rows(self.record, self.record.ledger.head().position, after_position=self.position):
@@ -203,8 +209,10 @@ def _fires(view: View) -> Text:
 
 def _criterion(one: e.JudgedCriterion) -> Text:
     sign, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}[one.met]
-    value = number(one.measured.value, condition_unit(one.condition))
-    return Text(f"{sign} {plain(one.metric)} {value} ({plain(one.condition)})", style=colour)
+    value, left = number(one.measured.value, condition_unit(one.condition)), ""
+    if one.left_to is not None and one.passes:
+        sign, colour, left = "≈", "yellow", f", left to {plain(one.left_to.ticket_id)}"
+    return Text(f"{sign} {plain(one.metric)} {value} ({plain(one.condition)}{left})", style=colour)
 
 
 def _canary(view: View) -> Group:

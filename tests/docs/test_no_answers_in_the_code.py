@@ -30,7 +30,8 @@ def answers(scenario: dict[str, Any]) -> Iterator[str]:
             yield text
         elif field == "message":
             yield text.splitlines()[0]
-    for commit in (scenario.get("fault") or {}).get("series", []):
+    fault = scenario.get("fault") or {}
+    for commit in [commit for step in (fault, *fault.get("then", [])) for commit in step.get("series", [])]:
         if commit["role"] == "fault":
             for edit in commit["edits"]:
                 yield edit["path"]

@@ -42,7 +42,8 @@ def test_every_incident_ends_as_its_file_expects(
         assert scenario.expects.attempts in (None, seen["attempts"]), seen["tried"]
         assert seen["oracle"]["healthy"] == (scenario.expects.outcome == "resolved")
         # and whatever was tried in vain is nowhere: main has a repair or nothing of the harness, and is what is served
-        committed = seen["outcome"] == "resolved" and seen["change"]["kind"] != "operation"
+        changes = [one["change"] for one in seen.get("tickets", [seen])]
+        committed = seen["outcome"] == "resolved" and any(change["kind"] != "operation" for change in changes)
         what_is_left(newcomer, committed=committed)
 
 

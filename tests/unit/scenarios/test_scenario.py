@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scenarios.check import checked
-from scenarios.scenario import InvalidScenario, read_scenario, series_of
+from scenarios.scenario import InvalidScenario, Later, read_scenario, series_of
 from scenarios.series import Commit, order
 
 ROOT = Path(__file__).parents[3]
@@ -78,10 +78,60 @@ def test_a_file_of_ones_own_can_be_played(tmp_path: Path) -> None:
          "fault.series[0].edits: README.md: found 0 times, must be once: 'no such'"),
         (document(fault={"series": [COMMIT | {"edits": [EDIT | {"path": "nowhere"}]}]}), "nowhere: cannot be read"),
         (document(fault={"series": [COMMIT], "beside": "nowhere.yaml"}), "fault.beside: "),
+        (document(fault={"of": "nowhere.yaml"}), "fault.of: "),
+        (document(fault={"of": "x.yaml", "lost_machines": 1}), "fault: of: is the whole fault of another incident; "),
+        (document(fault={"lost_machines": 1, "then": [{"of": "nowhere.yaml"}]}), "fault.then[0].of: "),
+        (document(fault={"lost_machines": 1, "then": [{}]}), "fault.then[0]: nothing happens; give a series "),
+        (document(fault={"lost_machines": 1, "then": [{"lost_machines": 1, "after_s": -1}]}),
+         "fault.then[0].after_s: input should be greater than or equal to 0, not -1"),
+        (document(fault={"lost_machines": 1, "then": [{"lost_machines": 1, "after": 1.0}]}),
+         "fault.then[0].after: unknown key; allowed: series, beside, lost_machines, of, after_s; nearest: after_s"),
+        (document(fault={"lost_machines": 1, "then": [{"series": [COMMIT | {"edits": [EDIT | {"find": "no such"}]}]}]}),
+         "fault.then[0].series[0].edits: README.md: found 0 times, must be once: 'no such'"),
+        (document(fault={"lost_machines": 1, "then": [{"series": [COMMIT]}]}, oracle={"requests": 600, "slow_ms": 50}),
+         "oracle: says not by what the fault is seen"),
+        (document(expects={"outcome": "resolved", "tickets": [{"signal": "slo:latency"}]}), "expects.tickets: "),
+        (document(expects={"outcome": "resolved", "attempts": 1, "tickets": [{"signal": "slo:a"}] * 2}),
+         "expects: tickets: is for several that end the same; leave ticket and attempts out"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_played_is_refused_with_the_place(tmp_path: Path, given: Any, told: str) -> None:
     assert told in said(tmp_path, given)
+
+
+def test_several_faults_come_one_after_the_other_and_may_be_those_of_other_files(tmp_path: Path) -> None:
+    # given an incident, and one that is made of it, of a machine that dies, and of a commit of its own on top
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(document(id="slow")))
+    later = COMMIT | {"edits": [{"path": "README.md", "find": "# a rate limiter", "replace": "# limits"}]}
+    fault = {
+        "of": "slow.yaml",
+        "then": [{"lost_machines": 1, "after_s": 2.5}, {"series": [later]}],
+    }
+    tickets = [{"signal": "slo:latency"}, {"signal": "invariant:capacity_headroom"}]
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(document(fault=fault, expects={"outcome": "resolved", "tickets": tickets})))
+
+    # when it is read
+    scenario = checked(path, services=ROOT / "services", seed=1)
+
+    # then it says all of them, in order, and each edits what the one before left
+    assert scenario.fault is not None
+    first, lost, last = scenario.fault.steps
+    assert (len(first.series), lost.lost_machines, len(last.series)) == (1, 1, 1)
+    assert isinstance(lost, Later) and lost.after_s == 2.5
+    assert [commit["edits"] for commit in series_of(scenario)] == [[EDIT], later["edits"]]
+    assert [one.signal for one in scenario.expects.tickets] == [one["signal"] for one in tickets]
+
+
+def test_a_fault_of_another_file_brings_what_was_beside_it_there(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(document(fault={"of": str(ROOT / "scenarios/bad-fix.yaml")})))
+    assert series_of(read_scenario(path)) == series_of(read_scenario(ROOT / "scenarios/bad-fix.yaml"))
+
+
+def test_a_fault_of_several_is_not_taken_for_one(tmp_path: Path) -> None:
+    several = str(ROOT / "scenarios/two-at-once.yaml")
+    assert "has no fault, or more than one" in said(tmp_path, document(fault={"of": several}))
 
 
 def test_several_faults_are_spread_and_few_commits_need_no_others() -> None:

@@ -38,7 +38,7 @@ async def note_start(
 ) -> None:
     """Record everything declared as it is now, once an attempt: before it touches the service.
 
-    What an earlier attempt did, and took back, is in none of the spans that are looked at; so there may be some to wait.
+    What an earlier attempt did, and took back, is in none of the spans that are looked at: there may be some to wait.
     """
     attempt = journal.ticket.attempt
     if attempt.start is not None:

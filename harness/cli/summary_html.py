@@ -191,6 +191,7 @@ def _evidence(criteria: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for one in criteria:
         unit = condition_unit(one["condition"])
         word, tone = MET[one["met"]]
+        word += f", left to {text(one['left_to'])}" if one["left_to"] else ""
         yield f"<tr><td>{text(one['metric'])} {text(one['condition'])} {at(one['admitted_position'])}"
         for moment in ("before", "at_admission", "after"):
             yield f"<td>{text(_measured(one[moment], unit))}"

@@ -132,7 +132,8 @@ def _evidence(criteria: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 ("before", "admitted_position"), ("at_admission", "admitted_position"), ("after", "verified_position")
             )
         )  # fmt: skip
-        yield f"| {text(one['metric'])} {text(one['condition'])} | {values} | {OUTCOMES[one['met']]} |"
+        word = f"{OUTCOMES[one['met']]}{', left to ' + text(one['left_to']) if one['left_to'] else ''}"
+        yield f"| {text(one['metric'])} {text(one['condition'])} | {values} | {word} |"
 
 
 def _value(measured: Mapping[str, Any] | None, unit: str) -> str:

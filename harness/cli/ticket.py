@@ -63,7 +63,8 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
         unit = condition_unit(one["condition"])
         before, after = number(one["baseline"], unit), number(one["value"], unit)
         length = f" {one['duration']}" if one["duration"] else ""
-        print(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after})")
+        left = f", left to {one['left_to']}" if one["left_to"] else ""
+        print(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after}{left})")
     for text in document["constraints"]:
         print(f"  {safe(text)}")
     for attempt in document["attempts"]:
@@ -211,6 +212,7 @@ def _criteria(ticket: Ticket, written: Any) -> list[dict[str, Any]]:
             "baseline": b.value if one.metric in frozen and (b := frozen[one.metric].baseline) else None,
             "value": judged[one.metric].measured.value if one.metric in judged else None,
             "met": judged[one.metric].met if one.metric in judged else None,
+            "left_to": left.ticket_id if one.metric in judged and (left := judged[one.metric].left_to) else None,
         }
         for one in written
     ]  # fmt: skip

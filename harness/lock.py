@@ -87,7 +87,6 @@ def _take(journal: Journal, may_deliver: MayDeliver, due_since: dict[Delivery, d
         due_since: what this waiter saw of others' turns so far.
     """
     rows = journal.ledger.read_stream(lock_stream(journal.ticket.filed.service))
-    ahead = _ahead(journal, rows, may_deliver)
     if (holder := _holder(rows)) is not None:
         due_since.clear()
         priority = journal.ticket.filed.priority
@@ -96,12 +95,12 @@ def _take(journal: Journal, may_deliver: MayDeliver, due_since: dict[Delivery, d
         other = _journal(journal, holder.ticket_id)
         if not may_interrupt(priority, other.ticket):
             return holder.ticket_id
-        if ahead:
+        if ahead := _ahead(journal, rows, may_deliver):
             return ahead[0].ticket_id
         _interrupt(journal, other, len(rows))
         return None
     now = journal.clock.now()
-    first = in_turn(ahead, due_since, now)
+    first = in_turn(_ahead(journal, rows, may_deliver), due_since, now)
     if first is None:
         _write_taken(journal, len(rows), freed=[], beside=[])
         return None

@@ -81,6 +81,21 @@ def test_an_incident_interrupts_the_verification_of_an_improvement_which_then_st
     run(story())
 
 
+def test_a_verification_may_be_interrupted_again_and_ends_all_the_same() -> None:
+    async def story() -> None:
+        operations = await verifying()
+        for number in (2, 3):
+            operations.file(change=a_commit(operations, Change(f"urgent-{number}")), priority="P0")
+            await operations.watch(lambda: operations.reached(State.RESOLVED, ticket_id=operations.tickets()[-1]))
+            await operations.watch(lambda: operations.reached(State.VERIFYING))
+        await to_the_end(operations, "INF-1")
+        assert operations.reached(State.RESOLVED) and len(interrupted(operations)) == 2
+        kinds = [type(event) for event in operations.events(lock_stream("ratelimiter"))]
+        assert kinds == [e.LockTaken, e.LockFreed] * 5 and operations.ledger.verify().ok
+
+    run(story())
+
+
 def test_an_interruption_is_told_to_people() -> None:
     async def story() -> None:
         operations = await verifying()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -12,8 +13,9 @@ from harness.core import events as e
 from harness.core.lifecycle import ENDS, State
 from harness.core.ticket import Ticket
 from harness.simulation.clock import run
+from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour, Change
-from tests.simulation.operations import SLOW, Operations, days_work, healthy, incident
+from tests.simulation.operations import SLOW, Crash, Operations, days_work, healthy, incident
 from tests.simulation.test_by_hand import a_commit
 from tests.simulation.test_operations import allowing_nodes
 
@@ -71,6 +73,33 @@ def test_a_slow_release_while_a_node_is_lost_is_repaired_and_the_node_replaced(s
         met = operations.last(last.id, e.CriteriaMet)
         assert all(one.met and one.left_to is None for one in met.criteria)
         assert operations.ledger.verify().ok
+
+    run(story())
+
+
+@pytest.mark.parametrize("restart_workflow", [False, True], ids=["activity-retried", "workflow-begun-anew"])
+def test_a_process_that_dies_again_and_again_under_both_ends_both_and_does_nothing_twice(
+    restart_workflow: bool,
+) -> None:
+    async def story() -> None:
+        operations = await a_slow_release_and_a_lost_node(1, 0.0)
+        operations.restart_workflow, points = restart_workflow, 0
+        operations.world.effects.clear()
+
+        def point(effect: Effect | None = None) -> None:
+            nonlocal points
+            points += 1
+            if points % 13 == 0:
+                raise Crash
+
+        operations.world.after_effect = point
+        operations.ledger.before = operations.ledger.after = point
+        tickets = await both_over(operations)
+        assert operations.restarts > 10
+        assert {ticket.state for ticket in tickets.values()} == {State.RESOLVED}
+        keys = Counter((effect.kind, effect.key) for effect in operations.world.effects)
+        assert {key: times for key, times in keys.items() if times > 1} == {}
+        assert operations.runs_everywhere(operations.world.repository.main()) and operations.ledger.verify().ok
 
     run(story())
 

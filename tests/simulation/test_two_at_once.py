@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from harness.cli.explain import explained
+from harness.cli.live import Watching
 from harness.cli.ticket import explanation
 from harness.core import events as e
 from harness.core.lifecycle import ENDS, State
 from harness.core.ticket import Ticket
+from harness.core.view import View
 from harness.simulation.clock import run
 from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour, Change
@@ -119,6 +121,15 @@ def test_what_is_left_to_the_other_ticket_is_told_with_what_it_was_and_is() -> N
         told = "\n".join(explained(explanation(operations.harness.record, capacity)))
         assert f"slow_share < 10% is for {latency.id} to restore: 95" in told and "%: no worse" in told
         assert "right before it touches anything: slow_share" in told
+        # and whoever watched the one to its end sees the other one then
+        watching = Watching(operations.harness.record, View(ticket_id=capacity.id))
+        for row in operations.ledger.read_all(limit=100_000):
+            watching.see(row)
+        assert watching.view.over and watching.view.title.startswith("Restore the invariant")
+        assert latency.filed.signal_began_at is not None
+        watching.turn_to(latency.id, latency.filed.signal_began_at)
+        assert watching.view.over and watching.view.title.startswith("Bring the latency SLO")
+        assert [one.stopped for one in watching.view.phases()] == [False] * 7
 
     run(story())
 

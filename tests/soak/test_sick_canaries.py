@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from harness.core.canary import Counts, DeliveryPlan, Guard, Pair, Superiority, judge_delivery
-from traffic.schedule import ABUSIVE_KEYS, visits
+from traffic.auditor import Auditor
+from traffic.schedule import ABUSIVE_KEYS, asks
 
 Report = Callable[[str, object], None]
 Trouble = Literal["denies", "fails"]
@@ -49,27 +50,37 @@ def looks(trouble: Trouble, sick: tuple[str, ...], seed: int) -> Iterator[dict[s
     chance = random.Random(seed)
     place = [chance.random() for _ in range(KEYS)]
     failing = [key >= ABUSIVE_KEYS and chance.random() < FAILING_SHARE for key in range(KEYS)]
-    asks = visits(KEYS, shuffle=chance)
+    due_keys = asks(KEYS, shuffle=chance)
     for _ in range(chance.randrange(KEYS)):
-        next(asks)
+        next(due_keys)
+    arm_of_key: list[str | None] = [None] * KEYS
+    auditor = Auditor(arm_of_key, burst=10, shuffle=chance)
     first, second = SIZES["steps"]
     bad, total = {"canary": 0, "baseline": 0}, {"canary": 0, "baseline": 0}
     admitted_at: dict[tuple[str, int], float] = {}
     taken, request = 0, 0
     while True:
-        at_s, key = request / RATE_PER_S, next(asks)
+        at_s, key = request / RATE_PER_S, next(due_keys)
+        if key is None:
+            key = auditor.next(["canary", "baseline", "stable"])
         share = first["share"] if at_s < first["hold_s"] else second["share"]
-        arm = "canary" if place[key] < share else "baseline" if place[key] >= 1 - share else None
+        arm = "stable"
+        if key is not None:
+            arm = "canary" if place[key] < share else "baseline" if place[key] >= 1 - share else "stable"
+            arm_of_key[key] = arm
         request += 1
-        if arm is not None:
+        if key is not None and arm != "stable":
             total[arm] += 1
+            went_wrong = False
             if arm in sick and trouble == "fails":
-                bad[arm] += failing[key]
+                went_wrong = failing[key]
             elif arm in sick:
-                denied = at_s - admitted_at.get((arm, key), -ADMITS_EVERY_S) < ADMITS_EVERY_S
-                bad[arm] += denied
-                if not denied:
+                went_wrong = at_s - admitted_at.get((arm, key), -ADMITS_EVERY_S) < ADMITS_EVERY_S
+                if not went_wrong:
                     admitted_at[arm, key] = at_s
+            bad[arm] += went_wrong
+            if went_wrong:
+                auditor.drop(key)
         if request % RATE_PER_S:
             continue
         over_s = request / RATE_PER_S - first["hold_s"] - second["hold_s"]

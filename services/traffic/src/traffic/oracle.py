@@ -101,10 +101,15 @@ class Follower:
         earliest_ns = state.in_flight_ns[0]
         state.in_flight_ns.remove(sent_ns)
         if source != state.source:
-            # The first answer of a key is no move: nothing was granted before that could have been lost.
-            state.allowance = self._burst if state.source is not None else 0
+            state.allowance = self._owed(state, earliest_ns)  # nothing before the first answer of a key: no move
             state.source = source
         return self._admission(state, earliest_ns, now_ns) if admitted else self._denial(state, sent_ns)
+
+    def _owed(self, state: _Key, now_ns: int) -> int:
+        """Units by which whoever lost the state may be ahead of the lower TAT at ``now_ns`` or later."""
+        if state.lower_tat_ns is None:
+            return 0
+        return min(self._burst, -(-max(state.lower_tat_ns - now_ns, 0) // self._floor_ns))
 
     def _denial(self, state: _Key, sent_ns: int) -> Verdict:
         spent_ns = 0 if state.upper_tat_ns is None else max(state.upper_tat_ns - sent_ns, 0)

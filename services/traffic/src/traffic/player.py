@@ -6,14 +6,15 @@ import asyncio
 import json
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
+from .auditor import Auditor
 from .client import Client, Flight
 from .contract import Contract
 from .metrics import ArmSeries, Metrics
 from .oracle import Follower, Verdict
-from .schedule import due_ns, visits
+from .schedule import asks, due_ns
 
 TIMEOUT_NS = 2 * 10**9  # from when the request was due; nobody waits longer
 MAX_IN_FLIGHT = 512  # what a limiter can keep waiting before further users find no connection
@@ -41,9 +42,11 @@ class Player:
         self._slow_ns = contract.slow_ns
         self._metrics = metrics
         self._follower = Follower(contract.limit, keys=play.keys)
-        self._visits = visits(play.keys, shuffle=random.Random())
+        self._asks = asks(play.keys, shuffle=random.Random())
         self._payloads = [_payload(play, contract.limit.name, key) for key in range(play.keys)]
         self._arm_of_key: list[ArmSeries | None] = [None] * play.keys
+        self._keys_of_arm: Counter[ArmSeries] = Counter()
+        self._auditor = Auditor(self._arm_of_key, burst=contract.limit.burst, shuffle=random.Random())
         self._client = Client(play.host, play.port, listener=self, max_connections=MAX_IN_FLIGHT)
         self._flights: deque[Flight] = deque()  # in the order they were due; at most rate * timeout
         self._timer: asyncio.TimerHandle | None = None
@@ -65,10 +68,17 @@ class Player:
         self._give_up_late()
         while (due := self._due_ns()) <= (now_ns := time.monotonic_ns()):
             self._requests += 1
-            self._play(Flight(next(self._visits), due), now_ns)
+            self._play(Flight(self._next_key(), due), now_ns)
         # The loop's timers have whole milliseconds and round to the nearest: rounded down, it would spin until due.
         wait_ms = -(-(due - now_ns) // 10**6)
         self._timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self._turn)
+
+    def _next_key(self) -> int:
+        """Of the schedule, or of the auditor when it is his turn and he knows of any."""
+        while (key := next(self._asks)) is None:
+            if (audited := self._auditor.next([arm for arm, keys in self._keys_of_arm.items() if keys])) is not None:
+                return audited
+        return key
 
     def _due_ns(self) -> int:
         return due_ns(self._requests, start_ns=self._start_ns, rate_per_s=self._rate_per_s)
@@ -103,6 +113,7 @@ class Player:
 
     def lost(self, flight: Flight, *, arm: bytes, now_ns: int) -> None:
         flight.done = True
+        self._auditor.drop(flight.key)
         if flight.sent_ns:
             self._follower.lost(flight.key, sent_ns=flight.sent_ns, now_ns=now_ns)
         self._count_error(self._metrics.arm(arm))
@@ -114,6 +125,7 @@ class Player:
         series.latency_s.observe((now_ns - flight.due_ns) / 1e9)
         if status != _OK and status != _TOO_MANY_REQUESTS:
             self._follower.lost(flight.key, sent_ns=flight.sent_ns, now_ns=now_ns)
+            self._auditor.drop(flight.key)
             self._count_error(series)
             return
         series.requests.inc()
@@ -129,6 +141,7 @@ class Player:
             series.denials.inc()
         if verdict is Verdict.WRONG_DENIAL:
             series.wrong_denials.inc()
+            self._auditor.drop(flight.key)
         elif verdict is Verdict.OVER_ADMISSION:
             series.over_admissions.inc()
 
@@ -138,7 +151,9 @@ class Player:
             return
         if before is not None:
             before.keys.dec()
+            self._keys_of_arm[before] -= 1
         series.keys.inc()
+        self._keys_of_arm[series] += 1
         self._arm_of_key[key] = series
 
     def _count_error(self, series: ArmSeries) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 ABUSIVE_KEYS = 20
+AUDITED_PER_100 = 8  # visits of good keys that are left out for a check of the auditor
 ABUSIVE_PER_100 = 11  # at 400 requests per second 44/s: each of the 20 keys asks 3 times what 44/1m gives it
 
 _NS_PER_S = 10**9
@@ -14,6 +15,18 @@ _NS_PER_S = 10**9
 def due_ns(request: int, *, start_ns: int, rate_per_s: int) -> int:
     """The moment (ns) at which the request with this number, from 0, is due; exact, so that no drift adds up."""
     return start_ns + request * _NS_PER_S // rate_per_s
+
+
+def asks(keys: int, *, shuffle: random.Random) -> Iterator[int | None]:
+    """As ``visits``, but in 8 of each 100 requests a good key is left out for the auditor, who names another: None."""
+    share = 0
+    for key in visits(keys, shuffle=shuffle):
+        share += AUDITED_PER_100
+        if share >= 100 and key >= ABUSIVE_KEYS:
+            share -= 100
+            yield None
+        else:
+            yield key
 
 
 def visits(keys: int, *, shuffle: random.Random) -> Iterator[int]:

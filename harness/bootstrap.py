@@ -18,6 +18,7 @@ from harness.adapters import declarations
 from harness.adapters.clock import SystemClock
 from harness.agent.probe import Report, probe
 from harness.agent.runbook import Runbook
+from harness.core.contract import Promise, with_promises
 from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
@@ -45,6 +46,7 @@ class Rules:
     """What the harness acts by: declarations of this checkout, and their digest, which every decision names."""
 
     service: str
+    promises: tuple[Promise, ...]
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
     runbooks: tuple[Runbook, ...]
@@ -75,6 +77,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     prompt = PROMPTS / "ticket.md"
     return Rules(
         service=registered.service,
+        promises=registered.promises,
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=declarations.load_invariants(checkout / "invariants"),
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
@@ -121,11 +124,14 @@ def read_repository(settings: Settings, rules: Rules) -> ServiceRepository:
 
 
 def read_manifest(settings: Settings, rules: Rules) -> Manifest:
-    """The service's manifest, as of main; that of the checkout, from which main is made, where no home is yet."""
+    """The service's manifest, as of main, with what users were promised; that of the checkout, from which main is
+    made, where no home is yet."""
     if not (settings.home.repos / f"{rules.service}.git").exists():
-        return declarations.load_manifest(CHECKOUT / "services" / rules.service / "service.yaml")
-    repository = read_repository(settings, rules)
-    return repository.manifest(repository.main())
+        manifest = declarations.load_manifest(CHECKOUT / "services" / rules.service / "service.yaml")
+    else:
+        repository = read_repository(settings, rules)
+        manifest = repository.manifest(repository.main())
+    return with_promises(manifest, rules.promises)
 
 
 @dataclass(frozen=True)
@@ -145,8 +151,8 @@ class Harness:
     """Who thinks for an agent that is a model."""
 
     def manifest(self) -> Manifest:
-        """The service's manifest, as of main."""
-        return self.repository.manifest(self.repository.main())
+        """The service's manifest, as of main, with what users were promised."""
+        return with_promises(self.repository.manifest(self.repository.main()), self.rules.promises)
 
     def operator(self) -> Operator:
         """What an operation is carried out with."""

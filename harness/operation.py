@@ -20,19 +20,19 @@ from harness.core.manifest import Manifest
 from harness.core.operation import AFTER, FACTS, GuardPlan, Precondition, Unit
 from harness.core.policy import Profile
 from harness.core.slo import Slo
+from harness.counting import WHOLE_SERVICE, counts_if_readable, sampled_anew
 from harness.gate import Gate
 from harness.journal import Journal
-from harness.measure import EVERY_ARM, Window, counter_selectors, declared, measure
+from harness.measure import Window, measure
 from harness.others import left_to_others, note_start
 from harness.ports import Metrics, NodeProvider, Nodes, Repository
+from harness.stall import give_up
 
 POLL_S = 0.1
 RECENT_S = 5.0
 """The span over which preconditions are measured."""
 BEFORE_S = 2.0
 """The span right before a unit, with which its guards compare what is worse than its objective already."""
-SAMPLE_S = 1.1
-"""After so long there is a sample of what is now: Prometheus takes one a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,17 @@ async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.C
     """Ask every precondition of what is, and of what the dry run says would be. Changes nothing."""
     n = journal.ticket.attempt.n
     operation = _operation(journal)
-    dry = await dry_run(
-        operation, catalog=operator.catalog, manifest=operator.manifest, metrics=operator.metrics,
-        nodes=operator.nodes, now=journal.clock.now(),
-    )  # fmt: skip
+    main = operator.repository.main()
+    try:
+        dry = await dry_run(
+            operation, catalog=operator.catalog, manifest=operator.manifest, metrics=operator.metrics,
+            nodes=operator.nodes, now=journal.clock.now(),
+        )  # fmt: skip
+    except Retryable as error:
+        reason = give_up(journal, operator.profile.stall_s, error)
+        return journal.record(
+            f"{n}/test", e.ChecksFailed(attempt=n, commit=main, tree=None, outcomes=(), reason=reason, waits=())
+        )
     outcomes = tuple(
         e.CheckOutcome(
             name=f"precondition {one.spec.text}", exit_code=None, passed=one.holds is True, seconds=0.0,
@@ -68,7 +75,6 @@ async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.C
         )
         for one in dry.preconditions
     )  # fmt: skip
-    main = operator.repository.main()
     tree = operator.repository.tree(main)
     if dry.against:
         reason = f"{operation.action}: {dry.against}"
@@ -128,7 +134,7 @@ async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Ca
     reason = step.reason if verdict is None else verdict.reason
     if verdict is not None and verdict.decision == "promote":
         gate = _gate(journal, operator, last=len(core.units(_operation(journal))) == 1, seconds=0.0)
-        reason, _, left_to = await gate.watch(_answering(step), journal.clock.now())
+        reason, _, left_to = await _watched(journal, operator, gate, step, journal.clock.now())
         if not reason:
             passed = {**_common(journal, operator, plan, verdict), "left_to": left_to}
             return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(passed))
@@ -196,10 +202,7 @@ async def _counts_if_readable(
     operator: Operator, names: tuple[str, ...], since: tuple[e.ArmCount, ...], looks: tuple[e.CanaryLooked, ...]
 ) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
     """Nothing when nobody answers, or when counters began anew: what is not watched for its time is taken back."""
-    try:
-        counts, sampled_at = await _counts(operator, names, since)
-    except Retryable:
-        return None, None
+    counts, sampled_at = await counts_if_readable(operator.metrics, operator.manifest, names, since, WHOLE_SERVICE)
     before = {count.metric: count for count in looks[-1].counts} if looks else {}
     began_anew = any(
         now.canary_bad < was.canary_bad or now.canary_total < was.canary_total
@@ -207,31 +210,6 @@ async def _counts_if_readable(
         if (was := before.get(now.metric)) is not None
     )
     return (None, None) if began_anew else (counts, sampled_at)
-
-
-async def _counts(
-    operator: Operator, names: tuple[str, ...], since: tuple[e.ArmCount, ...]
-) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
-    """Counts of the whole service since ``since`` and the time of the sample; None when one of them has no data."""
-    zero = {count.metric: count for count in since}
-    selectors = {
-        f"{name} {part}": selector
-        for name in names
-        for part, selector in counter_selectors(declared(operator.manifest, name), EVERY_ARM).items()
-    }
-    readings = await operator.metrics.counters(selectors)
-    counts = []
-    for name in names:
-        bad, total = readings[f"{name} bad"].value, readings[f"{name} total"].value
-        if bad is None or total is None:
-            return None, None
-        if (first := zero.get(name)) is not None:
-            bad, total = bad - first.canary_bad, total - first.canary_total
-        if bad < 0 or total < bad:
-            return None, None  # a counter was reset: what it counted before is not known
-        counts.append(e.ArmCount(metric=name, canary_bad=bad, canary_total=total, baseline_bad=0, baseline_total=0))
-    times = [reading.at for reading in readings.values() if reading.at is not None]
-    return tuple(counts), min(times, default=None)
 
 
 def _common(journal: Journal, operator: Operator, plan: GuardPlan, verdict: StageVerdict | None) -> dict[str, object]:
@@ -276,8 +254,8 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
         if step.ok:
             gate = _gate(journal, operator, last=ordinal == last, seconds=operator.profile.deploy.gate_s)
             opened_at = step.at if ordinal > 1 else journal.clock.now()
-            reason, waited, left_to = await gate.watch(_answering(step), opened_at)
-            waits = (*waits, waited)
+            reason, waited, left_to = await _watched(journal, operator, gate, step, opened_at)
+            waits = (*waits, *waited)
         if reason:
             back = await undo(journal, operator, reason)
             if isinstance(back, e.RollbackFailed):
@@ -301,8 +279,16 @@ def _gate(journal: Journal, operator: Operator, *, last: bool, seconds: float) -
     )  # fmt: skip
 
 
-def _answering(step: e.OperationStepped) -> str | None:
-    return step.node if step.verb in ("start", "restore") else None
+async def _watched(
+    journal: Journal, operator: Operator, gate: Gate, step: e.OperationStepped, opened_at: datetime
+) -> tuple[str, tuple[e.Wait, ...], tuple[e.LeftTo, ...]]:
+    """Why a unit may not stay, the wait, and what was left to others; what does not answer for too long is no better
+    than what says no."""
+    try:
+        reason, waited, left_to = await gate.watch(step.node if step.verb in ("start", "restore") else None, opened_at)
+    except Retryable as error:
+        return give_up(journal, operator.profile.stall_s, error), (), ()
+    return reason, (waited,), left_to
 
 
 # --- units and the way back ----------------------------------------------------------------------------------------
@@ -325,10 +311,9 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
         if not step.ok:
             return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
         waits = (*waits, *step.waits)
-    opened_at = journal.clock.now()
-    await journal.clock.sleep(SAMPLE_S)  # or the next attempt would look at the fleet with what was taken back
-    what = "first sample after the way back"
-    waits = (*waits, e.Wait(kind="query_window", what=what, opened_at=opened_at, closed_at=journal.clock.now()))
+    # Or the next attempt would look at the fleet with what was taken back.
+    sampled = await sampled_anew(operator.metrics, operator.manifest, journal.clock, "first sample after the way back")
+    waits = (*waits, sampled)
     back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
     return journal.record(f"{n}/rollback", back)
 
@@ -339,7 +324,11 @@ async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.Operati
     if done := journal.recorded(key, e.OperationStepped):
         return done
     unit = core.units(_operation(journal))[ordinal - 1]
-    limits = await _limits(journal, operator)
+    try:
+        limits = await _limits(journal, operator)
+    except Retryable as error:
+        reason = give_up(journal, operator.profile.stall_s, error)
+        return journal.record(key, _failed(journal, unit, ordinal, unit.node or "", reason, back=False))
     journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)
     seen: dict[str, object] = {"limits": limits, "counters": await _first_counts(journal, operator, tuple(limits))}
@@ -370,10 +359,21 @@ async def _do(
             node = unit.node
             reason, waits = await _to_node(journal, operator, unit, key)
     except (Refused, Broken) as error:  # what may be retried is: no operation fails for one slow answer
-        node, reason, waits = unit.node or "", str(error), ()
+        return _failed(journal, unit, ordinal, unit.node or "", str(error), back=back)
+    except Retryable as error:  # a machine may be there all the same: the way back has to know of it
+        reason = give_up(journal, operator.profile.stall_s, error)
+        node = unit.node or operator.provider.observe(journal.key(key)) or ""
+        return _failed(journal, unit, ordinal, node, reason, back=back)
     return e.OperationStepped(
         attempt=journal.ticket.attempt.n, ordinal=ordinal, verb=unit.verb, node=node, ok=not reason, reason=reason,
         at=journal.clock.now(), back=back, waits=waits,
+    )  # fmt: skip
+
+
+def _failed(journal: Journal, unit: Unit, ordinal: int, node: str, reason: str, *, back: bool) -> e.OperationStepped:
+    return e.OperationStepped(
+        attempt=journal.ticket.attempt.n, ordinal=ordinal, verb=unit.verb, node=node, ok=False, reason=reason,
+        at=journal.clock.now(), back=back,
     )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
-from harness.core.errors import Broken, Refused
+from harness.core.errors import Broken, Refused, Retryable
 from harness.core.lifecycle import STAGE
 from harness.journal import Journal
 from harness.ports import Nodes, Repository
+from harness.stall import give_up
 
 
 async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: str) -> NodeAnswer:
@@ -21,12 +22,13 @@ async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: s
 
 
 async def roll_back(
-    journal: Journal, nodes: Nodes, repository: Repository, touched: Sequence[str], reason: str
+    journal: Journal, nodes: Nodes, repository: Repository, touched: Sequence[str], reason: str, *, stall_s: float
 ) -> e.RolledBack | e.RollbackFailed:
     """Take the change back on main by a revert commit, and have the touched nodes serve that, last touched first.
 
     ``main`` always equals what runs: the revert commit has the tree of before the change, and with it whatever another
-    ticket delivered while this one's verification was interrupted.
+    ticket delivered while this one's verification was interrupted. A node that does not answer for ``stall_s`` fails
+    it.
     """
     n = journal.ticket.attempt.n
     record_as = _key_of_this_try(journal, n)
@@ -37,14 +39,31 @@ async def roll_back(
     try:
         commit = _take_back_on_main(journal, repository)
         there = [node for node in reversed(touched) if node in nodes.names()]  # one that is gone serves nothing
-        answers = [await swap(journal, nodes, node, commit, key=f"{n}/rollback/{node}") for node in there]
+        answers, silent = await _swapped_back(journal, nodes, there, commit)
     except (Refused, Broken) as error:  # what may be retried is: the way back must not fail for one slow answer
         return journal.record(record_as, e.RollbackFailed(attempt=n, reason=str(error)))
+    except Retryable as error:
+        silent = error
+    if silent is not None:
+        return journal.record(record_as, e.RollbackFailed(attempt=n, reason=give_up(journal, stall_s, silent)))
     if failed := [answer for answer in answers if not answer.ok]:
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
         return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reasons))
     waits = tuple(wait for answer in answers for wait in swap_waits(answer))
     return journal.record(record_as, e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
+
+
+async def _swapped_back(
+    journal: Journal, nodes: Nodes, there: Sequence[str], commit: str
+) -> tuple[list[NodeAnswer], Retryable | None]:
+    """What the nodes answered, and why the last silent one did not: the others don't wait for it."""
+    answers, silent = [], None
+    for node in there:
+        try:
+            answers.append(await swap(journal, nodes, node, commit, key=f"{journal.ticket.attempt.n}/rollback/{node}"))
+        except Retryable as error:
+            silent = error
+    return answers, silent
 
 
 def _key_of_this_try(journal: Journal, n: int) -> str:

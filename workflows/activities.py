@@ -158,9 +158,9 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             stage = canary.Stage(
-                manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
-                metrics=harness.metrics,
-                nodes=harness.nodes, router=harness.router, operator=harness.operator(),
+                manifest=harness.manifest(), promises=harness.rules.promises, slos=harness.rules.slos,
+                policy=harness.rules.profile.canary, metrics=harness.metrics, nodes=harness.nodes,
+                router=harness.router, operator=harness.operator(),
             )  # fmt: skip
             if self._due("canary", journal):
                 await canary.canary(journal, stage)
@@ -184,8 +184,9 @@ class Activities:
     def _verification(self) -> verify.Stage:
         harness = self._harness
         return verify.Stage(
-            manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
-            nodes=harness.nodes, repository=harness.repository, checks=harness.checks, operator=harness.operator(),
+            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
+            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
+            operator=harness.operator(),
         )  # fmt: skip
 
     @activity.defn

@@ -15,7 +15,7 @@ HEADINGS = {
 }  # fmt: skip
 ENDINGS = {
     "let it through": "let it through", "stopped it": "stop it", "took it back": "take it back",
-    "the way back failed": "fail to take it back",
+    "the way back failed": "fail to take it back", "not enough, and kept": "find it too little, and keep it",
 }  # fmt: skip
 BODY_CHARS = 600
 INDENT = " " * 12

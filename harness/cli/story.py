@@ -89,6 +89,8 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
             return f"deployed {event.commit[:10]} to {', '.join(event.nodes)}{_left(event.left_to)}"
         case e.DeployFailed() | e.RollbackFailed():
             return f"{type(event).__name__}: {safe(event.reason)}"
+        case e.StageStalled():
+            return f"nothing comes of it, and it is tried on for a while: {safe(event.reason)}"
         case e.RolledBack():
             return f"rolled back to {event.commit[:10]}: {safe(event.reason)}"
         case e.CriteriaMet() | e.CriteriaNotMet():
@@ -202,7 +204,8 @@ def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
     window = f"{event.samples} requests in {event.window_s:g} s"
     if isinstance(event, e.CriteriaMet):
         return f"VERIFY passed: {criteria}; {window}"
-    return f"VERIFY failed: {safe(event.reason)}; {criteria}; {window}"
+    kept = "; it is better than before, and kept" if event.kept else ""
+    return f"VERIFY failed: {safe(event.reason)}; {criteria}; {window}{kept}"
 
 
 def _left(ones: tuple[e.LeftTo, ...]) -> str:

@@ -18,7 +18,7 @@ from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.spending import cost_of
-from harness.core.ticket import Attempt, Ticket, fold
+from harness.core.ticket import Attempt, Ticket, fold, way_back_question
 from harness.journal import Journal, decode
 from harness.settings import Settings
 
@@ -168,8 +168,12 @@ def _approval(record: Record, ticket: Ticket) -> dict[str, Any] | None:
 
 
 def _question(record: Record, ticket: Ticket) -> str | None:
-    """What a person is asked; None while the ticket is with no person, or broke where nobody asked."""
-    if ticket.state is not State.ESCALATED or ticket.question is None:
+    """What a person is asked; None while the ticket is with no person."""
+    if ticket.state is not State.ESCALATED:
+        return None
+    if ticket.way_back_failed is not None:
+        return way_back_question(ticket.way_back_failed)
+    if ticket.question is None:
         return None
     return str(record.blobs.get_json(ticket.question)["question"])
 

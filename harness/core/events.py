@@ -531,21 +531,35 @@ class CriteriaMet(Event):
     attempt: int
     criteria: tuple[JudgedCriterion, ...]
     shown: tuple[Measurement, ...]
+    promises: tuple[JudgedCriterion, ...] = ()
+    """What users were promised, whatever the ticket is about."""
     samples: int
     window_s: float
     waits: tuple[Wait, ...]
 
 
 class CriteriaNotMet(Event):
-    """At least one criterion did not hold, or could not be measured."""
+    """At least one criterion or promise did not hold, or could not be measured.
+
+    ``kept``: the change stays, for what the ticket is about is better than before and everything else holds.
+    """
 
     attempt: int
     criteria: tuple[JudgedCriterion, ...]
     shown: tuple[Measurement, ...]
+    promises: tuple[JudgedCriterion, ...] = ()
+    kept: bool = False
     samples: int
     window_s: float
     reason: str
     waits: tuple[Wait, ...]
+
+
+class StageStalled(Event):
+    """A stage gets no further: what it needs does not answer. It tries on, for as long as policy says, then it ends."""
+
+    attempt: int
+    reason: str
 
 
 class AnswerGiven(Event):

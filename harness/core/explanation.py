@@ -68,6 +68,8 @@ def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question
 
 def decided(event: e.Event) -> str | None:
     """How the event answers its question; None for one that only adds evidence."""
+    if isinstance(event, e.CriteriaNotMet) and event.kept:
+        return "not enough, and kept"
     return _DECIDES.get(type(event))
 
 
@@ -146,6 +148,9 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                     met=one.met,
                 )
                 yield from _left((one.left_to,) if one.left_to else ())
+            for promised in event.promises:
+                yield _measurement("promised", promised.measured, metric=promised.metric, condition=promised.condition,
+                                   duration=promised.duration, met=promised.met)  # fmt: skip
             for shown in event.shown:
                 yield _measurement("shown", shown, metric=shown.metric)
 

@@ -102,6 +102,7 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.WayBackBegun: frozenset({S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RollbackFailed: frozenset({S.ESCALATED, S.PAUSED}),
+    e.StageStalled: frozenset({S.TESTING, S.CANARYING, S.DEPLOYING, S.VERIFYING}),
 }
 """Events that tell what happened within a state and don't leave it, with the states they may occur in."""
 

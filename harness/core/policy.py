@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from harness.core.declaration import Declaration
+from harness.core.contract import Promise
+from harness.core.declaration import Declaration, Seconds
 from harness.core.manifest import Risk
 
 RISKS: Final[tuple[Risk, ...]] = ("read", "low", "medium", "high")
@@ -119,9 +120,13 @@ def _covers(path: str, file: str) -> bool:
 
 
 class Profile(Declaration):
-    """One way to watch and deliver: ``demo`` is scaled so that a fault is found, fixed and verified in a minute."""
+    """One way to watch and deliver: ``demo`` is scaled so that a fault is found, fixed and verified in a minute.
+
+    ``stall``: how long a stage tries what does not answer, a way back as long again; then it ends with a verdict.
+    """
 
     profile: str
+    stall_s: Seconds = Field(alias="stall")
     admission: Admission
     session: Session
     canary: Canary
@@ -131,10 +136,11 @@ class Profile(Declaration):
 
 
 class Registration(Declaration):
-    """A service under care, and its profile."""
+    """A service under care, its profile, and what its users were promised whatever a ticket is about."""
 
     service: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     profile: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    promises: tuple[Promise, ...] = ()
 
 
 class Registry(Declaration):

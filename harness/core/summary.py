@@ -19,7 +19,7 @@ from harness.core.lifecycle import LIVE, State
 from harness.core.record import Head, Recorded
 from harness.core.spending import cost_of
 from harness.core.summary_change import change, took_s
-from harness.core.ticket import fold
+from harness.core.ticket import fold, way_back_question
 from harness.core.week import Week
 
 QUESTION_CHARS: Final = 4_000
@@ -168,7 +168,7 @@ def _ask(case: Case, body: Body) -> dict[str, Any]:
     if isinstance(event, e.HelpRequested):
         question, status = str(body(event.question)["question"]), event.exit_status
     elif isinstance(event, e.RollbackFailed):
-        question = f"The way back failed and the service stays locked: {event.reason}"
+        question = way_back_question(event.reason)
     return {
         "ticket": case.ticket.id, "title": title(case, body), "priority": case.ticket.filed.priority,
         "exit_status": status, "question": cut(question, QUESTION_CHARS), "attempts": len(case.ticket.attempts),

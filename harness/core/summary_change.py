@@ -82,6 +82,8 @@ def _ended(case: Case, chapter: History, body: Body) -> tuple[str, dict[str, Any
             return ("stands" if find(chapter, e.ChangeProposed) else "nothing to change"), None
         case e.RollbackFailed():
             return "stopped", _stop("rollback", f"the way back failed: {event.reason}", row)
+    if isinstance(event, e.CriteriaNotMet) and event.kept:
+        return "stopped", _stop("verify", f"better than before and kept, but not enough: {event.reason}", row)
     back = find(chapter, e.RolledBack)
     return "stopped", _stop(_STOPS[type(event)], str(getattr(event, "reason", "")), row, back[0] if back else None)
 

@@ -140,8 +140,16 @@ class TicketSpec(Declaration):
         return {"ticket": self.model_dump(mode="json", exclude_none=True)}
 
 
-UNMEASURED = ("insufficient", "query_failed")
+UNMEASURED = ("insufficient", "query_failed", "no_data")
 """How the reason of a canary or a verification begins that had too little to judge by."""
+
+
+def way_back_question(reason: str) -> str:
+    """What a person is asked whose ticket escalated as its way back failed."""
+    return (
+        f"The way back failed and the service stays locked: {reason}. Mend that, then answer or cancel: both try the "
+        "way back again first. What should be done after that?"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +210,8 @@ class Attempt:
         under it, a node broke, or nobody could measure: it may be right, and is worth another try.
         """
         match (self.checks, self.canary, self.deploy, self.verification):
-            case (_, _, _, e.CriteriaNotMet(reason=reason)):
-                return Failure("verify", reason, disproved=not reason.startswith(UNMEASURED))
+            case (_, _, _, e.CriteriaNotMet(reason=reason, kept=kept)):
+                return Failure("verify", reason, disproved=not kept and not reason.startswith(UNMEASURED))
             case (_, _, e.DeployFailed(reason=reason), _):
                 return Failure("deploy", reason, disproved=False)
             case (_, e.CanaryFailed(reason=reason), _, _):
@@ -230,12 +238,16 @@ class Ticket:
     """For every answer and every taking over: after how many attempts it was said."""
     question: str | None = None
     """Reference of what a person was asked last."""
+    way_back_failed: str | None = None
+    """Why, where that is what a person is asked about."""
     asked: e.ApprovalRequested | None = None
     """The last change that a person's word was asked for."""
     granted: tuple[e.ApprovalGranted, ...] = ()
     denied: tuple[e.ApprovalDenied, ...] = ()
     waits_until: datetime | None = None
     """When the window opens that the ticket waits for."""
+    stalled_at: datetime | None = None
+    """Since when its stage gets no further; None while it does."""
     attempts: tuple[Attempt, ...] = ()
     closed_at: datetime | None = None
     version: int = 0
@@ -274,9 +286,11 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
             raise Invalid(f"a ticket's stream begins with TicketFiled, not with {type(event).__name__}")
         return Ticket(event.ticket_id, event, at, version=1, recorded={identity: event})
     life = evolve(ticket.life, event)
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {"stalled_at": (ticket.stalled_at or at) if isinstance(event, e.StageStalled) else None}
     if isinstance(event, e.HelpRequested):
         changed["question"] = event.question
+    if isinstance(event, e.RollbackFailed | e.RolledBack | e.HelpRequested):
+        changed["way_back_failed"] = event.reason if isinstance(event, e.RollbackFailed) else None
     match event:
         case e.TicketAdmitted():
             changed["admitted"] = event

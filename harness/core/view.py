@@ -10,6 +10,7 @@ from harness.core import events as e
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import ENDS, Life, State, evolve
 from harness.core.record import Recorded
+from harness.core.ticket import way_back_question
 from harness.core.timeline import PHASES, phases, under_way
 
 LINES_KEPT: Final = 40
@@ -201,6 +202,8 @@ def _attempt(view: View, event: e.Event, reason: str) -> dict[str, Any]:
             changed = {"criteria": event.criteria}
         case e.HelpRequested():
             changed = {"question": reason}
+        case e.RollbackFailed():
+            changed = {"question": way_back_question(event.reason)}
     if (phase := _STOPS.get(type(event))) is not None:
         stop = Stop(view.life.attempt, phase, str(getattr(event, "reason", "")))
         changed["stops"] = (*view.stops, stop)

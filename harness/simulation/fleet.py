@@ -27,7 +27,7 @@ MEMORY_BYTES = 4 * 1024**3
 class MemoryNodes:
     """The fleet. ``settle`` is called before a slot changes; ``away`` nodes don't report, ``ill`` ones don't answer.
 
-    ``stillborn``: nodes that are started from now on never serve.
+    ``stillborn``: nodes that are started from now on never serve. ``hung``: neither report nor take an order.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class MemoryNodes:
         self._busy: defaultdict[tuple[str, Slot], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.away: set[str] = set()
         self.ill: set[str] = set()
+        self.hung: set[str] = set()
         self.stillborn = False
 
     def names(self) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ class MemoryNodes:
 
     async def order(self, node: str, order: NodeOrder) -> NodeAnswer:
         """Do what the order says, once; Forbidden for a token below the highest seen, Retryable for no such node."""
-        if node not in self._slots:
+        if node not in self._slots or node in self.hung:
             raise Retryable(f"node {node} does not pick up {order.key}")
         async with self._busy[node, order.slot]:
             if order.key in self._answers:
@@ -95,7 +96,8 @@ class MemoryNodes:
 
     async def report(self, node: str) -> NodeReport:
         """The node's account of itself; Retryable when it does not answer."""
-        if node in self.away or node not in self._slots or (node in self._booting and not self._booting[node].done()):
+        silent = node in self.away | self.hung or node not in self._slots
+        if silent or (node in self._booting and not self._booting[node].done()):
             raise Retryable(f"node {node} does not answer")
         healthy = node not in self.ill
         return NodeReport(

@@ -20,7 +20,10 @@ from harness.simulation.traffic import ARMS, KEYS, Count, Traffic
 SCRAPE_S = 1.0
 STALE_S = 1.5
 """A series without a sample for so long has no value any more."""
-COUNTERS = ("traffic_requests_total", "traffic_slow_total", "traffic_errors_total", "traffic_wrong_denials_total")
+COUNTERS = (
+    "traffic_requests_total", "traffic_slow_total", "traffic_errors_total", "traffic_wrong_denials_total",
+    "traffic_over_admissions_total",
+)  # fmt: skip
 _SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"\})?')
 _RATE = r"sum\(rate\((?P<selector>traffic_requests_total[^\[]*)\[(?P<seconds>\d+)s\]\)\)"
 _ERROR_RATE = _RATE.replace("selector", "errors").replace("requests", "errors").replace("seconds", "span")
@@ -38,7 +41,7 @@ class Sample:
 
 class MemoryMetrics:
     """``failing``: questions get no answer. ``blind``: nothing is scraped any more, so there is no data.
-    ``nonsense`` names an arm for which something else than events is counted.
+    ``nonsense`` names an arm for which something else than events is counted, ``absent`` one for which nothing is.
     """
 
     def __init__(self, *, traffic: Traffic, healthy: Callable[[], int], clock: VirtualClock, phase_s: float) -> None:
@@ -48,6 +51,7 @@ class MemoryMetrics:
         self.failing = False
         self.blind = False
         self.nonsense: str | None = None
+        self.absent: str | None = None
 
     def scrape(self) -> None:
         """Take every sample that is due by now."""
@@ -66,7 +70,8 @@ class MemoryMetrics:
         sample = self._sample(self._moment(at))
         if self.nonsense and any(f'"{self.nonsense}"' in selector for selector in selectors.values()):
             raise Invalid("counter: it is 0.5, which is no whole number")
-        return {name: _reading(selector, sample) for name, selector in selectors.items()}
+        there = {name: sample for name, selector in selectors.items() if f'"{self.absent}"' not in selector}
+        return {name: _reading(selector, there.get(name)) for name, selector in selectors.items()}
 
     async def value(self, query: str, at: datetime | None = None) -> float | None:
         """The value of one of the manifest's queries; there is no histogram here, so quantiles have no data."""

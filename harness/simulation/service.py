@@ -21,6 +21,7 @@ class Behaviour:
     wait_share: float = 0.0
     error_share: float = 0.0
     wrong_denial_share: float = 0.0
+    over_admission_share: float = 0.0
     starts: bool = True
     checks_pass: bool = True
 

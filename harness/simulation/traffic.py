@@ -59,6 +59,7 @@ class Traffic:
         self.counts["traffic_errors_total", arm] += errors
         self.counts["traffic_slow_total", arm] += errors + slow + self._some(answers - slow, NOISE)
         self.counts["traffic_wrong_denials_total", arm] += self._some(answers, met.wrong_denial_share)
+        self.counts["traffic_over_admissions_total", arm] += self._some(answers, met.over_admission_share)
 
     def _some(self, requests: int, share: float) -> int:
         """How many of them it happens to."""

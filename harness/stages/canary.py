@@ -15,23 +15,27 @@ from typing import Any
 
 from harness.core import canary as judge
 from harness.core import events as e
+from harness.core.canary_told import drains, per_arm, start_wait, verdicts, windows
+from harness.core.contract import Promise
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import Broken, Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.core.policy import Canary
 from harness.core.slo import Slo
-from harness.core.ticket import Attempt
+from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_of_stable
 from harness.journal import Journal
-from harness.measure import counter_selectors, declared
+from harness.measure import declared
 from harness.operation import Operator, try_out
 from harness.others import left_to_others, note_start
 from harness.ports import Metrics, Nodes, Router
+from harness.stall import give_up
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 POLL_S = 0.1
-SETTLED_WITHIN_S = 5.0
-"""How long is waited for the two samples that show where the traffic goes after a canary that failed."""
 OFF = {"canary": 0.0, "baseline": 0.0}
+PROMISE_WEIGHT = 0.1
+"""Of the family's alpha, beside 1 for a declared guard: who keeps a promise breaks it never, who does not breaks it so
+often that a thin slice tells (``tests/soak/test_promises.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class Stage:
     """What a canary needs besides the ticket's journal."""
 
     manifest: Manifest
+    promises: tuple[Promise, ...]
     slos: tuple[Slo, ...]
     policy: Canary
     metrics: Metrics
@@ -50,7 +55,8 @@ class Stage:
 async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Stand up both arms, give them traffic step by step, look until the judge decides, take everything down.
 
-    An operation has no arms: its first unit is watched by guards alone.
+    An operation has no arms: its first unit is watched by guards alone. What does not answer for too long ends it: then
+    the arms lose their traffic, and are left standing where their node does not answer.
     """
     n = journal.ticket.attempt.n
     if done := journal.recorded(f"{n}/canary", e.Event):
@@ -58,23 +64,33 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
         return done
     if journal.ticket.attempt.operation is not None:
         return await try_out(journal, stage.operator)
-    await note_start(
-        journal, manifest=stage.manifest, slos=stage.slos, invariants=stage.operator.invariants, metrics=stage.metrics
-    )
-    plan = plan_of(journal, stage)
-    started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
-    if isinstance(started, str):
-        return await _finish(journal, stage, plan, None, reason=started)
     try:
-        verdict = await _look_until_decided(journal, stage, plan, started)
-    except (Refused, Broken):  # a person is called, and the arms must not have traffic until one comes
-        await _off(journal, stage)
-        raise
-    return await _finish(journal, stage, plan, verdict, reason=verdict.reason)
+        await note_start(
+            journal, manifest=stage.manifest, slos=stage.slos, invariants=stage.operator.invariants,
+            metrics=stage.metrics,
+        )  # fmt: skip
+        plan = plan_of(journal, stage)
+        started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
+        if isinstance(started, str):
+            return await _finish(journal, stage, plan, None, reason=started)
+        try:
+            verdict = await _look_until_decided(journal, stage, plan, started)
+        except (Refused, Broken):  # a person is called, and the arms must not have traffic until one comes
+            await _off(journal, stage)
+            raise
+        return await _finish(journal, stage, plan, verdict, reason=verdict.reason)
+    except Retryable as error:
+        reason = give_up(journal, stage.operator.profile.stall_s, error)
+    try:
+        return await _finish(journal, stage, plan, None, reason=reason, answers=False)
+    except Retryable as error:  # the router's: its way back has as long again
+        reason = give_up(journal, 2 * stage.operator.profile.stall_s, error)
+        return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=f"the arms have traffic yet: {reason}"))
 
 
 def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
-    """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse.
+    """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse, nor
+    may what users were promised.
 
     A ticket whose own metric is no share of requests has guards only. Absolute limits are the objectives of the other
     SLOs: one that is violated already, by this ticket's signal or by what is left to another ticket, is no gate. The
@@ -84,11 +100,16 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     own = journal.ticket.admitted.criteria[0].metric
     effects, policy = stage.policy.design_effect, stage.policy
     wins = declared(stage.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
-    compared = [name for name in stage.manifest.canary.guards if not (wins and name == own)]
+    weights = {name: 1.0 for name in stage.manifest.canary.guards}
+    weights |= {promise.metric: PROMISE_WEIGHT for promise in stage.promises}
+    if wins:
+        weights.pop(own, None)
     no_limit = {own, *_no_limit(journal, stage)}
     limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric not in no_limit}
     return judge.DeliveryPlan(
-        guards=tuple(judge.Guard(name, design_effect=effects.get(name, 1.0)) for name in compared),
+        guards=tuple(
+            judge.Guard(name, design_effect=effects.get(name, 1.0), weight=weight) for name, weight in weights.items()
+        ),
         limits=tuple(
             judge.Limit(name, at_most=at_most, design_effect=effects.get(name, 1.0)) for name, at_most in limits.items()
         ),
@@ -130,14 +151,14 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     for arm, answer in zip(ARMS, answers, strict=True):
         if not answer.ok:
             return f"{arm} ({commits[arm][:12]}) did not start on {node}: {answer.reason}"
-    counts, _ = await _counts(stage, sorted(plan.metrics), None)
+    counts, _ = await counts_since(stage.metrics, stage.manifest, sorted(plan.metrics), (), TWO_ARMS)
     if counts is None:
         raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} have no counters yet; is the traffic measured?")
     return journal.record(
         f"{n}/canary/start",
         e.CanaryStarted(
             attempt=n, canary=commits["canary"], baseline=commits["baseline"], node=node,
-            planned_per_arm=plan.planned_per_arm, counters=counts, waits=tuple(map(_start_wait, answers)),
+            planned_per_arm=plan.planned_per_arm, counters=counts, waits=tuple(map(start_wait, answers)),
             no_limit=_no_limit(journal, stage),
         ),
     )  # fmt: skip
@@ -176,7 +197,11 @@ async def _look_until_decided(
         if started.node not in stage.nodes.names():
             reason = f"{started.node}, which hosted both arms, left the fleet"
             return judge.StageVerdict("abort", reason, verdict.metrics)
-        counts, sampled_at = await _counts_if_readable(stage, sorted(plan.metrics), started)
+        counts, sampled_at = await counts_if_readable(
+            stage.metrics, stage.manifest, sorted(plan.metrics), started.counters, TWO_ARMS
+        )
+        if counts is None and not journal.ticket.attempt.canary_steps:
+            raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} can't be read, so its traffic is not begun")
         step = await _step(journal, stage, seen=counts is not None)
         attempt = journal.ticket.attempt
         due = _sample_of_look(plan, len(attempt.looks) + 1)
@@ -194,16 +219,6 @@ async def _look_until_decided(
             return _insufficient(verdict, None if counts is None else have, plan)
         await clock.sleep(POLL_S)
     return verdict
-
-
-async def _counts_if_readable(
-    stage: Stage, names: Sequence[str], started: e.CanaryStarted
-) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
-    """Nothing when nobody answers: to wait for that elsewhere would leave the arms their traffic, and nobody looks."""
-    try:
-        return await _counts(stage, names, started)
-    except Retryable:
-        return None, None
 
 
 def _is_late(policy: Canary, taken: Sequence[e.CanaryStepped], now: datetime, *, seen: bool) -> bool:
@@ -296,47 +311,27 @@ def _insufficient(verdict: judge.StageVerdict, have: int | None, plan: judge.Del
     return judge.StageVerdict("ask", reason, verdict.metrics, None)
 
 
-async def _counts(
-    stage: Stage, names: Sequence[str], since: e.CanaryStarted | None
-) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
-    """Counts per metric since the start, and the time of the sample; None when one of them has no data."""
-    selectors = {
-        f"{name} {arm} {part}": selector
-        for name in names
-        for arm in ARMS
-        for part, selector in counter_selectors(declared(stage.manifest, name), arm).items()
-    }
-    readings = await stage.metrics.counters(selectors)
-    values = {key: reading.value for key, reading in readings.items() if reading.value is not None}
-    times = [reading.at for reading in readings.values() if reading.at is not None]
-    if len(values) < len(selectors) or not times:
-        return None, None
-    zero = {count.metric: count for count in since.counters} if since else {}
-    counts = []
-    for name in names:
-        now = {f"{arm}_{part}": values[f"{name} {arm} {part}"] for arm in ARMS for part in ("bad", "total")}
-        before = zero[name].model_dump() if name in zero else dict.fromkeys(now, 0)
-        counts.append(e.ArmCount(metric=name, **{key: value - before[key] for key, value in now.items()}))
-    if any(value < 0 for count in counts for key, value in count.model_dump().items() if key != "metric"):
-        return None, None  # a counter was reset: what it counted before is not known
-    return tuple(counts), min(times)
-
-
 async def _finish(
-    journal: Journal, stage: Stage, plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, *, reason: str
+    journal: Journal,
+    stage: Stage,
+    plan: judge.DeliveryPlan,
+    verdict: judge.StageVerdict | None,
+    *,
+    reason: str,
+    answers: bool = True,
 ) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
-    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict."""
+    """Traffic off first, read back from the router; then the arms are drained and stopped; then the verdict.
+
+    ``answers``: whether nodes are waited for. An arm that is left standing is replaced by the next canary's.
+    """
     attempt = journal.ticket.attempt
     n, token = attempt.n, _token(journal)
     version = await _off(journal, stage)
     host = attempt.canary_started.node if attempt.canary_started else None
     gone = await asyncio.gather(
         *(
-            stage.nodes.order(
-                report.node,
-                NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm),
-            )
-            for report in await _reports(stage, of=host)
+            _removed(journal, stage, report.node, arm, token, answers=answers)
+            for report in await _reports(stage, of=host if answers else None)
             for arm in ARMS
             if arm in report.slots
         )
@@ -352,12 +347,12 @@ async def _finish(
         promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
     common: dict[str, Any] = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
-        "per_arm": _per_arm(attempt.looks), "verdicts": _verdicts(plan, verdict, attempt.looks),
-        "waits": (*_windows(stage.policy, attempt), *_drains(gone)),
+        "per_arm": per_arm(attempt.looks), "verdicts": verdicts(plan, verdict, attempt.looks),
+        "waits": (*windows(stage.policy, attempt), *drains([answer for answer in gone if answer is not None])),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
-    share, waited = await _share_of_stable(journal, stage)
+    share, waited = await share_of_stable(stage.metrics, stage.manifest, journal.clock)
     if share is not None and share < 1:
         still = f"{reason}; its traffic was taken off, and yet {1 - share:.2%} of the requests do not reach stable"
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=still))
@@ -365,32 +360,16 @@ async def _finish(
     return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(failed))
 
 
-async def _share_of_stable(journal: Journal, stage: Stage) -> tuple[float | None, tuple[e.Wait, ...]]:
-    """The part of the traffic that stable answers now, counted between two samples; None where nothing is counted.
-
-    Envoy says what it was told, the users' counts say what they got.
-    """
-    metric, began_at = declared(stage.manifest, stage.manifest.canary.guards[0]), journal.clock.now()
-    selectors: dict[str, str] = {arm: counter_selectors(metric, arm)["total"] for arm in ("stable", *ARMS)}
-    first: tuple[datetime, dict[str, int]] | None = None
-    while (now := journal.clock.now()) < began_at + timedelta(seconds=SETTLED_WITHIN_S):
-        try:
-            readings = await stage.metrics.counters(selectors)
-        except Retryable:
-            return None, ()
-        counts = {arm: reading.value for arm, reading in readings.items() if reading.value is not None}
-        times = [reading.at for reading in readings.values() if reading.at is not None]
-        if len(counts) < len(selectors) or not times:
-            return None, ()
-        if min(times) > began_at:
-            if first is None:
-                first = (min(times), counts)
-            grown = {arm: value - first[1][arm] for arm, value in counts.items()}
-            if min(times) > first[0] and min(grown.values()) >= 0 and (total := sum(grown.values())):
-                wait = e.Wait(kind="query_window", what="traffic on stable", opened_at=began_at, closed_at=min(times))
-                return grown["stable"] / total, (wait,)
-        await journal.clock.sleep(POLL_S)
-    return None, (e.Wait(kind="query_window", what="traffic on stable", opened_at=began_at, closed_at=now),)
+async def _removed(
+    journal: Journal, stage: Stage, node: str, arm: e.Slot, token: int, *, answers: bool
+) -> NodeAnswer | None:
+    key = journal.key(f"{journal.ticket.attempt.n}/canary/remove-{arm}")
+    try:
+        return await stage.nodes.order(node, NodeOrder(verb="remove", key=key, token=token, slot=arm))
+    except Retryable:
+        if answers:
+            raise
+        return None
 
 
 async def _off(journal: Journal, stage: Stage) -> str:
@@ -410,58 +389,6 @@ async def _keys(stage: Stage, steps: Sequence[e.CanaryStepped]) -> int:
     query = stage.manifest.canary.keys
     population = await stage.metrics.value(query) if query else None
     return round((population or 0) * steps[-1].share) if steps else 0
-
-
-def _per_arm(looks: Sequence[e.CanaryLooked]) -> int:
-    return min((min(c.canary_total, c.baseline_total) for c in looks[-1].counts), default=0) if looks else 0
-
-
-def _verdicts(
-    plan: judge.DeliveryPlan, verdict: judge.StageVerdict | None, looks: Sequence[e.CanaryLooked]
-) -> tuple[e.MetricVerdict, ...]:
-    if verdict is None:
-        return ()
-    guards = {guard.metric: guard for guard in plan.guards}
-    rates = {c.metric: c.baseline_bad / c.baseline_total for c in looks[-1].counts if c.baseline_total} if looks else {}
-    return tuple(
-        e.MetricVerdict(
-            metric=each.metric, role=each.role, verdict=each.judged.verdict, reason=each.judged.reason,
-            p_value=each.judged.p_value, effect=each.judged.effect, decided_at_look=each.judged.decided_at_look,
-            smallest_harm=(
-                plan.smallest_harm(guards[each.metric], rates[each.metric])
-                if each.role == "guard" and each.metric in rates
-                else None
-            ),
-        )
-        for each in verdict.metrics
-    )  # fmt: skip
-
-
-def _windows(policy: Canary, attempt: Attempt) -> list[e.Wait]:
-    """What the steps were held for. A step that went on for longer because its worker was away waited for nothing."""
-    steps, waits = attempt.canary_steps, []
-    for number, step in enumerate(steps if attempt.looks else ()):
-        closes_at = step.at + timedelta(seconds=policy.steps[number].hold_s)
-        if number == len(steps) - 1:  # the last sample comes after its end, and may be asked more time for
-            closes_at = min(attempt.looks[-1].window_to, closes_at + timedelta(seconds=policy.extension_s))
-        what = f"canary sample, step {step.step}"
-        waits.append(e.Wait(kind="query_window", what=what, opened_at=step.at, closed_at=max(step.at, closes_at)))
-    return waits
-
-
-def _drains(gone: Sequence[NodeAnswer]) -> list[e.Wait]:
-    return [
-        e.Wait(kind="drain", what=f"{answer.node}: arm", opened_at=answer.drain_from, closed_at=answer.drain_to)
-        for answer in gone
-        if answer.drain_from and answer.drain_to
-    ]
-
-
-def _start_wait(answer: NodeAnswer) -> e.Wait:
-    return e.Wait(
-        kind="start", what=f"release {(answer.commit or '')[:12]} on {answer.node}", opened_at=answer.started_at,
-        closed_at=answer.ready_at or answer.ended_at,
-    )  # fmt: skip
 
 
 def _token(journal: Journal) -> int:

@@ -67,7 +67,10 @@ async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
         lock.keep(journal, reason, stage.repository.main())
         attempt = journal.ticket.attempt
     if back is None and attempt.main_moved is not None:
-        back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), reason)
+        back = await roll_back(
+            journal, stage.nodes, stage.repository, stage.nodes.names(), reason,
+            stall_s=stage.operator.profile.stall_s,
+        )  # fmt: skip
     elif back is None and attempt.units:
         back = await undo(journal, stage.operator, reason)
     if isinstance(back, e.RollbackFailed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.core import events as e
-from harness.core.errors import Forbidden
+from harness.core.errors import Forbidden, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.policy import Deploy
@@ -18,6 +18,7 @@ from harness.operation import Operator, carry_out
 from harness.others import left_to_others
 from harness.ports import Metrics, Nodes, Repository
 from harness.rollout import roll_back, swap, swap_waits
+from harness.stall import give_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,17 @@ async def deploy(journal: Journal, stage: Stage) -> e.ReleaseDeployed | e.Deploy
         _move_main(journal, stage, checks)
     except Forbidden as error:
         return journal.record(key, e.DeployFailed(attempt=n, reason=str(error)))
+    except Retryable as error:
+        reason = give_up(journal, stage.operator.profile.stall_s, error)
+        return journal.record(key, e.DeployFailed(attempt=n, reason=reason))
     for node in stage.nodes.names():
         swapped = await _swap(journal, stage, node, checks.commit)
         if not swapped.ok:
             reason = f"{node}: {swapped.reason}"
-            back = await roll_back(journal, stage.nodes, stage.repository, _touched(journal), reason)
+            back = await roll_back(
+                journal, stage.nodes, stage.repository, _touched(journal), reason,
+                stall_s=stage.operator.profile.stall_s,
+            )  # fmt: skip
             if isinstance(back, e.RollbackFailed):
                 return back
             return journal.record(key, e.DeployFailed(attempt=n, reason=reason))
@@ -74,25 +81,31 @@ def _touched(journal: Journal) -> list[str]:
 
 
 async def _swap(journal: Journal, stage: Stage, node: str, commit: str) -> e.NodeSwapped:
-    """Swap one node, then watch its gate: the node is healthy and every invariant holds, to the end of the gate."""
+    """Swap one node, then watch its gate: the node is healthy and every invariant holds, to the end of the gate.
+
+    A node, or a measurement, that does not answer for too long is as bad as one that says no.
+    """
     n = journal.ticket.attempt.n
     key = f"{n}/deploy/{node}"
     if done := journal.recorded(key, e.NodeSwapped):
         return done
-    answer = await swap(journal, stage.nodes, node, commit, key=key)
-    left_to: tuple[e.LeftTo, ...] = ()
-    reason, waits = answer.reason, swap_waits(answer)
-    if answer.ok:
-        gate = Gate(
-            manifest=stage.manifest, invariants=stage.invariants, gate_s=stage.policy.gate_s, metrics=stage.metrics,
-            nodes=stage.nodes, clock=journal.clock, left=left_to_others(journal, (), stage.invariants),
-        )  # fmt: skip
-        reason, waited, left_to = await gate.watch(node, answer.ended_at)
-        waits = (*waits, waited)
+    before, waits, left_to = "", tuple[e.Wait, ...](), tuple[e.LeftTo, ...]()
+    try:
+        answer = await swap(journal, stage.nodes, node, commit, key=key)
+        before, reason, waits = answer.before or "", answer.reason, swap_waits(answer)
+        if answer.ok:
+            gate = Gate(
+                manifest=stage.manifest, invariants=stage.invariants, gate_s=stage.policy.gate_s, metrics=stage.metrics,
+                nodes=stage.nodes, clock=journal.clock, left=left_to_others(journal, (), stage.invariants),
+            )  # fmt: skip
+            reason, waited, left_to = await gate.watch(node, answer.ended_at)
+            waits = (*waits, waited)
+    except Retryable as error:
+        reason = give_up(journal, stage.operator.profile.stall_s, error)
     return journal.record(
         key,
         e.NodeSwapped(
-            attempt=n, node=node, before=answer.before or "", after=commit, ok=not reason, reason=reason, waits=waits,
+            attempt=n, node=node, before=before, after=commit, ok=not reason, reason=reason, waits=waits,
             left_to=left_to,
         ),
     )  # fmt: skip

@@ -6,11 +6,12 @@ Touches the service's repository.
 from __future__ import annotations
 
 from harness.core import events as e
-from harness.core.errors import Refused
+from harness.core.errors import Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.journal import Journal
 from harness.operation import Operator, rehearse
 from harness.ports import CheckRun, Checks, Repository
+from harness.stall import give_up
 
 
 async def test(
@@ -44,7 +45,13 @@ async def test(
         )
     runs: list[CheckRun] = []
     for check in manifest.checks:
-        runs.append(await checks.check(check.name, commit, main))
+        try:
+            runs.append(await checks.check(check.name, commit, main))
+        except Retryable as error:
+            reason = give_up(journal, operator.profile.stall_s, error)
+            return journal.record(
+                key, e.ChecksFailed(attempt=attempt.n, commit=commit, tree=None, outcomes=(), reason=reason, waits=())
+            )
         if not runs[-1].passed:
             break
     outcomes = tuple(_outcome(journal, run) for run in runs)

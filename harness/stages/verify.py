@@ -1,6 +1,7 @@
 """VERIFY: every criterion over its window of live traffic after the last swap, against the frozen baseline.
 
-Touches the ledger; reads metrics. Takes the change back when the criteria do not hold.
+Touches the ledger; reads metrics. Takes the change back when the criteria do not hold, or what users were promised,
+unless what the ticket is about is better than before and all else holds.
 """
 
 from __future__ import annotations
@@ -8,23 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from harness import lock
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core import others
+from harness.core.contract import Kept, Promise
+from harness.core.errors import Retryable
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.policy import Verify
 from harness.core.record import StreamWrite
 from harness.core.ticket import Criterion
+from harness.core.units import Quantity
+from harness.core.verification import Outcome, is_better, judge
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere
 from harness.operation import Operator, undo
 from harness.others import Left, left_to_others, note_start
 from harness.ports import Checks, Metrics, Nodes, Repository
 from harness.rollout import roll_back
+from harness.stall import give_up
 
 TICK_S = 1.0
 REST_S, RESTS = 60.0, 50
@@ -36,6 +43,7 @@ class Stage:
     """What a verification needs besides the ticket's journal."""
 
     manifest: Manifest
+    promises: tuple[Promise, ...]
     policy: Verify
     metrics: Metrics
     nodes: Nodes
@@ -64,41 +72,98 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
     if done := journal.recorded(key, e.Event):
         assert isinstance(done, e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed)
         return done
-    window = _window(journal, stage.policy)
-    if attempt.change is None:  # it touches nothing, so that what it finds is how it was
-        operator = stage.operator
-        await note_start(
-            journal, manifest=stage.manifest, slos=operator.slos, invariants=operator.invariants, metrics=stage.metrics
-        )
-    judged, waits = await _judge(journal, stage, window)
-    shown = await _shown(stage, judged, window)
-    counted = [one.measured for one in judged if declared(stage.manifest, one.metric).kind == "ratio"]
-    samples = min((one.samples for one in (*counted, *shown) if one.samples is not None), default=0)
+    window, stall_s = _window(journal, stage.policy), stage.operator.profile.stall_s
     wait = e.Wait(kind="query_window", what="verification", opened_at=window.start, closed_at=window.end)
-    common = {
-        "attempt": n, "criteria": tuple(judged), "shown": shown, "samples": samples, "window_s": window.seconds,
-        "waits": (wait, *waits),
-    }  # fmt: skip
-    if samples < stage.policy.min_samples:
-        judged_reason = f"insufficient: {samples} requests in the window, {stage.policy.min_samples} are needed"
+    common: dict[str, Any] = {"attempt": n, "window_s": window.seconds, "waits": (wait,)}
+    try:
+        if attempt.change is None:  # it touches nothing, so that what it finds is how it was
+            operator = stage.operator
+            await note_start(
+                journal, manifest=stage.manifest, slos=operator.slos, invariants=operator.invariants,
+                metrics=stage.metrics,
+            )  # fmt: skip
+        judged, waits = await _judge(journal, stage, window)
+        shown, promises = await _shown(stage, judged, window), await _promises(journal, stage, window)
+    except Retryable as error:
+        outcome = Outcome(give_up(journal, stall_s, error))
+        common |= {"criteria": _unmeasured(journal, window), "shown": (), "samples": 0}
     else:
-        judged_reason = "; ".join(f"{one.metric} {one.condition}: {_words(one)}" for one in judged if not one.passes)
+        counted = [one.measured for one in judged if declared(stage.manifest, one.metric).kind == "ratio"]
+        samples = min((one.samples for one in (*counted, *shown) if one.samples is not None), default=0)
+        common |= {
+            "criteria": tuple(judged), "shown": shown, "promises": promises, "samples": samples,
+            "waits": (wait, *waits),
+        }  # fmt: skip
+        outcome = judge(
+            judged, promises, samples=samples, min_samples=stage.policy.min_samples,
+            improved=_improved(journal, stage, judged[0]),
+        )  # fmt: skip
     if attempt.way_back is not None:  # it was found before a crash, and what was begun has to come to its end
-        judged_reason = attempt.way_back.reason
-    if not judged_reason:
+        outcome = Outcome(attempt.way_back.reason)
+    if not outcome.reason:
         met = e.CriteriaMet.model_validate(common)
         return journal.record(key, met, beside=[*close_cause(journal), *_mark_reverted(journal)])
-    if attempt.main_moved is not None or attempt.units:
-        lock.keep(journal, judged_reason, stage.repository.main())
-    if attempt.main_moved is not None:
-        back = await roll_back(journal, stage.nodes, stage.repository, stage.nodes.names(), judged_reason)
+    served = attempt.main_moved is not None or bool(attempt.units)
+    if served and not outcome.kept:
+        lock.keep(journal, outcome.reason, stage.repository.main())
+    if attempt.main_moved is not None and not outcome.kept:
+        back = await roll_back(
+            journal, stage.nodes, stage.repository, stage.nodes.names(), outcome.reason, stall_s=stall_s
+        )
         if isinstance(back, e.RollbackFailed):
             return back
-    if attempt.units:
-        undone = await undo(journal, stage.operator, judged_reason)
+    if attempt.units and not outcome.kept:
+        undone = await undo(journal, stage.operator, outcome.reason)
         if isinstance(undone, e.RollbackFailed):
             return undone
-    return journal.record(key, e.CriteriaNotMet.model_validate({**common, "reason": judged_reason}))
+    told = {"reason": outcome.reason, "kept": outcome.kept and served}
+    return journal.record(key, e.CriteriaNotMet.model_validate({**common, **told}))
+
+
+async def _promises(journal: Journal, stage: Stage, window: Window) -> tuple[e.JudgedCriterion, ...]:
+    """What users were promised, after the change; who changed nothing has broken nothing."""
+    attempt = journal.ticket.attempt
+    begun = [step.at for step in attempt.canary_steps[:1]] + [unit.at for unit in attempt.units[:1]]
+    if attempt.main_moved is None and not attempt.units:
+        return ()
+    policy, judged = stage.operator.profile.canary, []
+    for promise in stage.promises:
+        measured = await measure(stage.metrics, stage.manifest, promise.metric, window)
+        earlier = Window.before(begun[0], window.seconds) if begun else None
+        was = await measure(stage.metrics, stage.manifest, promise.metric, earlier) if earlier else None
+        kept = Kept(promise, was, measured, policy.clustering(promise.metric), policy.alpha)
+        judged.append(
+            e.JudgedCriterion(
+                metric=promise.metric, condition=kept.condition, duration=Quantity(window.seconds, "s").text,
+                measured=measured, met=kept.met,
+            )
+        )  # fmt: skip
+    return tuple(judged)
+
+
+def _improved(journal: Journal, stage: Stage, target: e.JudgedCriterion) -> bool:
+    """Whether what the ticket is about is better than it was at admission: then the service was as sick as it was."""
+    admitted = journal.ticket.admitted
+    assert admitted is not None
+    sick = [one for one in admitted.sick if one.metric == target.metric and one.value is not None]
+    frozen = [one.baseline for one in admitted.criteria if one.metric == target.metric]
+    before = sick[0] if sick else (None if journal.ticket.filed.signal else frozen[0])
+    policy, direction = stage.operator.profile.canary, declared(stage.manifest, target.metric).direction
+    effect = policy.clustering(target.metric)
+    return is_better(before, target.measured, direction, design_effect=effect, alpha=policy.alpha)
+
+
+def _unmeasured(journal: Journal, window: Window) -> tuple[e.JudgedCriterion, ...]:
+    admitted = journal.ticket.admitted
+    assert admitted is not None
+    nothing = {"query": "", "window_from": window.start, "window_to": window.end, "value": None, "samples": None}
+    return tuple(
+        e.JudgedCriterion(
+            metric=one.metric, condition=one.condition, duration=one.duration, met=None,
+            measured=e.Measurement.model_validate({"metric": one.metric, **nothing}),
+        )
+        for one in admitted.criteria
+    )  # fmt: skip
 
 
 def _window(journal: Journal, policy: Verify) -> Window:
@@ -196,15 +261,6 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
     """False if any is, else None if any is unmeasured, else True."""
     seen = list(verdicts)
     return False if False in seen else None if None in seen else True
-
-
-def _words(one: e.JudgedCriterion) -> str:
-    if one.measured.value is None:
-        return "not measured"
-    seen = f"{one.measured.value:.4g} measured"
-    if one.left_to is None:
-        return seen
-    return f"{seen}, which is worse than {one.left_to.before.value:.4g} before (left to {one.left_to.ticket_id})"
 
 
 def _mark_reverted(journal: Journal) -> list[StreamWrite]:

@@ -36,8 +36,9 @@ class StoppedAtItsNextSleep:
 def stage_of(operations: Operations) -> canary.Stage:
     harness = operations.harness
     return canary.Stage(
-        manifest=harness.manifest(), slos=harness.rules.slos, policy=harness.rules.profile.canary,
-        metrics=harness.metrics, nodes=harness.nodes, router=harness.router, operator=harness.operator(),
+        manifest=harness.manifest(), promises=harness.rules.promises, slos=harness.rules.slos,
+        policy=harness.rules.profile.canary, metrics=harness.metrics, nodes=harness.nodes, router=harness.router,
+        operator=harness.operator(),
     )  # fmt: skip
 
 
@@ -86,9 +87,9 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
         clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
-            manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
-            nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
-            checks=harness.checks,
+            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
+            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+            operator=harness.operator(), checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
         await operations.settle()
@@ -114,9 +115,9 @@ def test_a_worker_that_slept_through_the_verification_of_an_operation_takes_no_n
         clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
-            manifest=harness.manifest(), policy=harness.rules.profile.verify, metrics=harness.metrics,
-            nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
-            checks=harness.checks,
+            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
+            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+            operator=harness.operator(), checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
         await operations.settle()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from harness.core.canary import Counts, DeliveryPlan, Guard, Pair, judge_delivery
+from harness.stages.canary import PROMISE_WEIGHT
 
 Shares = dict[str, float]
 """Bad shares of one arm (0..1), by metric."""
@@ -19,17 +20,18 @@ Report = Callable[[str, object], None]
 ROOT = Path(__file__).parents[2]
 DELIVERIES = 10_000
 HEALTHY = {
-    "quiet": {"error_share": 0.001, "wrong_denial_share": 0.0, "slow_share": 0.03},
-    "busy": {"error_share": 0.02, "wrong_denial_share": 0.01, "slow_share": 0.10},
+    "quiet": {"error_share": 0.001, "wrong_denial_share": 0.0, "slow_share": 0.03, "over_admission_share": 0.0},
+    "busy": {"error_share": 0.02, "wrong_denial_share": 0.01, "slow_share": 0.10, "over_admission_share": 0.0},
 }
-GUARDS = ("error_share", "wrong_denial_share", "slow_share")
+GUARDS = {"error_share": 1.0, "wrong_denial_share": 1.0, "slow_share": 1.0, "over_admission_share": PROMISE_WEIGHT}
+"""What the service declares, and what its users were promised, with their parts of alpha."""
 
 
 def plan() -> DeliveryPlan:
     """The plan of a change that repairs nothing: guards only."""
     sizes = yaml.safe_load((ROOT / "policies/profiles/demo.yaml").read_text())["canary"]
     return DeliveryPlan(
-        guards=tuple(Guard(name, sizes["design_effect"].get(name, 1.0)) for name in GUARDS),
+        guards=tuple(Guard(name, sizes["design_effect"].get(name, 1.0), weight) for name, weight in GUARDS.items()),
         planned_per_arm=sizes["planned_per_arm"],
         min_per_arm=sizes["first_look_per_arm"],
         planned_looks=sizes["looks"],

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scenarios.scenario import InvalidScenario, Scenario, commits_of, read_scenario
+from scenarios.scenario import InvalidScenario, Scenario, commits_of, edits_of, read_scenario
 from scenarios.series import EditDoesNotApply, apply_edits, order
 
 INVALID = 2
@@ -38,6 +38,13 @@ def checked(path: Path, *, services: Path, seed: int) -> Scenario:
                 except EditDoesNotApply as error:
                     number = series.index(commit)
                     raise InvalidScenario(f"{path}: {place}.series[{number}].edits: {error}") from None
+        for cheat in scenario.cheats:
+            tried = Path(folder, cheat.name)
+            shutil.copytree(tree, tried)
+            try:
+                apply_edits(tried, edits_of(cheat))
+            except EditDoesNotApply as error:
+                raise InvalidScenario(f"{path}: cheats: {cheat.name}: {error}") from None
     return scenario
 
 

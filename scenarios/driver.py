@@ -20,10 +20,11 @@ from typing import Any
 from temporalio.client import Client
 
 from scenarios.machines import drawn, power_off
-from scenarios.scenario import Later, commits_of, read_scenario
+from scenarios.scenario import Later, commits_of, edits_of, read_scenario
 from scenarios.series import Commit, commit_series, order
 
 ACTOR = "external"
+CHEATER = "Tomas Reyes <tomas.reyes@example.org>"
 OPERATOR = ("-c", "user.name=Ines Falk", "-c", "user.email=ines.falk@example.org")
 
 
@@ -59,9 +60,55 @@ async def reports(client: Client, nodes: list[str]) -> list[dict[str, Any]]:
     )
 
 
+async def stop(client: Client, nodes: list[str], token: int) -> list[dict[str, Any]]:
+    """Have these nodes serve nothing any more."""
+    run = uuid.uuid4().hex[:8]
+    return list(
+        await asyncio.gather(
+            *(
+                client.execute_workflow(
+                    "NodeOrder",
+                    {"verb": "remove", "key": f"{ACTOR}/{run}", "token": token, "slot": "stable", "actor": ACTOR},
+                    id=f"{node}/{ACTOR}/{run}", task_queue=f"node-{node}",
+                )
+                for node in nodes
+            )
+        )
+    )  # fmt: skip
+
+
+async def cheat(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Do what the cheat of that name does, on top of what runs; says what main is at then."""
+    scenario = read_scenario(arguments.incident)
+    named = {one.name: one for one in scenario.cheats}
+    if arguments.cheat not in named:
+        raise SystemExit(f"{arguments.incident}: no cheat {arguments.cheat!r}; there is {', '.join(named) or 'none'}")
+    one = named[arguments.cheat]
+    client = await Client.connect(arguments.temporal, namespace=arguments.namespace)
+    token, answers = await highest_token(client, arguments.nodes), list[dict[str, Any]]()
+    if one.edits:
+        commit: Commit = {"author": CHEATER, "message": f"{one.name}\n\n{one.why}\n", "role": "fault",
+                          "edits": edits_of(one)}  # fmt: skip
+        commit_series(arguments.repository, [commit], before=datetime.now(UTC))
+    if one.stops is not None:
+        answers = await stop(client, arguments.nodes[: one.stops or None], token)
+    main = main_of(arguments.repository)
+    for _ in range(one.restarts or (1 if one.edits else 0)):
+        answers += await roll_out(client, arguments.nodes, main, token)
+    if failed := [answer for answer in answers if not answer["ok"]]:
+        raise SystemExit(f"{one.name}: {failed[0]['reason']}")
+    return {"cheat": one.name, "release": main}
+
+
 async def highest_token(client: Client, nodes: list[str]) -> int:
     """The fencing token that the nodes ask for at least."""
     return max(int(report["highest_token"]) for report in await reports(client, nodes))
+
+
+def main_of(repository: Path) -> str:
+    """The commit that main is at."""
+    words = ["git", "-C", str(repository), "rev-parse", "--verify", "refs/heads/main^{commit}"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def return_to(repository: Path, commit: str) -> None:
@@ -110,7 +157,7 @@ async def release_of(series: list[Commit], arguments: argparse.Namespace, nodes:
 
 
 def main() -> int:
-    """Process edge: prints one JSON line."""
+    """Process edge: prints one JSON line. With ``--cheat`` the fault is taken for installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--incident", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -120,7 +167,9 @@ def main() -> int:
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--nodes", nargs="+", required=True)
     parser.add_argument("--home", type=Path, help="HARNESS_HOME of the stack: for faults that are no commits")
-    print(json.dumps(asyncio.run(install(parser.parse_args()))), flush=True)
+    parser.add_argument("--cheat", help="instead: do what this cheat of the incident does, on top of what runs")
+    arguments = parser.parse_args()
+    print(json.dumps(asyncio.run((cheat if arguments.cheat else install)(arguments))), flush=True)
     return 0
 
 

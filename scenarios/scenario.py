@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
 
-from scenarios.series import Commit
+from scenarios.series import Commit, Edit
 
 Words = Annotated[str, Field(min_length=1)]
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
@@ -93,6 +93,30 @@ class Fault(Trouble):
         return (self, *self.then)
 
 
+class Cheat(_Part):
+    """A way to end the alarm that does not make the users well; the oracle has to see through it.
+
+    One of: ``edits``, a commit on top of the incident's release; ``stops``, so many nodes (0: all) serve no more;
+    ``restarts``, every node restarts its release so many times; ``nothing`` is done, and what is sick stays left out.
+    ``refused_by``: what of the pipeline stops it where it is proposed like any other change; ``nobody``: it is none.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    why: Words
+    edits: tuple[EditForm, ...] = ()
+    stops: Annotated[StrictInt, Field(ge=0)] | None = None
+    restarts: Annotated[StrictInt, Field(ge=1)] | None = None
+    nothing: StrictBool = False
+    refused_by: Literal["protected paths", "tests", "canary", "preconditions", "nobody"]
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Cheat:
+        given = [bool(self.edits), self.stops is not None, self.restarts is not None, self.nothing]
+        if sum(given) != 1:
+            raise ValueError("give one of: edits, stops, restarts, nothing")
+        return self
+
+
 class ExpectedTicket(_Part):
     """The ticket that the incident should make; ``signal`` is ``slo:NAME`` or ``invariant:NAME``."""
 
@@ -126,6 +150,10 @@ class Oracle(_Part):
     healthy_slow_share_below: Share = 0.10
     healthy_error_share_below: Share = 0.01
     healthy_wrong_denial_share_below: Share = 0.01
+    healthy_over_admission_share_below: Share = 0.10
+    """Of the checks beyond the promised burst, of which none should be admitted."""
+    healthy_nodes_at_least: Annotated[StrictInt, Field(ge=1)] | None = None
+    """So many nodes have to answer: where what is left carries the load, users do not notice yet that one is gone."""
     faulty_slow_share_above: Share | None = None
     faulty_error_share_above: Share | None = None
     faulty_wrong_denial_share_above: Share | None = None
@@ -151,6 +179,14 @@ class Scenario(_Part):
     fault: Fault | None
     expects: Expects
     oracle: Oracle
+    cheats: tuple[Cheat, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_cheats_apart(self) -> Scenario:
+        names = [cheat.name for cheat in self.cheats]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"cheats: {', '.join(twice)} is named twice")
+        return self
 
     @model_validator(mode="after")
     def _can_be_told(self) -> Scenario:
@@ -167,7 +203,8 @@ class Scenario(_Part):
 
 
 def read_scenario(path: Path) -> Scenario:
-    """The incident in a file, with all that it takes from other incidents' files. Raises InvalidScenario."""
+    """The incident in a file, with all that it takes from other incidents' files, and the cheats of the one beside it
+    which it does not name itself. Raises InvalidScenario."""
     scenario = _parsed(path)
     if scenario.fault is None:
         return scenario
@@ -176,29 +213,33 @@ def read_scenario(path: Path) -> Scenario:
         for number, step in enumerate(scenario.fault.steps)
     ]
     fault = whole[0] | {"then": whole[1:]}
-    return _validated(scenario.model_dump(by_alias=True, exclude_unset=True) | {"fault": fault}, path)
+    beside = _other(path, scenario.fault.beside, "fault.beside").cheats if scenario.fault.beside else ()
+    own = {cheat.name for cheat in scenario.cheats}
+    cheats = [*scenario.cheats, *(cheat for cheat in beside if cheat.name not in own)]
+    parts = {"fault": fault, "cheats": [cheat.model_dump(exclude_unset=True) for cheat in cheats]}
+    return _validated(scenario.model_dump(by_alias=True, exclude_unset=True) | parts, path)
 
 
 def _whole(step: Trouble, path: Path, place: str) -> dict[str, Any]:
     """A fault with what it takes from others: the fault of one, the candidates of one beside it."""
     given = step.model_dump(exclude_unset=True, exclude={"then", "of"})
     if step.of is not None:
-        other = _other(path, step.of, f"{place}.of")
+        other = _other(path, step.of, f"{place}.of").fault
         if other is None or other.then or other.of is not None:
             raise InvalidScenario(
                 f"{path}: {place}.of: {step.of} has no fault, or more than one; name one that has one"
             )
         given |= _whole(other, path.parent / step.of, place)
     if step.beside is not None:
-        other = _other(path, step.beside, f"{place}.beside")
+        other = _other(path, step.beside, f"{place}.beside").fault
         candidates = [one.model_dump() for one in (other.series if other else ()) if one.role == "candidate"]
         given |= {"series": [*given.get("series", ()), *candidates]}
     return given
 
 
-def _other(path: Path, name: str, place: str) -> Fault | None:
+def _other(path: Path, name: str, place: str) -> Scenario:
     try:
-        return _parsed(path.parent / name).fault
+        return _parsed(path.parent / name)
     except InvalidScenario as error:
         raise InvalidScenario(f"{path}: {place}: {error}") from None
 
@@ -212,6 +253,11 @@ def commits_of(step: Trouble) -> list[Commit]:
     """Those of one fault."""
     series: list[Commit] = step.model_dump(mode="json")["series"]
     return series
+
+
+def edits_of(cheat: Cheat) -> list[Edit]:
+    """The edits of a cheat as ``scenarios/series.py`` takes them."""
+    return [Edit(path=one.path, find=one.find, replace=one.replace) for one in cheat.edits]
 
 
 def schema() -> str:
@@ -278,5 +324,5 @@ def _known(loc: tuple[int | str, ...]) -> str:
 
 _FORMS: dict[str, type[_Part]] = {
     "fault": Fault, "then": Later, "series": CommitForm, "edits": EditForm, "expects": Expects,
-    "ticket": ExpectedTicket, "tickets": ExpectedTicket, "oracle": Oracle,
+    "ticket": ExpectedTicket, "tickets": ExpectedTicket, "oracle": Oracle, "cheats": Cheat,
 }  # fmt: skip

@@ -92,6 +92,6 @@ def test_every_kind_of_trouble_is_seen_as_what_it_is() -> None:
     oracle = FAULTY["error-burst"].oracle
 
     assert healthy(well, Thresholds.of(oracle)) == (
-        True, "of 100 requests: slow 5.00%; errors 0.00%; denied wrongly 0.00%",
+        True, "of 100 requests: slow 5.00%; errors 0.00%; denied wrongly 0.00%; admitted beyond the promise 0.00%",
     )  # fmt: skip
     assert not shows_the_fault(well, oracle)

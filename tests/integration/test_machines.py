@@ -112,8 +112,12 @@ def test_a_machine_that_dies_takes_everything_with_it_and_is_not_brought_back(ho
     until(lambda: "node-n2" not in (State.read(home) or pytest.fail()).components)
     assert not is_alive(lost) and releases(home, "n2/") == [] and len(releases(home)) == 2
     assert [part.name for part in report(home, names=()).components] == ["node-n1", "node-n3", "users"]
-    time.sleep(0.5)  # no evidence, but room for a supervisor that would start it again
+    # and when the supervisor has followed the fleet again, to a machine that came and went, it had not brought it back
+    later = LocalMachines(home).start("INF-1/1/unit-1")
+    until(lambda: agent(home, later))
     assert agent(home, "n2") is None and agent(home, "n3") == kept
+    LocalMachines(home).remove(later, "INF-1/1/rollback/1")
+    until(lambda: releases(home, f"{later}/") == [] and len(State.read(home).components) == 3)  # type: ignore[union-attr]
 
     # and a second `up` starts nothing in its place, nor the stack anew
     assert set(start(home)) == {"node-n1", "node-n3", "users"}

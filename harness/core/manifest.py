@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from harness.core.bisect import Difference, Ratio, Scale
 from harness.core.criteria import Direction
 from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds, Share
+from harness.core.errors import Invalid
 from harness.core.units import UNITS, choices
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -99,6 +100,34 @@ class Probe(Declaration):
     def scales(self) -> dict[str, Scale]:
         """Measure → how it tells a bad tree from a good one."""
         return {name: measure.scale() for name, measure in self.measures.items()}
+
+
+class Tunable(Declaration):
+    """A whole number in a file of the service that may be changed without asking what it is good for.
+
+    It stands after ``key =`` or ``key:`` on one line of ``file``. A step multiplies or divides it by ``factor``, within
+    ``range`` (both ends included). Another value has to be better by the part ``margin`` of ``metric``, of kind probe.
+    """
+
+    name: Name
+    file: RepositoryPath
+    key: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+    range: tuple[int, int]
+    factor: int = Field(ge=2)
+    metric: str
+    margin: Share
+    what: str
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Self:
+        low, high = self.range
+        if not 1 <= low < high:
+            raise ValueError(
+                f"range: [{low}, {high}] has nothing to try in it; give two numbers from 1, the lower first"
+            )
+        if not 0 < self.margin < 1:
+            raise ValueError(f"margin: {self.margin:%} is nothing to win by; allowed above 0% and below 100%")
+        return self
 
 
 class Capacity(Declaration):
@@ -192,6 +221,7 @@ class Manifest(Declaration):
     run: Run
     checks: tuple[Check, ...] = Field(min_length=1)
     probes: tuple[Probe, ...] = ()
+    tunables: tuple[Tunable, ...] = ()
     protected_paths: tuple[RepositoryPath, ...] = ()
     configuration: tuple[RepositoryPath, ...] = ()
     capacity: Capacity
@@ -206,6 +236,15 @@ class Manifest(Declaration):
         folders = tuple(entry for entry in self.protected_paths if entry.endswith("/"))
         return path in self.protected_paths or path.startswith(folders)
 
+    def tunable(self, name: str) -> Tunable:
+        """The tunable of that name; raises Invalid with the nearest names."""
+        for tunable in self.tunables:
+            if tunable.name == name:
+                return tunable
+        known = [tunable.name for tunable in self.tunables]
+        near = choices(name, known) if known else "none is"
+        raise Invalid(f"tunable `{name}` is not declared by {self.name}; {near}")
+
     def configures(self, files: Iterable[str]) -> bool:
         """Whether these files, those of one change, are configuration and nothing else."""
         named = list(files)
@@ -216,6 +255,7 @@ class Manifest(Declaration):
         for kind, names in {
             "checks": [check.name for check in self.checks],
             "probes": [probe.name for probe in self.probes],
+            "tunables": [tunable.name for tunable in self.tunables],
             "actions": [action.name for action in self.actions],
         }.items():
             twice = sorted({name for name in names if names.count(name) > 1})
@@ -226,6 +266,14 @@ class Manifest(Declaration):
             if metric.kind == "probe" and (metric.probe, metric.measure) not in measures:
                 there = ", ".join(sorted(f"{probe}/{measure}" for probe, measure in measures)) or "none"
                 raise ValueError(f"metrics.{name}: no probe declares {metric.probe}/{metric.measure}; there is {there}")
+        for tunable in self.tunables:
+            wins_by = self.metrics.get(tunable.metric)
+            if wins_by is None or wins_by.kind != "probe" or wins_by.direction == "either":
+                probed = [name for name, metric in self.metrics.items() if metric.kind == "probe"]
+                near = choices(tunable.metric, probed) if probed else "there is none"
+                raise ValueError(f"tunables: {tunable.name}: metric has to be of kind probe, with a direction; {near}")
+            if self.protects(tunable.file):
+                raise ValueError(f"tunables: {tunable.name}: {tunable.file} is protected, so that nothing can be tried")
         ratios = [name for name, metric in self.metrics.items() if metric.kind == "ratio"]
         for guard in self.canary.guards:
             if guard not in ratios:

@@ -128,14 +128,17 @@ def connect() -> socket.socket:
 
 
 def ask_all(connections: list[socket.socket], prefix: str) -> None:
-    """Send one check on every connection and wait for all answers. Raises WrongAnswer."""
+    """Send one check on every connection and wait for all answers. Raises WrongAnswer.
+
+    A connection whose answer says that it was the last one gives its place in the list to a new one.
+    """
     deadline_s = time.monotonic() + REPETITION_S
     with selectors.DefaultSelector() as selector:
         for number, connection in enumerate(connections):
             key = f"{prefix}-{number}"
             body = json.dumps({"limit": "api_default", "key": key})
             fields = f"Host: probe\r\nx-ratelimit-key: {key}\r\nContent-Length: {len(body)}\r\n"
-            selector.register(connection, selectors.EVENT_READ, bytearray())
+            selector.register(connection, selectors.EVENT_READ, (number, bytearray()))
             try:
                 connection.send(f"POST /v1/check HTTP/1.1\r\n{fields}\r\n{body}".encode())
             except OSError as error:
@@ -146,13 +149,17 @@ def ask_all(connections: list[socket.socket], prefix: str) -> None:
             if not ready:
                 raise WrongAnswer(f"{waiting} of {len(connections)} checks had no answer within {REPETITION_S} s")
             for key_of, _ in ready:
-                answer: bytearray = key_of.data
+                answer: bytearray
+                number, answer = key_of.data
                 received = receive(key_of.fileobj)
                 answer += received
                 if not received:
                     raise WrongAnswer(f"the service closed a connection after {bytes(answer[:200])!r}")
                 if is_complete(answer):
                     selector.unregister(key_of.fileobj)
+                    if b"\r\nconnection: close\r\n" in answer.lower():
+                        connections[number].close()
+                        connections[number] = connect()
                     waiting -= 1
 
 

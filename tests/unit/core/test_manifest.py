@@ -93,6 +93,49 @@ def test_a_duration_or_size_needs_its_unit(field: str, value: object, told: str)
     assert f"checks[0].{field}: " in str(refused.value) and told in str(refused.value)
 
 
+COST = {"kind": "probe", "probe": "cost", "measure": "cpu_s", "quantile": 0.5, "unit": "us", "direction": "lower",
+        "good": "low"}  # fmt: skip
+TUNABLE = {"name": "keep", "file": "a.py", "key": "KEEP", "range": [1, 64], "factor": 4, "metric": "cost",
+           "margin": "10%", "what": "how many"}  # fmt: skip
+
+
+def tuned(**changed: Any) -> dict[str, Any]:
+    probe = {"name": "cost", "command": ["cost"], "timeout": "9s", "measures": {"cpu_s": {"ratio": 1.2}}}
+    tunable = {**TUNABLE, **changed}
+    return document(
+        probes=[probe], metrics={"slow_share": SHARE, "cost": COST}, tunables=[tunable], protected_paths=["locked/"]
+    )
+
+
+def test_a_tunable_is_found_by_its_name_or_refused_with_the_nearest() -> None:
+    manifest = Manifest.parse(tuned(), "service.yaml")
+
+    assert (manifest.tunable("keep").range, manifest.tunable("keep").margin) == ((1, 64), 0.10)
+    with pytest.raises(Invalid, match="tunable `kep` is not declared by shop; allowed: keep; nearest: keep"):
+        manifest.tunable("kep")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"range": [8, 8]}, "range: [8, 8] has nothing to try in it"),
+        ({"range": [0, 8]}, "range: [0, 8] has nothing to try in it"),
+        ({"factor": 1}, "tunables[0].factor: "),
+        ({"margin": "0%"}, "is nothing to win by"),
+        ({"metric": "slow_share"}, "keep: metric has to be of kind probe, with a direction; "),
+        ({"metric": "cots"}, "nearest: cost"),
+        ({"file": "locked/a.py"}, "keep: locked/a.py is protected"),
+        ({"file": "../a.py"}, "leads out of the repository"),
+        ({"key": "A = 1"}, "tunables[0].key: "),
+    ],
+)
+def test_a_tunable_that_cannot_be_tried_is_refused(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        Manifest.parse(tuned(**changed), "service.yaml")
+
+    assert told in str(refused.value)
+
+
 def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(Invalid) as refused:
         Manifest.parse(document(name="Shop!", traffic={}), "service.yaml")

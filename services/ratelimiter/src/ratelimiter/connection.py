@@ -14,6 +14,9 @@ from ratelimiter.problems import BadRequest, BodyTooLarge, HeadTooLarge, Problem
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
+# The last of so many answers ends its connection, so that clients come to other nodes too; opening one costs about as
+# much as a check. A declared tunable (service.yaml).
+ANSWERS_PER_CONNECTION = 1000
 # After its last answer a connection still swallows input for so long: closing at once would let the system
 # throw the answer away along with what the client had already sent.
 LINGER_S = 1.0
@@ -40,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._unsent: list[Unsent] = []
         self._linger: asyncio.TimerHandle | None = None
         self._ending = False
+        self._answers_left = ANSWERS_PER_CONNECTION
         self._start_request()
 
     def _start_request(self) -> None:
@@ -111,6 +115,7 @@ class Connection(asyncio.Protocol):
         if self._ending:
             return
         read_at_s = perf_counter()
+        self._answers_left -= 1
         method = self._parser.get_method().decode("ascii")
         path = self._target.partition(b"?")[0].decode("latin-1")
         route, answer = self._api.answer(Request(method, path, b"".join(self._body)))
@@ -132,7 +137,8 @@ class Connection(asyncio.Protocol):
 
     def _stays_open(self) -> bool:
         return (
-            self._parser.get_http_version() == "1.1"
+            self._answers_left > 0
+            and self._parser.get_http_version() == "1.1"
             and self._parser.should_keep_alive()
             and not self._parser.should_upgrade()
             and not self._api.lifecycle.draining

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,13 +39,19 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """One connection. Sends bytes as they are given and reads answers by their Content-Length."""
+    """One connection, and the next one once an answer was the last. Sends bytes as they are given and reads answers by
+    their Content-Length."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(ANSWER_S)
-        self._socket.connect(path)
+        self._socket.connect(self._path)
         self._received = b""
+        self._ended = False
 
     def __enter__(self) -> Client:
         return self
@@ -55,6 +61,9 @@ class Client:
 
     def send(self, data: bytes) -> None:
         """Write raw bytes."""
+        if self._ended:
+            self._socket.close()
+            self._open()
         self._socket.sendall(data)
 
     def reply(self, *, to_head: bool = False) -> Reply:
@@ -68,12 +77,22 @@ class Client:
         while len(self._received) < length:
             self._read_more()
         body, self._received = self._received[:length], self._received[length:]
+        self._ended = fields.get("connection") == "close"
         return Reply(int(first.split(" ")[1]), fields, body)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         """Send one request and read its answer."""
         self.send(request(method, path, body))
         return self.reply(to_head=method == "HEAD")
+
+    def ask_at_once(self, requests: Sequence[bytes]) -> list[Reply]:
+        """Send all requests before reading an answer; those that a connection ended without are sent once more."""
+        replies: list[Reply] = []
+        while len(replies) < len(requests):
+            self.send(b"".join(requests[len(replies) :]))
+            while len(replies) < len(requests) and not self._ended:
+                replies.append(self.reply())
+        return replies
 
     def check(self, limit: str, key: str, cost: int = 1) -> Reply:
         """Ask whether ``key`` may spend ``cost``."""

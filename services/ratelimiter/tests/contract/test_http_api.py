@@ -107,9 +107,8 @@ BAD_BODIES: list[bytes] = [
 
 def test_bad_bodies_get_problem_documents_and_change_nothing(client: Client) -> None:
     # when all of them come at once, so that one slow connection does not make this test slow
-    client.send(b"".join(request("POST", "/v1/check", body) for body in BAD_BODIES))
-    for body in BAD_BODIES:
-        reply = client.reply()
+    replies = client.ask_at_once([request("POST", "/v1/check", body) for body in BAD_BODIES])
+    for body, reply in zip(BAD_BODIES, replies, strict=True):
         assert (reply.status, reply.fields["content-type"]) == (400, PROBLEM), body[:80]
         document = reply.json
         assert document["status"] == 400
@@ -174,8 +173,7 @@ def test_what_is_not_http_is_refused(client: Client, data: bytes) -> None:
 
 
 def test_pipelined_requests_are_answered_in_their_order(client: Client) -> None:
-    client.send(b"".join(request("POST", "/v1/check", check_body("api_default", "pipeline")) for _ in range(12)))
-    replies = [client.reply() for _ in range(12)]
+    replies = client.ask_at_once([request("POST", "/v1/check", check_body("api_default", "pipeline"))] * 12)
     assert [reply.status for reply in replies] == [200] * 10 + [429] * 2
     remaining = [reply.json["remaining"] for reply in replies[:10]]
     assert all(earlier > later for earlier, later in pairwise(remaining))

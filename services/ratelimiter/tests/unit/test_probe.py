@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,21 @@ def test_a_tree_is_measured_by_wall_and_cpu() -> None:
     assert (code, result["ok"]) == (0, True)
     assert [len(result["wall_ms"]), len(result["cpu_ms"])] == [7, 7]
     assert min(result["wall_ms"] + result["cpu_ms"]) > 0
+
+
+def test_a_tree_is_measured_by_what_a_check_costs() -> None:
+    code, result = probe(TREE, "cost")
+    assert (code, result["ok"]) == (0, True)
+    assert len(result["cpu_s"]) == 7 and 0 < min(result["cpu_s"]) <= max(result["cpu_s"]) < 0.01
+
+
+def test_a_tree_that_ends_connections_early_is_measured_all_the_same(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(TREE / "src", tree / "src")
+    shutil.copy(TREE / "limits.yaml", tree)
+    connection = tree / "src/ratelimiter/connection.py"
+    connection.write_text(re.sub(r"(?m)^(ANSWERS_PER_CONNECTION) = \d+", r"\1 = 2", connection.read_text()))
+    assert [probe(tree, name)[1]["ok"] for name in ("latency", "cost")] == [True, True]
 
 
 def test_a_tree_that_does_not_start_is_told_apart(tmp_path: Path) -> None:

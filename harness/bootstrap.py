@@ -24,7 +24,7 @@ from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.operation import Catalog
-from harness.core.policy import Approvals, Profile, Registry
+from harness.core.policy import Approvals, Opportunities, Profile, Registry
 from harness.core.slo import Slo
 from harness.operation import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
@@ -53,6 +53,7 @@ class Rules:
     catalog: Catalog
     profile: Profile
     approvals: Approvals
+    opportunities: Opportunities
     models: ModelPolicy
     prompt: str
     """What a model that works a ticket is told first."""
@@ -68,6 +69,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
     actions = checkout / "policies" / "actions.yaml"
     approvals = checkout / "policies" / "approvals.yaml"
+    opportunities = checkout / "policies" / "opportunities.yaml"
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
@@ -84,6 +86,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
         approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
+        opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
@@ -165,21 +168,16 @@ class Harness:
 
 def build_harness(settings: Settings, client: Client) -> Harness:
     """The ports of the worker process. Raises Retryable when the stack was never started here."""
-    from harness.adapters.checks import SandboxedChecks
     from harness.adapters.envoy.router import EnvoyRouter
     from harness.adapters.envoy.routes import EnvoyRoutes
     from harness.adapters.prometheus import PrometheusMetrics
-    from harness.adapters.releases import ReleaseStore
-    from harness.adapters.sandbox import Sandbox
     from harness.adapters.stack.prepare import machines_of
     from harness.adapters.temporal import TemporalNodes
 
     home, addresses = settings.home, settings.addresses
     record, rules = open_record(settings), read_rules()
-    bare = home.repos / f"{rules.service}.git"
     repository = read_repository(settings, rules)
     machines = machines_of(home, addresses)
-    sandbox = Sandbox(home=home, clock=record.clock)
     return Harness(
         record=record,
         rules=rules,
@@ -189,13 +187,23 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         provider=machines,
         router=EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin"))),
         repository=repository,
-        checks=SandboxedChecks(
-            sandbox=sandbox, releases=ReleaseStore(home=home, repository=bare), repository=repository,
-            scratch=home.worktrees,
-        ),
+        checks=build_checks(settings, rules, repository, record.clock),
         model=None if settings.harness_agent == "runbook" else build_model(
             settings, settings.harness_agent, rules.models.wire, rules.models
         ),
+    )  # fmt: skip
+
+
+def build_checks(settings: Settings, rules: Rules, repository: ServiceRepository, clock: Clock) -> Checks:
+    """Checks and probes of the service, in the sandbox; needs nothing that runs."""
+    from harness.adapters.checks import SandboxedChecks
+    from harness.adapters.releases import ReleaseStore
+    from harness.adapters.sandbox import Sandbox
+
+    home = settings.home
+    return SandboxedChecks(
+        sandbox=Sandbox(home=home, clock=clock), scratch=home.worktrees, repository=repository,
+        releases=ReleaseStore(home=home, repository=home.repos / f"{rules.service}.git"),
     )  # fmt: skip
 
 

@@ -100,6 +100,12 @@ async def measure_anywhere(
     metric = declared(manifest, name)
     if metric.kind != "probe":
         return await measure(metrics, manifest, name, window), ()
+    return await measure_by_probe(manifest, name, bench)
+
+
+async def measure_by_probe(manifest: Manifest, name: str, bench: Bench) -> tuple[Measurement, tuple[Wait, ...]]:
+    """A metric of kind probe, measured now on the bench's commit, and what was waited for."""
+    metric = declared(manifest, name)
     run = await bench.checks.probe(str(metric.probe), bench.commit, bench.commit)
     values = run.measures[str(metric.measure)] if run.measures else []
     measured = Measurement(

@@ -83,7 +83,8 @@ class Activities:
         harness = self._harness
         return work.Worker(
             manifest=harness.manifest(), catalog=harness.rules.catalog, runbooks=harness.rules.runbooks,
-            policy=harness.rules.profile.session, spec_digest=harness.rules.digest, agent=harness.agent,
+            policy=harness.rules.profile.session, patience_s=harness.rules.opportunities.session_s,
+            spec_digest=harness.rules.digest, agent=harness.agent,
             metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
             clock=harness.record.clock, model=harness.model, models=harness.rules.models,
             prompt=harness.rules.prompt,

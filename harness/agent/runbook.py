@@ -7,12 +7,15 @@ turns, and the first question without an answer is the next action. So it resume
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core.action import Action, Turn
 from harness.core.bisect import Found, Measure, Measurements, NoDifference, Scales, Skipped, next_step
+from harness.core.climb import Compare, Hill, Pair, Top
+from harness.core.climb import next_step as next_pair
 from harness.core.criteria import Condition
 from harness.core.declaration import Declaration
 from harness.core.errors import Broken, Invalid
@@ -77,27 +80,43 @@ class Bisect(Declaration):
     no_difference: str
 
 
+class Climb(Declaration):
+    """Find a better value of the tunable that an earlier step read (``setting``), one pair of measurements a turn."""
+
+    setting: str
+    found: str
+    within_noise: str
+
+
 class Step(Declaration):
-    """One node of the tree: a tool call with branches on its answer, or a bisection. An ending call has no branches."""
+    """One node of the tree: a tool call with branches on its answer, a bisection or a climb.
+
+    A call that ends the session has no branches.
+    """
 
     why: str
     call: str | None = None
     with_: dict[str, Any] = Field(default={}, alias="with")
     bisect: Bisect | None = None
+    climb: Climb | None = None
     branches: tuple[Branch, ...] = ()
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Step:
-        if (self.call is None) == (self.bisect is None):
-            raise ValueError("a step has either `call` or `bisect`")
+    def _one_of_three(self) -> Step:
+        if sum(part is not None for part in (self.call, self.bisect, self.climb)) != 1:
+            raise ValueError("a step has one of `call`, `bisect` and `climb`")
         return self
 
 
 class Matches(Declaration):
-    """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these."""
+    """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these, or any."""
 
-    signal: Literal["slo", "invariant", "anomaly"]
-    metric: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+    signal: Literal["slo", "invariant", "anomaly", "opportunity"]
+    metric: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
+
+    def fits(self, signal: str, metric: str) -> bool:
+        """Whether a ticket with this kind of signal and this first metric is one of them."""
+        return self.signal == signal and (self.metric is None or metric in self.metric)
 
 
 class Runbook(Declaration):
@@ -115,6 +134,8 @@ class Runbook(Declaration):
             targets = [branch.go for branch in step.branches]
             if step.bisect:
                 targets += [step.bisect.found, step.bisect.no_difference]
+            if step.climb:
+                targets += [step.climb.found, step.climb.within_noise]
             for target in targets:
                 if target not in self.steps:
                     raise ValueError(
@@ -128,7 +149,7 @@ class Runbook(Declaration):
 def choose(runbooks: Sequence[Runbook], signal: str | None, metric: str) -> Runbook | None:
     """The runbook for a ticket raised by ``signal`` (``slo:latency``) whose first criterion is on ``metric``."""
     kind = (signal or "").partition(":")[0]
-    return next((book for book in runbooks if book.matches.signal == kind and metric in book.matches.metric), None)
+    return next((book for book in runbooks if book.matches.fits(kind, metric)), None)
 
 
 def next_action(
@@ -154,6 +175,12 @@ def next_action(
             if isinstance(outcome, Action):
                 return outcome
             answers[name], name = outcome
+            continue
+        if step.climb is not None:
+            climbed = _climb(book, name, step.climb, answers, ahead)
+            if isinstance(climbed, Action):
+                return climbed
+            answers[name], name = climbed
             continue
         wanted = Action(tool=str(step.call), arguments=_resolve(step.with_, answers), why=_fill(step.why, answers))
         turn = next(ahead, None)
@@ -199,6 +226,41 @@ def _bisect(
                 }, bisect.found  # fmt: skip
             case NoDifference(reason=reason):
                 return {"reason": reason, "measured": len(measured)}, bisect.no_difference
+
+
+def _climb(
+    book: Runbook, name: str, climb: Climb, answers: Mapping[str, Any], ahead: Iterator[Turn]
+) -> Action | tuple[dict[str, Any], str]:
+    setting = _resolve(climb.setting, answers)
+    hill = Hill(
+        start=setting["value"], low=setting["low"], high=setting["high"], factor=setting["factor"],
+        margin=setting["margin"], lower_is_better=setting["lower_is_better"],
+        seed=f"{answers['ticket']['id']}/{answers['ticket']['failed_count']}",
+    )  # fmt: skip
+    pairs: list[Pair] = []
+    while True:
+        match next_pair(hill, pairs):
+            case Compare() as compare:
+                arguments = {"tunable": setting["name"], **asdict(compare)}
+                why = f"pair {compare.pair}: is {compare.challenger} better than {compare.in_force}?"
+                wanted = Action(tool="compare_values", arguments=arguments, why=why)
+                turn = next(ahead, None)
+                if turn is None:
+                    return wanted
+                _same(book, name, wanted, turn)
+                seen = turn.observation.body if turn.observation.ok else {}
+                pairs.append(
+                    Pair(compare.challenger, compare.in_force, seen.get("of_challenger"), seen.get("of_in_force"))
+                )
+            case Top(value=value, comparisons=comparisons):
+                told = "; ".join(f"{one.challenger} against {one.in_force}: {one.reason}" for one in comparisons)
+                gain = 1.0
+                for one in comparisons:
+                    if one.won and one.gain is not None:
+                        gain *= 1 - one.gain if hill.lower_is_better else 1 + one.gain
+                seen = {"value": value, "start": hill.start, "pairs": len(pairs), "told": told or "there is no other",
+                        "by": f"{abs(1 - gain):.0%}"}  # fmt: skip
+                return seen, climb.found if value != hill.start else climb.within_noise
 
 
 def _frozen(measured: Mapping[str, list[Mapping[str, Sequence[float]]] | Skipped]) -> Measurements:

@@ -14,6 +14,7 @@ from harness.cli import (
     demo,
     ledger,
     node,
+    opportunity,
     recover,
     stack,
     summary,
@@ -42,6 +43,7 @@ app.add_typer(ticket.app, name="ticket")
 app.add_typer(agent.app, name="agent")
 app.add_typer(action.app, name="action")
 app.add_typer(node.app, name="node")
+app.add_typer(opportunity.app, name="opportunity")
 app.add_typer(trajectory.app, name="trajectory")
 app.add_typer(ledger.app, name="ledger")
 

@@ -26,7 +26,12 @@ def safe(text: str) -> str:
 
 
 def condition_unit(condition: str) -> str:
-    """The unit in which values of a metric with this condition are shown; none when the condition names none."""
+    """The unit in which values of a metric with this condition are shown; none when the condition names none.
+
+    The per cent of ``at least 10% better`` are no unit of the metric.
+    """
+    if re.search(r" better$| of baseline$|^no regression", condition):
+        return ""
     return "%" if "%" in condition else "s" if re.search(r"[0-9 ](ns|us|ms|s|m|h)$", condition) else ""
 
 
@@ -36,7 +41,9 @@ def number(value: float | None, unit: str = "") -> str:
         return "not measured"
     if unit == "%":
         return f"{value * 100:.3g} %"
-    if unit == "s":
+    if unit in ("us", "ms", "s") and value < 0.001:
+        return f"{value * 1e6:.3g} us"
+    if unit in ("us", "ms", "s"):
         return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
     return f"{value:.4g}{' ' if unit else ''}{unit}"
 

@@ -15,7 +15,8 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
     match event:
         case e.SignalStarted():
             evidence = blobs.get_json(event.evidence)
-            return f"{event.kind} {event.name} of {event.service} fires: {safe(str(evidence.get('reason')))}"
+            verb = "is open" if event.kind == "opportunity" else "fires"
+            return f"{event.kind} {event.name} of {event.service} {verb}: {safe(str(evidence.get('reason')))}"
         case e.TicketFiled():
             spec = blobs.get_json(event.spec)["ticket"]
             again = f", again after {event.recurrence_of}" if event.recurrence_of else ""

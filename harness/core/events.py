@@ -153,7 +153,7 @@ class TicketFiled(Event):
     type: Literal["incident", "improvement", "maintenance", "investigation", "reflection"]
     service: str
     priority: Literal["P0", "P1", "P2", "P3"]
-    source: Literal["human", "slo", "invariant", "anomaly", "reflection", "agent"]
+    source: Literal["human", "slo", "invariant", "anomaly", "opportunity", "reflection", "agent"]
     spec: BlobRef
     fingerprint: str | None = None
     signal: str | None = None
@@ -589,7 +589,7 @@ class TicketResumed(Event):
 
 
 class TicketCancelled(Event):
-    """A human ended the ticket at a safe point."""
+    """A human ended the ticket at a safe point, or the harness one of its own that turned out to be no opportunity."""
 
     by: str
     why: BlobRef
@@ -605,9 +605,9 @@ class ChangeReverted(Event):
 
 
 class SignalStarted(Event):
-    """An SLO began to burn or an invariant to break (stream ``signal-<fingerprint>``)."""
+    """An SLO began to burn, an invariant to break, or something could be better (stream ``signal-<fingerprint>``)."""
 
-    kind: Literal["slo", "invariant", "anomaly"]
+    kind: Literal["slo", "invariant", "anomaly", "opportunity"]
     name: str
     service: str
     fingerprint: str
@@ -641,6 +641,16 @@ class CauseClosed(Event):
 
     fingerprint: str
     ticket_id: str
+
+
+class OpportunityOffered(Event):
+    """Nothing is wrong, yet something may be better: a tunable of which it is not known that its value is the best
+    (stream ``opportunities-<service>``, from which policy counts how many there were)."""
+
+    ticket_id: str
+    tunable: str
+    value: int
+    measured: Measurement
 
 
 class ReleaseObserved(Event):

@@ -45,6 +45,11 @@ def fleet_stream(service: str) -> str:
     return f"fleet-{service}"
 
 
+def opportunities_stream(service: str) -> str:
+    """Stream of what was offered to be made better of a service: its expected version keeps to policy's number."""
+    return f"opportunities-{service}"
+
+
 def lock_stream(service: str) -> str:
     """Stream of a service's delivery lock."""
     return f"lock-{service}"

@@ -89,6 +89,19 @@ class Verify(Declaration):
     """Evaluations, one a second, the last at the window's end."""
 
 
+class Opportunities(Declaration):
+    """``policies/opportunities.yaml``: how often something that works is touched to be made better.
+
+    ``again_after_s``: a value that nothing won against is challenged again only when it is so old. ``session_s``: how
+    long a session may take, which nobody waits for.
+    """
+
+    per_week: int = Field(ge=0)
+    priority: Literal["P0", "P1", "P2", "P3"]
+    again_after_s: Seconds = Field(alias="again_after")
+    session_s: Seconds = Field(alias="session")
+
+
 class Approvals(Declaration):
     """``policies/approvals.yaml``: what a change risks, and from which risk on a person is asked.
 

@@ -1,4 +1,4 @@
-"""A signal: something declared does not hold. What it is, and the ticket that it asks for. Pure."""
+"""A signal: something declared does not hold, or could be better. What it is, and the ticket that it asks for. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from harness.core.units import Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What an opportunity is after: this metric, better by this part; and how urgent policy finds that."""
+
+    metric: str
+    margin: float
+    priority: Literal["P0", "P1", "P2", "P3"]
+    objective: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A burning SLO or a violated invariant, as it was seen in a sample taken at ``sampled_at``.
+    """A burning SLO, a violated invariant or an opportunity, as it was seen in a sample taken at ``sampled_at``.
 
     ``began_at``: the earliest moment at which its cause can have begun; ``evidence``: JSON that says why it fired.
     """
 
-    kind: Literal["slo", "invariant"]
+    kind: Literal["slo", "invariant", "opportunity"]
     name: str
     service: str
     sampled_at: datetime
@@ -30,6 +40,8 @@ class Signal:
     burnt: Mapping[str, float] = field(default_factory=dict)
     """Of an SLO on metrics: the bad share of each when it fired."""
     evidence: dict[str, Any] = field(default_factory=dict)
+    offer: Offer | None = None
+    """Of an opportunity: what it is after."""
 
     @property
     def fingerprint(self) -> str:
@@ -44,6 +56,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold.
     """
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
+    if signal.offer is not None:
+        return _improvement(signal, signal.offer, slos, invariants, sustained_s)
     criteria = declared_criteria(
         own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt
     )
@@ -56,6 +70,18 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
         priority=burning.on_burn.priority if burning else "P1",
         context=Context(notes=str(signal.evidence.get("reason", ""))),
     )
+
+
+def _improvement(
+    signal: Signal, offer: Offer, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
+) -> TicketSpec:
+    """Its own metric has to be better than it was, and everything that is declared has to hold as for any change."""
+    goal = Criterion(metric=offer.metric, condition=f"at least {_percent(offer.margin)} better")
+    return TicketSpec(
+        type="improvement", service=signal.service, objective=Objective(description=offer.objective),
+        acceptance_criteria=(goal, *declared_criteria(slos, invariants, sustained_s)), priority=offer.priority,
+        context=Context(notes=str(signal.evidence.get("reason", ""))),
+    )  # fmt: skip
 
 
 def declared_criteria(

@@ -21,6 +21,10 @@ NOISE = 0.15
 """A repetition takes up to this part longer than it has to: what disturbs a measurement only ever slows it."""
 
 
+RUN_NOISE = 0.04
+"""Two runs of one tree differ by about this part, as clock rates and caches do."""
+
+
 class MemoryChecks:
     """Checks and probes of the modelled service."""
 
@@ -51,6 +55,7 @@ class MemoryChecks:
         wall_ms = SERVICE_MS + (behaviour.wait_ms if behaviour.wait_share else 0.0)
         measures = {
             "cold_start": {"ready_s": self._repeat(COLD_START_S)},
+            "cost": {"cpu_s": self._about(behaviour.cpu_s)},
             "latency": {"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)},
             "correctness": {
                 "failing_keys": [self._some(behaviour.error_share)],
@@ -61,6 +66,11 @@ class MemoryChecks:
 
     def _repeat(self, value: float) -> list[float]:
         return [value * (1 + NOISE * self._chance.random()) for _ in range(REPETITIONS)]
+
+    def _about(self, value: float) -> list[float]:
+        """Disturbed either way, all of a run alike and each repetition by itself."""
+        run = 1 + RUN_NOISE * self._chance.gauss(0, 1)
+        return [value * run * (1 + NOISE * self._chance.random()) for _ in range(REPETITIONS)]
 
     def _some(self, share: float) -> float:
         """The share of the probe's keys that it happens to."""

@@ -11,6 +11,10 @@ SLOW_MS = 50.0
 """A request that takes longer is slow (the traffic's contract)."""
 SERVICE_MS = 12.0
 """What a request takes without any wait."""
+CHECK_CPU_S, CONNECT_CPU_S = 64e-6, 66e-6
+"""As measured on the real service."""
+STANDARD_ANSWERS = 1000
+SETTING = "answers_per_connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Behaviour:
     over_admission_share: float = 0.0
     starts: bool = True
     checks_pass: bool = True
+    answers_per_connection: int | None = None
+    """The setting of the modelled service, in capitals in its file; None for a change that does not speak of it."""
 
     def and_also(self, other: Behaviour) -> Behaviour:
         """Both at once: the worse of each."""
@@ -32,8 +38,16 @@ class Behaviour:
                 getattr(self, field.name), getattr(other, field.name)
             )
             for field in fields(self)
+            if field.name != SETTING
         }
-        return Behaviour(**worse)
+        said = [one for one in (self.answers_per_connection, other.answers_per_connection) if one is not None]
+        return Behaviour(**worse, answers_per_connection=min(said, default=None))
+
+    @property
+    def cpu_s(self) -> float:
+        """What a check costs, for clients that keep their connections: each pays its part of opening one."""
+        answers = STANDARD_ANSWERS if self.answers_per_connection is None else self.answers_per_connection
+        return CHECK_CPU_S + CONNECT_CPU_S / answers
 
     @property
     def slow_share(self) -> float:
@@ -68,7 +82,7 @@ class Change:
     def text(self) -> str:
         """The file: a comment, and what it does to requests, a line for each thing that is not as usual."""
         unusual = [
-            f"{field.name} = {json.dumps(getattr(self.behaviour, field.name))}\n"
+            f"{_written(field.name)} = {json.dumps(getattr(self.behaviour, field.name))}\n"
             for field in fields(Behaviour)
             if getattr(self.behaviour, field.name) != getattr(HEALTHY, field.name)
         ]
@@ -79,6 +93,11 @@ VERSION = "@"
 """Between the path of a file and the digest of the text that an agent wrote into it, in the name of that change."""
 
 
+def _written(name: str) -> str:
+    """The setting is written in capitals."""
+    return name.upper() if name == SETTING else name
+
+
 def read_file(text: str) -> Behaviour:
     """What a file with this text does; one that cannot be read does not start."""
     values = {}
@@ -87,7 +106,7 @@ def read_file(text: str) -> Behaviour:
         if not line.strip() or name.startswith("#"):
             continue
         try:
-            values[name] = json.loads(value)
+            values[SETTING if name == SETTING.upper() else name] = json.loads(value)
         except ValueError:
             return Behaviour(starts=False)
     if not values.keys() <= {field.name for field in fields(Behaviour)}:

@@ -6,7 +6,7 @@ ticket, and every other one attaches to it; that of a ticket's own gives its num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from harness.core import events as e
@@ -30,8 +30,12 @@ def file(
     ledger: Ledger,
     blobs: Blobs,
     clock: Clock,
+    beside: Callable[[str], Sequence[StreamWrite]] = lambda ticket_id: (),
 ) -> str:
-    """Record the signal, with a ticket of its own or attached to the one that lives for its cause; the ticket's id."""
+    """Record the signal, with a ticket of its own or attached to the one that lives for its cause; the ticket's id.
+
+    ``beside``: what else is written with a new ticket; asked again when somebody else wrote meanwhile.
+    """
     spec = ticket_for(signal, slos, invariants, sustained_s)
     desk = _Desk(signal, spec, ledger=ledger, blobs=blobs, clock=clock)
     while True:
@@ -40,7 +44,7 @@ def file(
         try:
             if alive and last_ticket:
                 return desk.attach(last_ticket, len(causes))
-            return desk.open(last_ticket, len(causes))
+            return desk.open(last_ticket, len(causes), beside)
         except VersionConflict:  # somebody else filed or closed in between: look again
             continue
 
@@ -106,7 +110,9 @@ class _Desk:
         self._ledger.append([self._started(ticket_id), self._cause_write(attached, version, ticket_id)])
         return ticket_id
 
-    def open(self, recurrence_of: str | None, version: int) -> str:
+    def open(
+        self, recurrence_of: str | None, version: int, beside: Callable[[str], Sequence[StreamWrite]]
+    ) -> str:
         """A new ticket under the next free number."""
         signal = self._signal
         ticket_id = next_id(self._ledger)
@@ -128,6 +134,7 @@ class _Desk:
                     0,
                     ticket_id,
                 ),
+                *beside(ticket_id),
             ]
         )
         return ticket_id

@@ -18,6 +18,7 @@ from harness.agent.desk import Desk
 from harness.agent.dialogue import action_of, prompt_of, size_chars, taken_ids, waiting
 from harness.agent.runbook import Runbook, choose, next_action
 from harness.agent.toolbox import call, effect_of, schemas
+from harness.cause import close_cause
 from harness.core import events as e
 from harness.core.action import Action, Observation, Turn
 from harness.core.constraint import closed_until
@@ -30,7 +31,7 @@ from harness.core.operation import Catalog
 from harness.core.policy import Session
 from harness.core.spending import over_budget, spent, within
 from harness.core.ticket import Attempt
-from harness.journal import Journal
+from harness.journal import HARNESS, Journal
 from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
 
 ASK: Final = "ask"
@@ -46,6 +47,8 @@ class Worker:
     catalog: Catalog
     runbooks: tuple[Runbook, ...]
     policy: Session
+    patience_s: float
+    """How long a session may take when nothing is wrong."""
     spec_digest: str
     agent: str
     metrics: Metrics
@@ -75,6 +78,8 @@ def begin(journal: Journal, worker: Worker) -> int:
         constraint, until = closed
         journal.record("window", e.WindowAwaited(constraint=constraint.text, until=until))
         return 0
+    if _found_nothing(journal):
+        return 0
     n = len(ticket.attempts) + 1
     if n > ticket.attempts_allowed:
         told = " ".join(one["told"] for one in _earlier(journal, n))
@@ -94,6 +99,18 @@ def begin(journal: Journal, worker: Worker) -> int:
         e.AttemptStarted(attempt=n, agent=agent, runbook=book.runbook if book else None, base=base, briefing=briefing),
     )
     return _go_on(journal, worker)
+
+
+def _found_nothing(journal: Journal) -> bool:
+    """End an opportunity of which the last attempt says that there is nothing to change: it was none. Nobody is asked
+    at night, and a verification on record says that everything else held or not."""
+    ticket = journal.ticket
+    if not ticket.attempts or ticket.filed.source != "opportunity" or ticket.attempt.nothing is None:
+        return False
+    why = journal.blobs.get_json(ticket.attempt.nothing.why)["why"]
+    cancelled = e.TicketCancelled(by=HARNESS, why=journal.put({"text": f"No opportunity after all. {why}"}))
+    journal.record("no-opportunity", cancelled, beside=close_cause(journal))
+    return True
 
 
 def _go_on(journal: Journal, worker: Worker) -> int:
@@ -210,7 +227,8 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
     if (same := _repeats(_turns(journal, attempt))) >= worker.policy.repeats:
         return f"one call gave the same answer {same} times"
     is_model = attempt.briefing is not None
-    allowed_s = worker.models.session.wall_clock_s if is_model else worker.policy.wall_clock_s
+    own_s = worker.patience_s if journal.ticket.filed.source == "opportunity" else worker.policy.wall_clock_s
+    allowed_s = worker.models.session.wall_clock_s if is_model else own_s
     if (worker.clock.now() - attempt.started_at).total_seconds() > allowed_s:
         return f"more than {allowed_s:g} s"
     if is_model and worker.model is not None:
@@ -277,7 +295,8 @@ def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: l
     first = criteria[0]
     facts = {
         "id": journal.ticket_id, "service": journal.ticket.filed.service, "metric": first.metric,
-        "condition": first.condition, "age_s": round((worker.clock.now() - journal.ticket.filed_at).total_seconds()),
+        "condition": first.condition, "signal": (journal.ticket.filed.signal or "").partition(":")[2],
+        "age_s": round((worker.clock.now() - journal.ticket.filed_at).total_seconds()),
         **_facts_of_earlier(journal, attempt.n),
     }  # fmt: skip
     if journal.ticket.answers:

@@ -16,6 +16,7 @@ from harness.core.ids import fleet_stream, service_stream
 from harness.core.operation import units
 from harness.core.paths import confined
 from harness.core.ticket import Ticket
+from harness.core.tunable import value_in
 from harness.journal import decode
 from harness.measure import Window, measure
 from harness.operation import dry_run
@@ -140,6 +141,25 @@ def _release_changes(arguments: ListEvents, desk: Desk) -> Observation:
 def _own_commits(ticket: Ticket) -> set[str]:
     moves = [event for event in ticket.recorded.values() if isinstance(event, e.MainMoved)]
     return {moved.after for moved in moves}
+
+
+class ReadTunable(_Arguments):
+    """A tunable that the service declares."""
+
+    name: str
+
+
+async def read_tunable(arguments: ReadTunable, desk: Desk) -> Observation:
+    """Its value on the ticket's branch, the range, the factor of a step, and by what another value has to win."""
+    tunable = desk.manifest.tunable(arguments.name)
+    low, high = tunable.range
+    body = {
+        "name": tunable.name, "what": tunable.what, "file": tunable.file, "low": low, "high": high,
+        "value": value_in(desk.repository.read(desk.at, tunable.file), tunable.file, tunable.key),
+        "factor": tunable.factor, "metric": tunable.metric, "margin": tunable.margin,
+        "lower_is_better": desk.manifest.metrics[tunable.metric].direction == "lower",
+    }  # fmt: skip
+    return Observation(ok=True, body=body)
 
 
 class CheckAction(_Arguments):

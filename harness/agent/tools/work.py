@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.agent.desk import Desk
 from harness.core.action import Observation
 from harness.core.errors import Forbidden, Invalid, Refused
+from harness.core.events import Wait
+from harness.core.manifest import Tunable
 from harness.core.paths import confined
+from harness.core.tunable import with_value
+from harness.measure import quantile
 from harness.ports import CheckRun
 
 OUTPUT_CHARS = 6_000
@@ -30,6 +36,78 @@ async def measure(arguments: MeasureCommit, desk: Desk) -> Observation:
     if run.measures is None:
         return Observation(ok=False, body={"reason": run.reason}, waits=(run.wait,))
     return Observation(ok=True, body={"measures": run.measures}, waits=(run.wait,))
+
+
+class CompareValues(_Arguments):
+    """Measure a tunable's metric with two of its values, one right after the other, ``first`` first."""
+
+    tunable: str
+    challenger: int
+    in_force: int
+    pair: int = Field(ge=1)
+    first: Literal["challenger", "in_force"]
+
+
+async def compare_values(arguments: CompareValues, desk: Desk) -> Observation:
+    """What the metric is with each value, everything else as main has it; not ok when one cannot be measured."""
+    tunable = desk.manifest.tunable(arguments.tunable)
+    metric = desk.manifest.metrics[tunable.metric]
+    values = {"challenger": arguments.challenger, "in_force": arguments.in_force}
+    order = sorted(values, key=lambda side: side != arguments.first)
+    measured: dict[str, float | None] = {}
+    repetitions: dict[str, list[float]] = {}
+    waits: list[Wait] = []
+    base = desk.journal.ticket.attempt.base
+    for side in order:
+        run = await desk.checks.probe(str(metric.probe), _with_value(tunable, values[side], desk), base)
+        waits.append(run.wait)
+        if run.measures is None:
+            reason = f"{tunable.name} {values[side]}: {run.reason}"
+            return Observation(ok=False, body={"reason": reason}, waits=tuple(waits))
+        repetitions[side] = run.measures[str(metric.measure)]
+        measured[side] = quantile(repetitions[side], float(metric.quantile or 0))
+    body = {"metric": tunable.metric, "of_challenger": measured["challenger"], "of_in_force": measured["in_force"],
+            "repetitions": repetitions}  # fmt: skip
+    return Observation(ok=True, body=body, waits=tuple(waits))
+
+
+def _with_value(tunable: Tunable, value: int, desk: Desk) -> str:
+    """A commit on the attempt's base with this value, on a branch of its own; the base where it has that already."""
+    base, n = desk.journal.ticket.attempt.base, desk.journal.ticket.attempt.n
+    text = _tuned(tunable, value, base, desk)
+    if text is None:
+        return base
+    message = _message(f"Try {tunable.name} {value}", f"A candidate: {tunable.what}.", desk)
+    key = desk.journal.key(f"{n}/try-{tunable.name}-{value}")
+    return desk.repository.write(tunable.file, text, base, f"{desk.branch}-try-{tunable.name}-{value}", key, message)
+
+
+def _tuned(tunable: Tunable, value: int, at: str, desk: Desk) -> str | None:
+    """The tunable's file with this value; None when it has it. Raises Invalid for a value out of its range."""
+    low, high = tunable.range
+    if not low <= value <= high:
+        raise Invalid(f"{tunable.name}: {value} is out of its range; allowed {low} to {high}")
+    text = desk.repository.read(at, tunable.file)
+    tuned = with_value(text, tunable.file, tunable.key, value)
+    return None if tuned == text else tuned
+
+
+class SetTunable(_Arguments):
+    """Give a declared tunable another value, by a commit of its own on the ticket's branch."""
+
+    tunable: str
+    value: int
+    why: str
+
+
+async def set_tunable(arguments: SetTunable, desk: Desk) -> Observation:
+    """The new commit and its diff; not ok when the value is out of range, or in force already."""
+    tunable = desk.manifest.tunable(arguments.tunable)
+    text = _tuned(tunable, arguments.value, desk.at, desk)
+    if text is None:
+        raise Invalid(f"{tunable.name}: is {arguments.value} already")
+    subject = f"Set {tunable.name} to {arguments.value}"
+    return _write(_changeable(tunable.file, desk), text, arguments.why, desk, subject)
 
 
 class RevertCommit(_Arguments):
@@ -130,8 +208,8 @@ def _changeable(path: str, desk: Desk) -> str:
     return path
 
 
-def _write(path: str, text: str, why: str, desk: Desk) -> Observation:
-    message = _message(f"Change {path}", why, desk)
+def _write(path: str, text: str, why: str, desk: Desk, subject: str | None = None) -> Observation:
+    message = _message(subject or f"Change {path}", why, desk)
     return _changed(desk.repository.write(path, text, desk.at, desk.branch, desk.key, message), desk)
 
 

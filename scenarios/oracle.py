@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from scenarios.cost import cost_us
 from scenarios.scenario import InvalidScenario, Oracle, read_scenario
 
 LIMIT = "api_default"
@@ -140,6 +141,13 @@ def shows_the_fault(reading: OracleReading, oracle: Oracle) -> bool:
     return all(share is None or reading.shares[name] > share for name, share in least.items())
 
 
+def is_cheaper(oracle: Oracle, before_us: float | None, after_us: float | None) -> bool | None:
+    """Whether a check costs less by as much as the incident's file asks for; None where it asks for nothing."""
+    if oracle.cheaper_by is None:
+        return None
+    return None not in (before_us, after_us) and after_us <= before_us * (1 - oracle.cheaper_by)  # type: ignore[operator]
+
+
 async def _ask_all(url: str, requests: int, rate_per_s: float) -> tuple[list[_Seen], list[list[_Seen]]]:
     """What was asked within the promise, and beyond it by key. Keys look like any user's: no name tells them apart."""
     prefix = secrets.token_hex(4)
@@ -190,6 +198,7 @@ class _Connections:
             _, found, rest = head.partition(b"\r\ncontent-length:")
             if found:
                 await reader.readexactly(int(rest.partition(b"\r\n")[0]))
+            if found and b"\r\nconnection: close\r\n" not in head:
                 self._idle.append((reader, writer))
                 kept = True
         finally:
@@ -261,15 +270,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scenarios.oracle", description="What users of the live service see now.")
     parser.add_argument("--url", required=True, help="Envoy's listener, like http://127.0.0.1:8080")
     parser.add_argument("--incident", type=Path, required=True, help="the file that says how to ask, what is healthy")
+    parser.add_argument("--sockets", type=Path, nargs="*", default=[], help="of releases, to see what a check costs")
+    parser.add_argument("--before-us", type=float, help="what a check cost with the fault")
     options = parser.parse_args(arguments)
     try:
         oracle = read_scenario(options.incident).oracle
         reading = measure(options.url, oracle.requests, oracle.slow_ms, RATE_PER_S)
+        check_us = cost_us(options.sockets) if oracle.cheaper_by is not None and options.sockets else None
     except (ValueError, InvalidScenario) as error:
         parser.error(str(error))
     well, why = healthy(reading, Thresholds.of(oracle))
     faulty = oracle.knows_the_fault and shows_the_fault(reading, oracle)
-    print(json.dumps({**asdict(reading), "healthy": well, "why": why, "shows_the_fault": faulty}))
+    cheaper = is_cheaper(oracle, options.before_us, check_us)
+    costs = {"check_us": check_us, "before_us": options.before_us, "cheaper": cheaper}
+    print(json.dumps({**asdict(reading), "healthy": well, "why": why, "shows_the_fault": faulty, **costs}))
     return 0
 
 

@@ -27,11 +27,15 @@ class _Part(BaseModel):
 
 
 class EditForm(_Part):
-    """Replace the one place in ``path`` (of the service's repository) that reads ``find`` by ``replace``."""
+    """Replace the one place in ``path`` (of the service's repository) that reads ``find`` by ``replace``.
+
+    ``or_replace``: other texts that may stand there instead; the seed draws one of all.
+    """
 
     path: Words
     find: Words
     replace: str
+    or_replace: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _stays_inside(self) -> EditForm:
@@ -118,10 +122,13 @@ class Cheat(_Part):
 
 
 class ExpectedTicket(_Part):
-    """The ticket that the incident should make; ``signal`` is ``slo:NAME`` or ``invariant:NAME``."""
+    """The ticket that the incident should make, by ``signal``: ``slo:NAME``, ``invariant:NAME``, ``opportunity:NAME``.
+
+    An opportunity raises no alarm: it is filed as a timer would at night, by ``harness opportunity file``.
+    """
 
     type: Literal["incident", "improvement", "maintenance", "investigation"] = "incident"
-    signal: Annotated[str, Field(pattern=r"^(slo|invariant):[a-z][a-z0-9_-]*$")]
+    signal: Annotated[str, Field(pattern=r"^(slo|invariant|opportunity):[a-z][a-z0-9_-]*$")]
 
 
 class Expects(_Part):
@@ -157,6 +164,8 @@ class Oracle(_Part):
     faulty_slow_share_above: Share | None = None
     faulty_error_share_above: Share | None = None
     faulty_wrong_denial_share_above: Share | None = None
+    cheaper_by: Share | None = None
+    """Of what users cannot see: by which part a check takes less of the service's CPU time than with the fault."""
 
     @property
     def knows_the_fault(self) -> bool:
@@ -192,8 +201,9 @@ class Scenario(_Part):
     def _can_be_told(self) -> Scenario:
         # Users need not notice that a machine died: what is left carries the load.
         seen_by_users = self.fault is not None and any(step.series for step in self.fault.steps)
-        if seen_by_users and self.expects.outcome != "none" and not self.oracle.knows_the_fault:
-            known = [name for name in Oracle.model_fields if name.startswith("faulty_")]
+        told = self.oracle.knows_the_fault or self.oracle.cheaper_by is not None
+        if seen_by_users and self.expects.outcome != "none" and not told:
+            known = [name for name in Oracle.model_fields if name.startswith(("faulty_", "cheaper_"))]
             raise ValueError(f"oracle: says not by what the fault is seen; give one of: {', '.join(known)}")
         return self
 

@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 BETWEEN_COMMITS = timedelta(minutes=7)
 
 
 class Edit(TypedDict):
-    """Replace the one place in ``path`` that reads ``find``."""
+    """Replace the one place in ``path`` that reads ``find``; ``or_replace``: by one of these instead."""
 
     path: str
     find: str
     replace: str
+    or_replace: NotRequired[Sequence[str]]
 
 
 class Commit(TypedDict):
@@ -37,13 +38,24 @@ class EditDoesNotApply(Exception):
 
 
 def order(series: Sequence[Commit], seed: int) -> list[Commit]:
-    """The series in the order that ``seed`` draws: no fault first or last (but where little else is), all shuffled."""
+    """The series in the order that ``seed`` draws: no fault first or last (but where little else is), all shuffled.
+
+    Where an edit has several texts to choose from, one is drawn.
+    """
     chance = random.Random(seed)
     ordered = [commit for commit in series if commit["role"] != "fault"]
     chance.shuffle(ordered)
     for fault in (commit for commit in series if commit["role"] == "fault"):
         ordered.insert(chance.randrange(1, len(ordered)) if len(ordered) > 1 else len(ordered), fault)
-    return ordered
+    return [_drawn(commit, chance) for commit in ordered]
+
+
+def _drawn(commit: Commit, chance: random.Random) -> Commit:
+    def edit(one: Edit) -> Edit:
+        texts = [one["replace"], *one.get("or_replace", ())]
+        return {"path": one["path"], "find": one["find"], "replace": chance.choice(texts)} if len(texts) > 1 else one
+
+    return {**commit, "edits": [edit(one) for one in commit["edits"]]}
 
 
 def commit_series(repository: Path, ordered: Sequence[Commit], *, before: datetime) -> list[str]:

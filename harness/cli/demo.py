@@ -25,6 +25,7 @@ from harness.adapters.stack.machines import LocalMachines
 from harness.bootstrap import CHECKOUT, Record, Rules, open_record, read_rules
 from harness.cli.demo_report import incident_report, joint_report, quiet_report
 from harness.cli.incident_file import Ended, Incident
+from harness.cli.opportunity import file_next
 from harness.cli.render import AsJson, condition_unit, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
@@ -63,12 +64,16 @@ class Scene:
     """The commit that the service shipped with: every series starts from its tree."""
     draws: bool
     """Whether a person looks on at a terminal."""
+    offers: bool
+    """Whether the ticket is an opportunity's, which has time."""
 
     def incident_limit_s(self, tickets: int) -> float:
         """How long an incident is followed, for each of its tickets: one is delivered after the other. A model may take
         as long to think as its session is allowed to."""
         follows = self.settings.harness_agent == "runbook"
-        return tickets * (INCIDENT_LIMIT_S + (0 if follows else self.rules.models.session.wall_clock_s))
+        longest_s = self.rules.models.session.wall_clock_s if not follows else 0.0
+        longest_s = longest_s or (self.rules.opportunities.session_s if self.offers else 0.0)
+        return tickets * (INCIDENT_LIMIT_S + longest_s)
 
 
 def demo(
@@ -179,14 +184,14 @@ class Report:
 async def _play(settings: Settings, incident: Incident, path: Path, seed: int, say: Say, draws: bool) -> Report:
     from harness.adapters.worktree import ServiceRepository  # half a second of imports that only the demo needs
 
-    record, rules = open_record(settings), read_rules()
+    record, rules, offered = open_record(settings), read_rules(), incident.expects.offered
     bare = settings.home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, settings.home.worktrees)
     base = repository.shipped()
-    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base, draws)
+    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base, draws, offered is not None)
     await _healthy(scene)
     position = record.ledger.head().position
-    if incident.expects.outcome == "none":
+    if incident.expects.outcome == "none" and offered is None:
         if incident.fault is not None:
             say(f"a release is being installed by another hand (seed {seed}); the harness is not told")
             await _driver(scene, path, seed)
@@ -194,8 +199,11 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     say(f"the fault is being installed by another hand (seed {seed}); the harness is not told")
     installed = await _driver(scene, path, seed)
     began_at = datetime.fromisoformat(installed["installed_at"])
+    costs: list[str] = []
+    if offered is not None:
+        position, began_at, costs = await _offer(scene, path, offered)
     tickets = await _follow(scene, position, began_at, max(1, len(incident.expects.wanted)))
-    oracle = await _oracle(scene, path)
+    oracle = await _oracle(scene, path, *costs)
     documents = [
         incident_report(incident.id, _journal(scene, one), began_at, rules.profile, scene.manifest) for one in tickets
     ]
@@ -213,8 +221,27 @@ def _as_expected(scene: Scene, incident: Incident, documents: list[dict[str, Any
         return False
     if expects.outcome == "escalated":
         return bool(oracle["shows_the_fault"])
-    resolved = [one["verify"]["samples"] for one in documents if one["outcome"] == "resolved"]
-    return bool(min(resolved) >= scene.rules.profile.verify.min_samples and oracle["healthy"])
+    if expects.outcome == "none" and any(one["change"] is not None for one in documents):
+        return False
+    well = oracle["healthy"] and oracle["cheaper"] is not False
+    samples = [one["verify"]["samples"] for one in documents if one["outcome"] == expects.outcome]
+    return bool(min(samples) >= scene.rules.profile.verify.min_samples and well)
+
+
+async def _offer(scene: Scene, path: Path, tunable: str) -> tuple[int, datetime, list[str]]:
+    """While nothing is wrong, do what a nightly timer does: where the ledger stood before, when that was, and what a
+    check costs now, as words for the oracle that is asked in the end."""
+    await _healthy(scene)
+    sockets = [str(scene.settings.home.sockets / f"{node}.sock") for node in LocalMachines(scene.settings.home).nodes()]
+    before = await _oracle(scene, path, "--sockets", *sockets)
+    _tell_the_oracle(scene, before)
+    position, began_at = scene.record.ledger.head().position, scene.record.clock.now()
+    scene.say(f"no alarm; `harness opportunity file {tunable}`, as a timer would at night")
+    filed = await file_next(scene.settings, tunable)
+    if filed is None:
+        raise Retryable(f"{tunable}: no opportunity is open; `harness opportunity list` tells why")
+    known = [] if before["check_us"] is None else ["--before-us", str(before["check_us"])]
+    return position, began_at, ["--sockets", *sockets, *known]
 
 
 async def _healthy(scene: Scene) -> None:
@@ -259,12 +286,12 @@ async def _driver(scene: Scene, path: Path, seed: int) -> dict[str, Any]:
     )  # fmt: skip
 
 
-async def _oracle(scene: Scene, path: Path) -> dict[str, Any]:
+async def _oracle(scene: Scene, path: Path, *costs: str) -> dict[str, Any]:
     """The oracle's own client and counts, through Envoy; whether the service is healthy by the incident's own file.
 
     Asked again while it is not: a stall of the machine is seen once, a fault every time. ``earlier`` keeps what it saw.
     """
-    words = ["--url", scene.settings.addresses.url("envoy_in"), "--incident", str(path)]
+    words = ["--url", scene.settings.addresses.url("envoy_in"), "--incident", str(path), *costs]
     readings: list[dict[str, Any]] = []
     while len(readings) < ORACLE_ASKED_AT_MOST and not (readings and readings[-1]["healthy"]):
         readings.append(await _program("scenarios.oracle", *words))
@@ -402,6 +429,7 @@ def _tell_the_ticket(scene: Scene, document: dict[str, Any]) -> None:
         )
     for one in document["criteria"]:
         unit = condition_unit(one["condition"])
+        unit = unit or scene.manifest.metrics[one["metric"]].unit
         before, after = number(one["before"], unit), number(one["after"], unit)
         say(
             f"  {one['metric']:<20} {one['condition']:<8} before {before}, "
@@ -421,4 +449,5 @@ def _tell_the_oracle(scene: Scene, oracle: dict[str, Any]) -> None:
         scene.say(
             f"oracle, by its own client: {word}, slow {number(one['slow_share'], '%')}, {one['errors']} errors, "
             f"{one['denied_wrongly']} denied wrongly of {one['requests']}, p99 {one['p99_ms']:.1f} ms"
+            + (f", a check costs {one['check_us']:.0f} us of CPU" if one["check_us"] is not None else "")
         )

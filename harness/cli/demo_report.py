@@ -15,7 +15,7 @@ from harness.core.policy import Profile
 from harness.core.timeline import overhead_s, phases
 from harness.journal import Journal, decode
 
-OUTCOMES = {State.RESOLVED: "resolved", State.ESCALATED: "escalated"}
+OUTCOMES = {State.RESOLVED: "resolved", State.ESCALATED: "escalated", State.CANCELLED: "none"}
 QUIET_TICKS = 50
 QUIET_REQUESTS = 20_000
 

@@ -47,6 +47,12 @@ class Expected(Declaration):
         return all(outcomes and set(outcomes) == {self.outcome} for outcomes in of_each)
 
     @property
+    def offered(self) -> str | None:
+        """The tunable that is offered, as a timer would at night, where no alarm is expected; None else."""
+        kind, _, name = (self.ticket.signal if self.ticket else "").partition(":")
+        return name if kind == "opportunity" else None
+
+    @property
     def words(self) -> str:
         """For people."""
         by = [f"a ticket of type {ticket.type} that {ticket.signal} raised" for ticket in self.wanted]

@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from scenarios.oracle import OracleReading, Thresholds, healthy, measure, shows_the_fault
+from scenarios.cost import cost_us
+from scenarios.oracle import OracleReading, Thresholds, healthy, is_cheaper, measure, shows_the_fault
 from scenarios.scenario import Scenario, read_scenario, series_of
 from scenarios.series import Commit, apply_edits, order
 
@@ -22,9 +24,17 @@ SERVICE = ROOT / "services/ratelimiter"
 FAULTY = {
     path.stem: scenario
     for path in sorted((ROOT / "scenarios").glob("*.yaml"))
-    if (fault := (scenario := read_scenario(path)).fault) and series_of(scenario) and not fault.then
+    if series_of(scenario := read_scenario(path))
+    and scenario.oracle.knows_the_fault
+    and not (scenario.fault and scenario.fault.then)
 }
 """Each release once: several faults at once are those of other files."""
+CHEAPER = {
+    path.stem: scenario
+    for path in sorted((ROOT / "scenarios").glob("*.yaml"))
+    if series_of(scenario := read_scenario(path)) and scenario.oracle.cheaper_by is not None
+}
+"""What users cannot see: the oracle compares what a check costs the service."""
 REQUESTS, RATE_PER_S = 320, 100.0
 ASKED_AT_MOST = 5
 SEED = 11
@@ -85,6 +95,51 @@ def test_the_oracle_passes_before_the_fault_and_after_its_repair_and_fails_in_be
     assert healthy(untouched, thresholds)[0], untouched
     assert not healthy(during, thresholds)[0] and shows_the_fault(during, scenario.oracle), during
     assert healthy(after, thresholds)[0] and not shows_the_fault(after, scenario.oracle), after
+
+
+@contextmanager
+def on_socket(tree: Path) -> Iterator[Path]:
+    """The socket at which this tree serves."""
+    with tempfile.TemporaryDirectory(prefix="rl-") as folder:
+        path = Path(folder, "s")
+        command = [sys.executable, "-m", "ratelimiter", "serve", "--http", f"unix:{path}", "--limits", "limits.yaml"]
+        with subprocess.Popen(
+            command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree / "src")}, stderr=subprocess.PIPE, text=True
+        ) as service:
+            assert service.stderr is not None and service.stderr.readline()
+            try:
+                yield path
+            finally:
+                service.terminate()
+
+
+@pytest.mark.parametrize("name", CHEAPER)
+def test_the_oracle_tells_a_release_that_costs_too_much_from_its_repair_whatever_the_seed_drew(
+    name: str, tmp_path: Path
+) -> None:
+    # given the incident's release with each text that the seed may draw, and the same without that commit
+    scenario, drawn = CHEAPER[name], {}
+    for seed in range(20):
+        release = order(series_of(scenario), seed)
+        (text,) = [commit["edits"][0]["replace"] for commit in release if commit["role"] == "fault"]
+        drawn.setdefault(text, release)
+    assert len(drawn) > 2
+    repaired = [commit for commit in release if commit["role"] != "fault"]
+
+    # when the kernel is asked what their checks cost
+    with on_socket(tree_with(repaired, tmp_path / "repaired")) as socket:
+        after_us = cost_us([socket])
+    for number, faulty in enumerate(drawn.values()):
+        with on_socket(tree_with(faulty, tmp_path / f"faulty-{number}")) as socket:
+            before_us = cost_us([socket])
+
+        # then the repair is cheaper by what the file asks for, and the release is not cheaper than itself
+        assert is_cheaper(scenario.oracle, before_us, after_us), (number, before_us, after_us)
+        assert not is_cheaper(scenario.oracle, before_us, before_us)
+        assert not is_cheaper(scenario.oracle, after_us, before_us)
+    # and of what is asked of no release nothing is known
+    assert is_cheaper(scenario.oracle, None, after_us) is False
+    assert is_cheaper(FAULTY["error-burst"].oracle, before_us, after_us) is None
 
 
 def test_every_kind_of_trouble_is_seen_as_what_it_is() -> None:

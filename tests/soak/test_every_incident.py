@@ -47,6 +47,21 @@ def test_every_incident_ends_as_its_file_expects(
         what_is_left(newcomer, committed=committed)
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_where_nothing_can_be_won_nothing_is_changed(seed: int, tmp_path: Path, record_property: Record) -> None:
+    with home_at(tmp_path / "home") as newcomer:
+        # given a service whose tunable stands well, and somebody who looks all the same
+        words = ("--incident", "nothing-to-tune", "--seed", str(seed), "--headless", "--json", "--keep")
+        answer = newcomer.types("demo", *words, timeout_s=DEMO_WITHIN_S)
+        assert answer.code == 0, answer.stderr[-3000:]
+        record_property("run", row(answer.document))
+
+        # then the ticket was ended by the harness, without a change and without a person
+        assert (answer.document["outcome"], answer.document["change"]) == ("none", None)
+        what_is_left(newcomer, committed=False)
+
+
 def row(seen: dict[str, object]) -> dict[str, object]:
     """A line of the table."""
     phases = {one["name"]: round(one["seconds"], 1) for one in seen["phases"]}  # type: ignore[attr-defined]

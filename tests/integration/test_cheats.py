@@ -22,11 +22,12 @@ import pytest
 from harness.adapters.declarations import load_manifest
 from harness.bootstrap import read_rules
 from harness.core.operation import Precondition, facts
-from scenarios.oracle import OracleReading, Thresholds, healthy, measure, shows_the_fault
+from scenarios.cost import cost_us
+from scenarios.oracle import OracleReading, Thresholds, healthy, is_cheaper, measure, shows_the_fault
 from scenarios.scenario import Cheat, Scenario, edits_of, read_scenario, series_of
 from scenarios.series import apply_edits, order
 from tests.integration.ports import free_port
-from tests.integration.test_oracles import SERVICE, serving, tree_with
+from tests.integration.test_oracles import SERVICE, on_socket, serving, tree_with
 
 ROOT = Path(__file__).parents[2]
 INCIDENTS = {
@@ -82,6 +83,17 @@ def asked(tree: Path, scenario: Scenario) -> OracleReading:
     return SEEN[what]
 
 
+COSTS: dict[str, float] = {}
+
+
+def cost(tree: Path) -> float:
+    """What a check costs there; once of all that serve the same."""
+    if (what := digest(tree)) not in COSTS:
+        with on_socket(tree) as socket:
+            COSTS[what] = cost_us([socket])
+    return COSTS[what]
+
+
 @contextmanager
 def restarted_again_and_again(tree: Path) -> Iterator[str]:
     """The URL at which the tree serves, with pauses, as its process is ended and started anew all the time."""
@@ -110,7 +122,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("incident", "name"), SERVED)
-def test_the_oracle_sees_through_every_cheat(incident: str, name: str, trees: Path) -> None:
+def test_the_oracle_sees_through_every_cheat(incident: str, name: str, trees: Path, tmp_path: Path) -> None:
     scenario, cheat = named(incident, name)
     thresholds = Thresholds.of(scenario.oracle)
     tree = cheated(incident, name, trees)
@@ -124,8 +136,11 @@ def test_the_oracle_sees_through_every_cheat(incident: str, name: str, trees: Pa
     else:
         reading = asked(tree, scenario)
 
-    # then they are not well
+    # then they are not well, or what was to be cheaper is not
     well, why = healthy(reading, thresholds)
+    if scenario.oracle.cheaper_by is not None and cheat.stops != 0:
+        release = tree_with(order(series_of(scenario), SEED), tmp_path / "release")
+        well = well and is_cheaper(scenario.oracle, cost(release), cost(tree)) is True
     assert not well, why
     if cheat.refused_by == "canary" and name != "limit-to-infinity":
         # and a canary finds nothing won: users see of it what they saw of the fault

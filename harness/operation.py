@@ -124,10 +124,6 @@ async def serves(nodes: Nodes, node: str) -> bool:
 async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Do the first unit and watch the guards over the whole service for the time of the policy; or take it back."""
     n = journal.ticket.attempt.n
-    await note_start(
-        journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
-        metrics=operator.metrics,
-    )  # fmt: skip
     step = await _unit(journal, operator, 1)
     plan = _plan(operator, step)
     verdict = await _hold(journal, operator, plan, step) if step.ok else None
@@ -319,12 +315,16 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
 
 
 async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.OperationStepped:
-    """Do a unit, or find that it is done; the guards count from right after it."""
+    """Do a unit, or find that it is done; the guards count from right after it, what is left to others from before."""
     key = f"{journal.ticket.attempt.n}/unit-{ordinal}"
     if done := journal.recorded(key, e.OperationStepped):
         return done
     unit = core.units(_operation(journal))[ordinal - 1]
     try:
+        await note_start(
+            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
+            metrics=operator.metrics,
+        )  # fmt: skip
         limits = await _limits(journal, operator)
     except Retryable as error:
         reason = give_up(journal, operator.profile.stall_s, error)

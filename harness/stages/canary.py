@@ -82,7 +82,7 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
     except Retryable as error:
         reason = give_up(journal, stage.operator.profile.stall_s, error)
     try:
-        return await _finish(journal, stage, plan, None, reason=reason, answers=False)
+        return await _finish(journal, stage, plan_of(journal, stage), None, reason=reason, answers=False)
     except Retryable as error:  # the router's: its way back has as long again
         reason = give_up(journal, 2 * stage.operator.profile.stall_s, error)
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=f"the arms have traffic yet: {reason}"))

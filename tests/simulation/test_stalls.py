@@ -140,6 +140,26 @@ def test_a_verification_that_nobody_answers_is_taken_back() -> None:
     run(story())
 
 
+def test_a_canary_that_nobody_can_measure_from_its_start_ends_with_the_lock_given_back() -> None:
+    async def story() -> None:
+        # given a change that passed its tests, and measurements that stop right then
+        operations = await incident(days_work(2, of=4))
+
+        def look() -> None:
+            if operations.reached(State.CANARYING):
+                failing(operations.world.metrics)
+
+        operations.ledger.after = look
+        # when its time is over
+        await operations.watch(lambda: bool(stopped(operations)), limit_s=MINUTES_S)
+        # then it ended with that as its reason
+        assert [failure.disproved for failure in stopped(operations)] == [False]
+        assert operations.last("INF-1", e.CanaryFailed).reason.startswith("no_data")
+        assert operations.ticket("INF-1").life.token is None and operations.world.router.shares == OFF
+
+    run(story())
+
+
 @pytest.mark.parametrize("stage", [State.TESTING, State.CANARYING])
 def test_an_operation_that_nobody_can_measure_ends_and_leaves_nothing_behind(stage: State) -> None:
     async def story() -> None:

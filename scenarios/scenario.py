@@ -261,7 +261,7 @@ def series_of(scenario: Scenario) -> list[Commit]:
 
 def commits_of(step: Trouble) -> list[Commit]:
     """Those of one fault."""
-    series: list[Commit] = step.model_dump(mode="json")["series"]
+    series: list[Any] = [commit.model_dump(mode="json", exclude_defaults=True) for commit in step.series]
     return series
 
 

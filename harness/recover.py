@@ -17,7 +17,7 @@ from harness.ports import Ledger, Workflows
 from harness.stop import is_stopped
 
 Workflow = Literal["begun", "runs", "stopped"]
-"""``stopped``: everything is, by a person's word, so that a ticket with work to do is not begun."""
+"""``stopped``: everything is, by a person's word, so that a ticket with work to do is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from harness.settings import Settings
 SAID: dict[Workflow, str] = {
     "begun": "had no workflow, goes on from the ledger",
     "runs": "runs, needed nothing",
-    "stopped": "is not begun, as everything is stopped; `harness ticket resume --all` lets it go on",
+    "stopped": "is left alone, as everything is stopped; `harness ticket resume --all` lets it go on",
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
@@ -17,15 +18,21 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from harness.adapters.clock import SystemClock
 from harness.adapters.temporal import HARNESS_QUEUE, TemporalWorkflows, tell_ticket
+from harness.core import events as e
 from harness.core.command import Command, Verb
 from harness.core.lifecycle import ENDS, LIVE, State
+from harness.ledger.store import Ledger
 from harness.recover import Recovered, recover
 from harness.simulation.clock import START
 from harness.simulation.world import World
 from harness.stages.file import next_id
+from harness.stop import record_stop
+from tests.acceptance.newcomer import Newcomer
 from tests.integration.fast_loop import FastLoop
 from tests.integration.temporal_world import Server, serving, until
+from tests.integration.test_pump import append, filed
 from tests.integration.test_workflows import Watched
 from tests.simulation.operations import MANIFEST, RULES, Operations, days_work, innocent
 from tests.simulation.test_by_hand import a_commit
@@ -213,3 +220,35 @@ def test_every_state_that_a_ticket_rests_or_works_in_is_among_them() -> None:
     """Filed and admitted are over within a hop; tests/simulation/test_recover.py breaks a ticket off there."""
     waits = {State.AWAITING_APPROVAL, State.WAITING, State.ESCALATED, State.PAUSED, State.QUEUED}
     assert LIVE - {State.FILED, State.ADMITTED} == {*DELIVERY, *waits}
+
+
+def test_the_command_says_what_it_began_and_what_needed_nothing(server: Server, tmp_path: Path) -> None:
+    # given a home with a ticket that was filed, one that waits for a person and one that ended, and an empty server
+    newcomer = Newcomer(tmp_path)
+    ledger = Ledger.open(tmp_path / "ledger.db", now=SystemClock().now)
+    asks = e.HelpRequested(attempt=0, exit_status="broken", question="sha256:" + "0" * 64)
+    append(ledger, "INF-1", filed("INF-1"))
+    append(ledger, "INF-2", filed("INF-2"), asks)
+    append(ledger, "INF-3", filed("INF-3"), e.TicketRejected(reasons=("no such service",)))
+    here = {"TEMPORAL_ADDRESS": server.address}
+
+    # when somebody recovers, and then once more
+    first = newcomer.types("recover", environment=here)
+    second = newcomer.types("recover", "--json", environment=here)
+
+    # then what lives was begun, once
+    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.splitlines() == [
+        "INF-1 is filed: had no workflow, goes on from the ledger",
+        "INF-2 is escalated: had no workflow, goes on from the ledger",
+        "the watch: had no workflow, watches again",
+    ]
+    states = {"INF-1": "filed", "INF-2": "escalated"}
+    runs = [{"id": one, "state": state, "workflow": "runs"} for one, state in states.items()]
+    assert second.document == {"tickets": runs, "watch": "runs"}
+
+    # and while everything is stopped, nothing that has work to do is begun
+    record_stop(ledger, SystemClock(), stopped=True, by="ada")
+    third = newcomer.types("recover", environment=here)
+    ledger.close()
+    assert third.stdout.splitlines()[0].startswith("INF-1 is filed: is left alone, as everything is stopped; ")

@@ -155,10 +155,11 @@ async def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
     """The objectives, as far as they hold right now: what is worse already must not get worse."""
     window = Window.before(journal.clock.now(), BEFORE_S)
     budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics}
-    return {
-        metric: core.allowed_share(budget, (await measure(operator.metrics, operator.manifest, metric, window)).value)
-        for metric, budget in budgets.items()
-    }
+    canary, limits = operator.profile.canary, {}
+    for metric, budget in budgets.items():
+        before = await measure(operator.metrics, operator.manifest, metric, window)
+        limits[metric] = core.allowed_share(budget, before.value, before.samples, canary.clustering(metric))
+    return limits
 
 
 async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.OperationStepped) -> StageVerdict:

@@ -6,6 +6,7 @@ was done, last first. Touches nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -224,9 +225,20 @@ class GuardPlan:
     alpha: float
 
 
-def allowed_share(budget: float, before: float | None) -> float:
-    """What a guard allows: the objective's budget, or what it was right before where that was worse already."""
-    return min(0.999, max(budget, before or 0.0))
+ONE_SIDED_95 = 1.645
+"""Standard errors above which one in twenty measurements lies."""
+
+
+def allowed_share(budget: float, before: float | None, samples: int | None = None, design_effect: float = 1.0) -> float:
+    """What a guard allows: the objective's budget, or what it was right before where that was worse already.
+
+    That is known from ``samples`` requests only, so that there is room for what chance makes of so few: without it, of
+    150 operations that changed nothing 2, 6 and 18 were stopped, at shares of 95, 30 and 5 %, and with it none.
+    """
+    if before is None or before <= budget:
+        return budget
+    room = ONE_SIDED_95 * math.sqrt(before * (1 - before) * design_effect / samples) if samples else 0.0
+    return min(0.999, before + room)
 
 
 def judge_guards(plan: GuardPlan, looks: Sequence[Mapping[str, Counts]]) -> StageVerdict:

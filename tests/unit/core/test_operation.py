@@ -165,3 +165,9 @@ def test_what_was_worse_before_is_the_limit() -> None:
     assert allowed_share(0.1, 0.02) == allowed_share(0.1, None) == 0.1
     assert allowed_share(0.1, 0.6) == 0.6
     assert allowed_share(0.1, 1.0) < 1
+
+
+def test_what_was_worse_already_is_allowed_as_far_as_few_requests_can_tell() -> None:
+    assert allowed_share(0.1, 0.93, samples=800, design_effect=3.0) == pytest.approx(0.9557, abs=1e-4)
+    assert allowed_share(0.1, 0.93, samples=80_000) == pytest.approx(0.9315, abs=1e-4)
+    assert allowed_share(0.1, 0.02, samples=800) == 0.1

@@ -73,8 +73,8 @@ class Gate:
             window = Window.before(self.clock.now(), max(invariant.for_s, self.gate_s))
             now = await measure(self.metrics, self.manifest, invariant.metric, window)
             if invariant.condition.condition.holds(now.value) is not True:
-                condition, direction = invariant.condition.condition.text, declared(self.manifest, now.metric).direction
-                found.append(others.judged(left[0], condition, left[1], now, direction, design_effect=1.0))
+                condition, metric = invariant.condition.condition.text, declared(self.manifest, now.metric)
+                found.append(others.judged(left[0], condition, left[1], now, metric, design_effect=1.0))
         return tuple(found)
 
     async def _broken(self, invariants: tuple[Invariant, ...]) -> tuple[str, str]:

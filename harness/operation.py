@@ -31,8 +31,8 @@ from harness.stall import give_up
 POLL_S = 0.1
 RECENT_S = 5.0
 """The span over which preconditions are measured."""
-BEFORE_S = 2.0
-"""The span right before a unit, with which its guards compare what is worse than its objective already."""
+SAMPLE_S = 1.1
+"""After so long there is a sample of what is now: Prometheus takes one a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,15 +151,17 @@ def _plan(operator: Operator, step: e.OperationStepped) -> GuardPlan:
     return GuardPlan(limits, planned=policy.planned, looks=policy.looks, alpha=policy.alpha)
 
 
-async def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
-    """The objectives, as far as they hold right now: what is worse already must not get worse."""
-    window = Window.before(journal.clock.now(), BEFORE_S)
+def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
+    """The objectives, as far as they held at the start: what was worse already must not get worse."""
     budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics}
-    canary, limits = operator.profile.canary, {}
-    for metric, budget in budgets.items():
-        before = await measure(operator.metrics, operator.manifest, metric, window)
-        limits[metric] = core.allowed_share(budget, before.value, before.samples, canary.clustering(metric))
-    return limits
+    start = journal.ticket.attempt.start
+    return budgets | {
+        one.metric: core.allowed_share(
+            budgets[one.metric], one.value, one.samples, operator.profile.canary.clustering(one.metric)
+        )
+        for one in (start.measured if start else ())
+        if one.metric in budgets
+    }
 
 
 async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.OperationStepped) -> StageVerdict:
@@ -326,10 +328,10 @@ async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.Operati
             journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
             metrics=operator.metrics,
         )  # fmt: skip
-        limits = await _limits(journal, operator)
     except Retryable as error:
         reason = give_up(journal, operator.profile.stall_s, error)
         return journal.record(key, _failed(journal, unit, ordinal, unit.node or "", reason, back=False))
+    limits = _limits(journal, operator)
     journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)
     seen: dict[str, object] = {"limits": limits, "counters": await _first_counts(journal, operator, tuple(limits))}

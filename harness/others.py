@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core import others as core
-from harness.core.ids import cause_stream, fingerprint
+from harness.core.ids import cause_stream, fingerprint, lock_stream
 from harness.core.invariant import Invariant
 from harness.core.lifecycle import LIVE
 from harness.core.manifest import Manifest
@@ -27,7 +27,7 @@ LOOK_S = 2.0
 """The start is looked at over spans as short as this, once a second, back from right before: the worst of them counts,
 so that neither the noise of a span nor what was still well before the trouble began passes for how it was."""
 SAMPLE_S = 1.0
-"""So old may a sample be: what it holds of an earlier attempt does not count."""
+"""So old may a sample be: what it holds of an earlier delivery does not count."""
 
 Left = Mapping[tuple[str, str], tuple[str, e.Measurement]]
 """(metric, condition) → the ticket that it is left to, and what it was at the start."""
@@ -38,7 +38,7 @@ async def note_start(
 ) -> None:
     """Record everything declared as it is now, once an attempt: before it touches the service.
 
-    What an earlier attempt did, and took back, is in none of the spans that are looked at: there may be some to wait.
+    What an earlier delivery did, and took back, is in none of the spans that are looked at: there may be some to wait.
     """
     attempt = journal.ticket.attempt
     if attempt.start is not None:
@@ -46,9 +46,9 @@ async def note_start(
     lengths = {metric: LOOK_S for slo in slos for metric in slo.metrics}
     lengths |= {invariant.metric: invariant.for_s for invariant in invariants}
     opened_at = journal.clock.now()
-    looks, clean_from = LOOKS, attempt.started_at + timedelta(seconds=SAMPLE_S)
-    if attempt.n > 1:
-        clean_s = (opened_at - clean_from).total_seconds() - max(lengths.values())
+    looks = LOOKS
+    if (freed_at := _last_delivery_ended_at(journal)) is not None:
+        clean_s = (opened_at - freed_at).total_seconds() - SAMPLE_S - max(lengths.values())
         await journal.clock.sleep(max(0.0, -clean_s))
         looks = min(LOOKS, 1 + max(0, int(clean_s / LOOK_EVERY_S)))
     now = journal.clock.now()
@@ -67,6 +67,13 @@ async def note_start(
     measured = tuple(one for one in seen if one is not None)
     started = e.StartMeasured(attempt=attempt.n, measured=measured, waits=(wait,) if now > opened_at else ())
     journal.record(f"{attempt.n}/start", started)
+
+
+def _last_delivery_ended_at(journal: Journal) -> datetime | None:
+    """When the lock was given back last: until then somebody's change may have been in place, and taken back."""
+    rows = journal.ledger.read_stream(lock_stream(journal.ticket.filed.service))
+    freed = [row.occurred_at for row in rows if row.type == e.LockFreed.__name__]
+    return freed[-1] if freed else None
 
 
 def left_to_others(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Left:

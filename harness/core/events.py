@@ -395,7 +395,7 @@ class OperationStepped(Event):
     """One unit of an operation was done to a node: the first in its canary, the others in its deployment.
 
     ``back``: it took an earlier one back. ``limits``: the bad shares (0..1) that its guards allow: each objective's
-    budget, or what was measured right before it where that was worse. ``counters``: the service's raw counts right
+    budget, or what the start of the attempt allows where that was worse. ``counters``: the service's raw counts right
     after it, from which its guards count (as the canary's arm; there is no baseline).
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.core.criteria import Condition, Direction
 from harness.core.events import LeftTo, Measurement
+from harness.core.manifest import Metric
 from harness.core.sequential import Counts, Pair, proportion_sequential
 
 NO_REGRESSION = Condition.parse("no regression")
@@ -47,23 +48,28 @@ def left_to_others(
 
 
 def judged(
-    ticket_id: str, condition: str, before: Measurement, now: Measurement, direction: Direction, design_effect: float
+    ticket_id: str, condition: str, before: Measurement, now: Measurement, metric: Metric, design_effect: float
 ) -> LeftTo:
     """The condition as one that is left to ``ticket_id``, with whether it got no worse."""
     return LeftTo(
         ticket_id=ticket_id, metric=now.metric, condition=condition, before=before, now=now,
-        no_worse=no_worse(before, now, direction, design_effect),
+        no_worse=no_worse(before, now, metric.direction, design_effect, free_share=metric.unit == "%"),
     )  # fmt: skip
 
 
-def no_worse(before: Measurement, now: Measurement, direction: Direction, design_effect: float) -> bool | None:
+def no_worse(
+    before: Measurement, now: Measurement, direction: Direction, design_effect: float, *, free_share: bool = False
+) -> bool | None:
     """Whether ``now`` is not shown to be worse than ``before``; None when one of them was not measured.
 
     A share of requests is worse when more than chance says so, by the test of the canary; any other value when it is by
-    the margin of `no regression`.
+    the margin of `no regression`. ``free_share``: of what should be high and is a share, the margin is one of the rest:
+    where little is free, a part of that little is noise, and the same part of what is used is not.
     """
     if before.value is None or now.value is None:
         return None
+    if free_share and direction == "higher":
+        return NO_REGRESSION.holds(1 - now.value, 1 - before.value, "lower")
     if not before.samples or not now.samples or direction != "lower":
         return NO_REGRESSION.holds(now.value, before.value, direction)
     pair = Pair(control=_counts(before.value, before.samples), experiment=_counts(now.value, now.samples))

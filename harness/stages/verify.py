@@ -223,12 +223,12 @@ async def _criterion(
     measured, waits = await measure_anywhere(stage.metrics, stage.manifest, frozen.metric, window, bench)
     spec = Criterion(metric=frozen.metric, condition=frozen.condition, duration=frozen.duration).spec()
     baseline = frozen.baseline.value if frozen.baseline else None
-    direction = declared(stage.manifest, frozen.metric).direction
-    met = spec.condition.holds(measured.value, baseline, direction)
+    metric = declared(stage.manifest, frozen.metric)
+    met = spec.condition.holds(measured.value, baseline, metric.direction)
     left_to = None
     if met is False and (its := left.get((frozen.metric, frozen.condition))) is not None:
         effect = stage.operator.profile.canary.clustering(frozen.metric)
-        left_to = others.judged(its[0], frozen.condition, its[1], measured, direction, effect)
+        left_to = others.judged(its[0], frozen.condition, its[1], measured, metric, effect)
     judged = e.JudgedCriterion(
         metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met,
         left_to=left_to,

@@ -82,6 +82,12 @@ def test_what_has_no_samples_is_worse_by_the_margin_of_no_regression(now: float 
     assert no_worse(measured(0.167, None), measured(now, None), "higher", 1.0) is expected
 
 
+@pytest.mark.parametrize(("now", "expected"), [(0.142, True), (0.13, True), (0.12, False), (-0.67, False)])
+def test_of_a_free_share_the_margin_is_one_of_what_is_used(now: float, expected: bool) -> None:
+    """A backlog that is worked off looked like less room on the live stack: 14.2 % free after 16.5 %."""
+    assert no_worse(measured(0.165, None), measured(now, None), "higher", 1.0, free_share=True) is expected
+
+
 @pytest.mark.parametrize(("before", "now"), [(None, 0.5), (0.5, None)])
 def test_what_was_not_measured_is_not_known_to_be_no_worse(before: float | None, now: float | None) -> None:
     assert no_worse(measured(before), measured(now), "lower", 1.0) is None

@@ -39,6 +39,7 @@ from tests.simulation.test_by_hand import a_commit
 from workflows import keeper
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
+from workflows.edge import HEARTBEATS_TOLD_EVERY
 from workflows.pump import pump
 from workflows.ticket import TicketWorkflow
 from workflows.watch import WatchWorkflow
@@ -76,7 +77,7 @@ async def worked(client: Client, operations: Operations) -> AsyncIterator[Watche
     worker = Worker(
         client, task_queue=HARNESS_QUEUE, workflows=[TicketWorkflow, AgentSession, WatchWorkflow],
         activities=[*(getattr(activities, name) for name in names), watched.watch_tick],
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, max_heartbeat_throttle_interval=HEARTBEATS_TOLD_EVERY,
     )  # fmt: skip
     async with worker:
         beside = [asyncio.create_task(one) for one in (pump(cast(Any, operations.ledger), client), ticks(operations))]

@@ -48,7 +48,8 @@ def refuse_unless_open(state: State, verb: Verb) -> None:
     """Raise Forbidden when a ticket in this state cannot be told so, with what it can be told."""
     open_to = [other for other, kind in EVENT_OF.items() if (state, kind) in TABLE]
     if verb not in open_to:
-        raise Forbidden(f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or 'nothing any more'}")
+        told = f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or 'nothing any more'}"
+        raise Forbidden(told.replace("_", "-"))  # as it is typed
 
 
 def event_of(command: Command, ticket: Ticket, nothing_said: str) -> e.Event:

@@ -348,7 +348,7 @@ def test_a_ticket_that_no_person_was_called_for_cannot_be_taken_over() -> None:
     async def story() -> None:
         operations = await incident(days_work(2, of=4))
         await operations.watch(lambda: operations.reached(State.CANARYING))
-        with pytest.raises(ApplicationError, match="take_over: the ticket is deploying; it can be told: pause, cancel"):
+        with pytest.raises(ApplicationError, match="take-over: the ticket is deploying; it can be told: pause, cancel"):
             await operations.tell("take_over", commit=operations.world.repository.main())
         await operations.settle()
         assert operations.state("INF-1") is State.RESOLVED

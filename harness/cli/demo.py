@@ -30,6 +30,7 @@ from harness.cli.render import AsJson, condition_unit, number, print_json
 from harness.cli.stack import start_stack
 from harness.cli.story import line
 from harness.core import events as e
+from harness.core.contract import with_promises
 from harness.core.errors import Broken, HarnessError, Invalid, Retryable
 from harness.core.ids import WATCH_STREAM, service_stream, ticket_stream
 from harness.core.lifecycle import ENDS, State
@@ -188,7 +189,8 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     bare = settings.home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, settings.home.worktrees)
     base = repository.shipped()
-    scene = Scene(settings, record, rules, repository.manifest(base), say, bare, base, draws, offered is not None)
+    manifest = with_promises(repository.manifest(base), rules.promises)
+    scene = Scene(settings, record, rules, manifest, say, bare, base, draws, offered is not None)
     await _healthy(scene)
     position = record.ledger.head().position
     if incident.expects.outcome == "none" and offered is None:

@@ -69,7 +69,7 @@ class JudgedCriterion(Value):
     """A criterion with the measurement after the change; ``met`` is None when it could not be measured.
 
     ``left_to``: it is not met, and restoring it is another ticket's. It stands in this one's way only where it got
-    worse.
+    worse. ``beside``: of a probe that was compared, the commit before the change, in the same minute.
     """
 
     metric: str
@@ -78,6 +78,7 @@ class JudgedCriterion(Value):
     measured: Measurement
     met: bool | None
     left_to: LeftTo | None = None
+    beside: Measurement | None = None
 
     @property
     def passes(self) -> bool:

@@ -147,6 +147,8 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                     duration=one.duration,
                     met=one.met,
                 )
+                if one.beside is not None:
+                    yield _measurement("without the change", one.beside, metric=one.metric)
                 yield from _left((one.left_to,) if one.left_to else ())
             for promised in event.promises:
                 yield _measurement("promised", promised.measured, metric=promised.metric, condition=promised.condition,

@@ -57,10 +57,22 @@ def is_better(
     return Better(Quantity.parse(f"{100 * DEFAULT_MARGIN:g}%")).holds(after.value, before.value, direction) is True
 
 
+def middle(pairs: Sequence[tuple[Measurement, Measurement]]) -> tuple[Measurement, Measurement] | None:
+    """Of pairs that were both measured, the one whose quotient is the median; None of none."""
+    known = [
+        (with_it.value / without.value, number)
+        for number, (without, with_it) in enumerate(pairs)
+        if without.value and with_it.value is not None
+    ]
+    return pairs[sorted(known)[(len(known) - 1) // 2][1]] if known else None
+
+
 def _measured(one: JudgedCriterion) -> str:
     if one.measured.value is None:
         return "not measured"
     seen = f"{one.measured.value:.4g} measured"
+    if one.beside is not None:
+        return f"{seen}, {one.beside.value:.4g} without the change"
     if one.left_to is None:
         return seen
     return f"{seen}, which is worse than {one.left_to.before.value:.4g} before (left to {one.left_to.ticket_id})"

@@ -16,6 +16,7 @@ from harness.cause import close_cause
 from harness.core import events as e
 from harness.core import others
 from harness.core.contract import Kept, Promise
+from harness.core.criteria import Condition
 from harness.core.errors import Retryable
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import State
@@ -24,9 +25,9 @@ from harness.core.policy import Verify
 from harness.core.record import StreamWrite
 from harness.core.ticket import Criterion
 from harness.core.units import Quantity
-from harness.core.verification import Outcome, is_better, judge
+from harness.core.verification import Outcome, is_better, judge, middle
 from harness.journal import HARNESS, Journal, encode
-from harness.measure import Bench, Window, declared, live, measure, measure_anywhere
+from harness.measure import Bench, Window, declared, live, measure, measure_anywhere, measure_by_probe
 from harness.operation import Operator, undo
 from harness.others import Left, left_to_others, note_start
 from harness.ports import Checks, Metrics, Nodes, Repository
@@ -34,6 +35,8 @@ from harness.rollout import roll_back
 from harness.stall import give_up
 
 TICK_S = 1.0
+PAIRS = 3
+"""Of a probe that compares: two runs differ by about 5 %, and what disturbs the machine meets both of a pair."""
 REST_S, RESTS = 60.0, 50
 """Between two looks at the ledger within a long window: a minute, or this part of what is left of it."""
 
@@ -147,7 +150,7 @@ def _improved(journal: Journal, stage: Stage, target: e.JudgedCriterion) -> bool
     assert admitted is not None
     sick = [one for one in admitted.sick if one.metric == target.metric and one.value is not None]
     frozen = [one.baseline for one in admitted.criteria if one.metric == target.metric]
-    before = sick[0] if sick else (None if journal.ticket.filed.signal else frozen[0])
+    before = target.beside or (sick[0] if sick else (None if journal.ticket.filed.signal else frozen[0]))
     policy, direction = stage.operator.profile.canary, declared(stage.manifest, target.metric).direction
     effect = policy.clustering(target.metric)
     return is_better(before, target.measured, direction, design_effect=effect, alpha=policy.alpha)
@@ -206,9 +209,35 @@ async def _judge(journal: Journal, stage: Stage, window: Window) -> tuple[list[e
     judged = [_at_all([tick[number] for tick in at_ticks]) for number in range(len(at_ticks[-1]))]
     waits: tuple[e.Wait, ...] = ()
     for number in sorted(probed):
-        at_the_end, waited = await _criterion(stage, admitted.criteria[number], window, left)
+        at_the_end, waited = await _probed(journal, stage, admitted.criteria[number], window, left)
         judged.insert(number, at_the_end)
         waits += waited
+    return judged, waits
+
+
+async def _probed(
+    journal: Journal, stage: Stage, frozen: e.FrozenCriterion, window: Window, left: Left
+) -> tuple[e.JudgedCriterion, tuple[e.Wait, ...]]:
+    """A criterion on a probe. One that compares is measured in pairs, without the change and with it, and the pair in
+    the middle counts: since admission the machine itself may have become slower or faster."""
+    moved, condition = journal.ticket.attempt.main_moved, Condition.parse(frozen.condition)
+    pairs: list[tuple[e.Measurement, e.Measurement]] = []
+    waits: tuple[e.Wait, ...] = ()
+    if moved is not None and condition.needs_baseline and frozen.baseline is not None:
+        for _ in range(PAIRS):
+            without, before = await measure_by_probe(stage.manifest, frozen.metric, Bench(stage.checks, moved.before))
+            with_it, after = await measure_by_probe(stage.manifest, frozen.metric, Bench(stage.checks, moved.after))
+            waits = (*waits, *before, *after)
+            pairs.append((without, with_it))
+    if (pair := middle(pairs)) is None:  # nothing to compare with: as it is
+        judged, waited = await _criterion(stage, frozen, window, left)
+        return judged, (*waits, *waited)
+    without, with_it = pair
+    met = condition.holds(with_it.value, without.value, declared(stage.manifest, frozen.metric).direction)
+    judged = e.JudgedCriterion(
+        metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=with_it, met=met,
+        beside=without,
+    )  # fmt: skip
     return judged, waits
 
 

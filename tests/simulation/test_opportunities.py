@@ -95,6 +95,27 @@ def test_a_value_that_costs_is_replaced_by_one_that_wins_and_the_ticket_is_resol
     run(story())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_machine_that_became_slower_for_all_is_no_argument_against_a_change(seed: int) -> None:
+    async def story() -> None:
+        # given a costly value, and others who begin to use the machine while its repair is deployed
+        operations = await incident([setting(2)], seed=seed)
+        await healthy(operations, 40)
+        assert await offered(operations) is not None
+        await operations.watch(lambda: operations.reached(State.DEPLOYING))
+        operations.world.checks.slowed = 2.0
+        await operations.watch(lambda: operations.reached(*ENDED))
+        # then it is resolved, by what the same minute showed with the change and without it
+        assert operations.ticket("INF-1").state is State.RESOLVED
+        goal = operations.last("INF-1", e.CriteriaMet).criteria[0]
+        frozen = operations.ticket("INF-1").admitted
+        assert frozen is not None and frozen.criteria[0].baseline is not None and goal.beside is not None
+        assert goal.measured.value and goal.beside.value and goal.measured.value < 0.9 * goal.beside.value
+        assert goal.measured.value > 0.9 * (frozen.criteria[0].baseline.value or 0.0)
+
+    run(story())
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_where_no_other_value_wins_nothing_is_changed_and_nobody_is_called(seed: int) -> None:
     async def story() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.criteria import Direction
 from harness.core.events import JudgedCriterion, Measurement
-from harness.core.verification import Outcome, is_better, judge
+from harness.core.verification import Outcome, is_better, judge, middle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,3 +75,14 @@ def test_better_is_what_more_than_chance_made_smaller(
     before: Measurement | None, after: Measurement, direction: Direction, better: bool
 ) -> None:
     assert is_better(before, after, direction, design_effect=3.0, alpha=0.05) is better
+
+
+def test_of_pairs_the_one_in_the_middle_counts_and_what_was_not_measured_is_none() -> None:
+    def pair(without: float | None, with_it: float | None) -> tuple[Measurement, Measurement]:
+        return measured(without), measured(with_it)
+
+    # quotients 0.9, 0.6 and 0.8: the machine was twice as slow for the last, and that met both of it
+    assert middle([pair(100, 90), pair(100, 60), pair(200, 160)]) == pair(200, 160)
+    assert middle([pair(None, 90), pair(100, 60), pair(100, None), pair(0, 1)]) == pair(100, 60)
+    assert middle([pair(100, 90), pair(100, 60)]) == pair(100, 60)
+    assert middle([pair(None, 90)]) is None and middle([]) is None

@@ -53,7 +53,8 @@ say "installing the Python packages of requirements.lock into .venv (every one p
 # uv reads none of pip's settings; a mirror that pip was told of is meant for both.
 index=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}}
 [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
-.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+# Compiled here: else every part of the first stack compiles its imports itself, which took four of them over 30 s.
+.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 set --
 for project in ./pyproject.toml services/*/pyproject.toml; do set -- "$@" --editable "${project%/*}"; done
 # The build backend is in the lock too, so nothing is fetched here.

@@ -31,7 +31,7 @@ LOG_LINES = 12
 SUPERVISOR_TRIES = 3
 
 
-def bring_up(home: Home, make_plan: Callable[[], Plan], *, say: Callable[[str], None], within_s: float = 60.0) -> None:
+def bring_up(home: Home, make_plan: Callable[[], Plan], *, say: Callable[[str], None], within_s: float = 120.0) -> None:
     """Makes the stack be as planned; nothing happens when it is. ``make_plan`` is called once the stack is locked.
 
     Says one line per component as it gets ready. Raises Retryable, with the end of its log, for a component that

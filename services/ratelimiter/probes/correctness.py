@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import selectors
 import socket
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from latency import BAD_USAGE, DOES_NOT_START, MEASURED, DoesNotStart, connect, receive, serving
+from latency import connect, main, receive, serving
 
 PROMISED = Path(__file__).with_name("promised.yaml")
 NUMBERED_KEYS, OTHER_KEYS = 120, 80
@@ -58,23 +56,6 @@ class Client:
     answer: bytearray = field(default_factory=bytearray)
     failed: bool = False
     denied: bool = False
-
-
-def main(arguments: list[str]) -> int:
-    """Measure the tree named by the only argument and print the result."""
-    if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
-        return BAD_USAGE
-    tree = Path(arguments[0]).resolve()
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder:
-        os.chdir(folder)
-        try:
-            result, code = measure(tree), MEASURED
-        except DoesNotStart as error:
-            result, code = {"ok": False, "reason": str(error)}, DOES_NOT_START
-        os.chdir("/")
-    print(json.dumps(result))
-    return code
 
 
 def measure(tree: Path) -> dict[str, object]:
@@ -188,4 +169,4 @@ def anew(client: Client) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], __doc__, measure))

@@ -9,38 +9,16 @@ nothing was measured.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
-from latency import BAD_USAGE, DOES_NOT_START, MEASURED, DoesNotStart, WrongAnswer, ask_all, connect, serving
+from latency import ask_all, connect, main, serving
 from latency import settled_cpu_ns as cpu_ns
 
 REPETITIONS = 7
 CLIENTS = 20
 CHECKS_EACH = 16
 AHEAD = 3  # each client has asked so many checks more than the one before it, so that they do not reconnect in step
-
-
-def main(arguments: list[str]) -> int:
-    """Measure the tree named by the only argument and print the result."""
-    if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
-        return BAD_USAGE
-    tree = Path(arguments[0]).resolve()
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder:
-        os.chdir(folder)
-        try:
-            result, code = measure(tree), MEASURED
-        except WrongAnswer as error:
-            result, code = {"ok": False, "reason": str(error)}, MEASURED
-        except DoesNotStart as error:
-            result, code = {"ok": False, "reason": str(error)}, DOES_NOT_START
-        os.chdir("/")
-    print(json.dumps(result))
-    return code
 
 
 def measure(tree: Path) -> dict[str, object]:
@@ -61,4 +39,4 @@ def measure(tree: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], __doc__, measure))

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,10 +40,10 @@ class WrongAnswer(Exception):
     """The service runs but does not answer checks as it should; the message says how."""
 
 
-def main(arguments: list[str]) -> int:
-    """Measure the tree named by the only argument and print the result."""
+def main(arguments: list[str], usage: str | None, measure: Callable[[Path], dict[str, object]]) -> int:
+    """Measure the tree named by the only argument and print the result; ``measure`` runs in an empty folder."""
     if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
+        print(usage, file=sys.stderr)
         return BAD_USAGE
     tree = Path(arguments[0]).resolve()
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
@@ -229,4 +229,4 @@ def last_words() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], __doc__, measure))

@@ -46,7 +46,7 @@ def incidents() -> list[Disturbed]:
 
 
 def played(stand: Stand, seed: int, *, kills: int) -> Disturbed:
-    """One incident in which so many parts are killed, each at a moment of its own; nothing is left of the one before."""
+    """One incident in which so many parts are killed, each at a moment of its own. The one before leaves nothing."""
     for row in stand.newcomer.types("ticket", "list", "--json").document:
         if row["state"] == "escalated":
             assert stand.newcomer.types("ticket", "cancel", row["id"], "--why", "its incident failed").code == 0

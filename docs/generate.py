@@ -39,7 +39,7 @@ def schemas() -> dict[str, str]:
 
 def events() -> str:
     """The catalog: every event with its meaning, what it does to a ticket, and its fields."""
-    lines = ["# Events", "", NOTE.format(source="harness/core/events.py")]
+    lines = ["# Events", "", NOTE.format(source="harness/core/events/")]
     lines += ["Free text is never in an event: `sha256:…` names a blob. Shares are 0..1, an unknown number is null."]
     for name, event in sorted(EVENTS.items()):
         lines += ["", f"## {name}", "", sentence(event)]

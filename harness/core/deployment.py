@@ -62,6 +62,7 @@ class NodeReport(Value):
     node: str
     at: datetime
     highest_token: int
+    """The lowest token that an order still needs: the newest that the node or its routes have seen."""
     slots: dict[Slot, RunningRelease]
     cpu_percent: float
     memory_total_bytes: int

@@ -110,9 +110,7 @@ class _Desk:
         self._ledger.append([self._started(ticket_id), self._cause_write(attached, version, ticket_id)])
         return ticket_id
 
-    def open(
-        self, recurrence_of: str | None, version: int, beside: Callable[[str], Sequence[StreamWrite]]
-    ) -> str:
+    def open(self, recurrence_of: str | None, version: int, beside: Callable[[str], Sequence[StreamWrite]]) -> str:
         """A new ticket under the next free number."""
         signal = self._signal
         ticket_id = next_id(self._ledger)

@@ -131,6 +131,22 @@ async def test_an_older_token_is_refused_with_both_named(world: World) -> None:
     assert len(world.starts()) == 2
 
 
+async def test_a_token_that_the_routes_have_outgrown_is_refused_before_anything_starts(world: World) -> None:
+    # given a node that a later delivery, which wrote the routes, had nothing to do with
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    await agent.obey(order("k7", world.repo.version("two"), token=7))
+    world.routes.put("stable", "n2", "/elsewhere.sock", "HEALTHY", 9, "another node, a newer delivery")
+
+    # then its report names the token that is asked for, and an older one starts nothing
+    assert (await agent.report()).highest_token == 9
+    with pytest.raises(Forbidden, match=r"token 8 of k8 is older than 9"):
+        await agent.obey(order("k8", world.repo.version("three"), token=8))
+    assert len(world.starts()) == 2
+    assert (await agent.obey(order("k9", world.repo.version("three"), token=9))).ok
+
+
 @pytest.mark.parametrize(
     ("code", "words", "ready_limit_s"), [(BROKEN, "no such limit file", 30.0), (MUTE, "listening to nobody", 3.0)]
 )

@@ -103,4 +103,3 @@ def test_a_repair_after_which_something_else_is_worse_is_not_kept() -> None:
         assert operations.happened(e.RolledBack) and not operations.runs_everywhere(main)
 
     run(story())
-

@@ -89,7 +89,7 @@ class NodeAgent:
         return NodeReport(
             node=self._name,
             at=self._clock.now(),
-            highest_token=self._state.highest_token,
+            highest_token=max(self._newest_token(slot) for slot in _CLUSTERS),
             slots={
                 slot: RunningRelease(
                     commit=occupant.commit, tree=occupant.tree, since=occupant.since, actor=occupant.actor,
@@ -137,13 +137,13 @@ class NodeAgent:
     # -- orders -------------------------------------------------------------------------------------------------
 
     def _fence(self, order: NodeOrder) -> None:
-        highest = self._state.highest_token
+        highest = self._newest_token(order.slot)
         if order.token < highest:
             raise Forbidden(
                 f"node {self._name}: token {order.token} of {order.key} is older than {highest}, the highest seen; "
                 "another delivery has taken over, take the service lock again to get a new token"
             )
-        if order.token > highest:
+        if order.token > self._state.highest_token:
             self._state.highest_token = order.token
             self._save()
 
@@ -252,7 +252,7 @@ class NodeAgent:
     async def _boot(self) -> None:
         """Place main's head as stable; nobody waits for a data plane that may come up later."""
         commit = await asyncio.to_thread(self._releases.head)
-        token = max(self._state.highest_token, self._routes.highest_token("stable"))
+        token = self._newest_token("stable")
         order = NodeOrder(verb="place", key=f"boot-{self._name}", token=token, slot="stable", commit=commit)
         async with self._locks["stable"]:
             answer = await self._carry_out(await self._intend(order), confirm=False)
@@ -265,7 +265,7 @@ class NodeAgent:
             occupant = self._state.slots[slot]
             self._healthy[slot] = self._runner.alive(occupant) and await self._runner.answers(occupant)
             if self._healthy[slot]:
-                self._runner.serve(occupant, slot, self._repair_token(slot), _note_of(f"adopt-{occupant.tag}"))
+                self._runner.serve(occupant, slot, self._newest_token(slot), _note_of(f"adopt-{occupant.tag}"))
         if not self._healthy[slot]:
             await self._repair(slot)
 
@@ -288,7 +288,7 @@ class NodeAgent:
                     continue
                 try:
                     note = _note_of(f"lost-{node}-seen-by-{self._name}")
-                    self._routes.remove(cluster, node, socket, self._repair_token(cluster), note)
+                    self._routes.remove(cluster, node, socket, self._newest_token(cluster), note)
                 except (Forbidden, Retryable) as error:
                     _LOG.warning("dead neighbour stays for now", node=self._name, neighbour=node, error=str(error))
                 else:
@@ -307,7 +307,7 @@ class NodeAgent:
 
     async def _restart(self, slot: Slot, occupant: Occupant) -> None:
         note = _note_of(f"repair-{self._name}-{self._state.starts + 1}")
-        self._runner.unroute(occupant, slot, self._repair_token(slot), note)
+        self._runner.unroute(occupant, slot, self._newest_token(slot), note)
         if asyncio.get_running_loop().time() < self._not_before.get(slot, 0.0):
             return
         await self._runner.stop(occupant, at_once=True)
@@ -323,7 +323,7 @@ class NodeAgent:
             await self._runner.stop(fresh, at_once=True)
             self._put_off(slot, reason)
             return
-        self._runner.serve(fresh, slot, self._repair_token(slot), note)
+        self._runner.serve(fresh, slot, self._newest_token(slot), note)
         self._healthy[slot] = True
         self._misses[slot] = 0
         self._not_before.pop(slot, None)
@@ -336,8 +336,11 @@ class NodeAgent:
         self._not_before[slot] = asyncio.get_running_loop().time() + wait_s
         _LOG.warning("release not restarted", node=self._name, slot=slot, retry_in_s=wait_s, reason=reason)
 
-    def _repair_token(self, slot: Slot) -> int:
-        """A repair holds no lock of its own; it writes as whoever may write now, and never delays a delivery."""
+    def _newest_token(self, slot: Slot) -> int:
+        """The lowest token that may still write: a delivery that this node never heard of has written routes, too.
+
+        A repair holds no lock of its own; it writes as whoever may write now, and never delays a delivery.
+        """
         return max(self._state.highest_token, self._routes.highest_token(slot))
 
     # -- memory -------------------------------------------------------------------------------------------------

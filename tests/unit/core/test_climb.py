@@ -59,8 +59,9 @@ def test_a_value_that_cannot_be_measured_does_not_win(gone: float | None) -> Non
 
 def test_at_an_end_of_the_range_there_is_nothing_further() -> None:
     assert climbed(Hill(1, 1, 2, 8, 0.10, True, "x"), cost)[0].value == 2
-    assert climbed(Hill(1, 1, 2, 8, 0.10, True, "x"), lambda value: 60.0)[0] == Top(1, climbed(
-        Hill(1, 1, 2, 8, 0.10, True, "x"), lambda value: 60.0)[0].comparisons)
+    assert climbed(Hill(1, 1, 2, 8, 0.10, True, "x"), lambda value: 60.0)[0] == Top(
+        1, climbed(Hill(1, 1, 2, 8, 0.10, True, "x"), lambda value: 60.0)[0].comparisons
+    )
 
 
 def test_it_makes_no_more_comparisons_than_its_share_of_errors_is_meant_for() -> None:

@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast soak lint docs clean
+.PHONY: help setup demo test test-fast soak lint docs clean postgresql
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,14 +16,17 @@ setup: ## make .venv from requirements.lock and see that prometheus and bubblewr
 demo: setup ## one real incident end to end; pass flags by ARGS="--incident NAME"
 	@$(BIN)/harness demo $(ARGS)
 
-test: lint ## everything that CI runs (at most 30 minutes on 2 cores): on all cores what measures no time, then the rest
+postgresql: setup
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh tests
+
+test: lint postgresql ## everything that CI runs (at most 30 minutes on 2 cores): on all cores what measures no time, then the rest
 	$(BIN)/pytest tests -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)
 	$(BIN)/pytest tests/acceptance tests/integration services --durations=15 --session-timeout=2700 $(ARGS)
 
-test-fast: lint ## lint, contracts, types and the quick tests (under a minute once types are cached)
+test-fast: lint postgresql ## lint, contracts, types and the quick tests (under a minute once types are cached)
 	$(BIN)/pytest -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' --ignore-glob='*/simulation' $(ARGS)
 
-soak: setup ## the long proofs; writes docs/evidence/<date>-<commit>.json
+soak: setup postgresql ## the long proofs; writes docs/evidence/<date>-<commit>.json
 	$(BIN)/pytest tests/soak --timeout=7200 --durations=0 --evidence=docs/evidence $(ARGS)
 
 lint: setup ## style, banned calls, import contracts, strict types

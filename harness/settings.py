@@ -38,8 +38,8 @@ def http_url(value: str) -> str:
 
 
 def _ledger_url(value: str) -> str:
-    if not value.startswith("sqlite:///"):
-        raise ValueError("sqlite:///PATH")
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
     return value
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes this checkout ready: .venv as requirements.lock says, and the programs that no lock can hold.
 # Writes only .venv here; a Debian package is installed only when its program is missing, and is named first.
+# `setup.sh tests` sees that the tests have a PostgreSQL, too: as an image of a Docker engine, or of this machine.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -20,6 +21,11 @@ install_package() { # $1: Debian package, $2: what needs it
     $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
 }
 
+stop_service() { # $1: what the package of that name has started by itself
+    if [ -d /run/systemd/system ]; then stop="systemctl disable --now $1"; else stop="service $1 stop"; fi
+    $root $stop >&2 || say "the package's own service $1 could not be stopped (harmless unless it takes memory)"
+}
+
 command -v "$python" >/dev/null || die "'$python' is not on PATH. Name another Python, 3.11 or newer: make PYTHON=python3.12 …"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "Python 3.11 or newer is needed; '$python' is $("$python" -V 2>&1). Name another one: make PYTHON=python3.12 …"
@@ -27,9 +33,18 @@ command -v git >/dev/null || die "git is not on PATH; releases and changes live 
 command -v bwrap >/dev/null || install_package bubblewrap "the sandbox for everything that an agent wrote"
 if [ -z "${PROMETHEUS_URL:-}" ] && ! command -v prometheus >/dev/null; then
     install_package prometheus "measurements; not needed when PROMETHEUS_URL names a running one"
-    # The package starts a service of its own; the harness starts a private one per HARNESS_HOME instead.
-    if [ -d /run/systemd/system ]; then stop="systemctl disable --now prometheus"; else stop="service prometheus stop"; fi
-    $root $stop >&2 || say "the package's own prometheus service could not be stopped (harmless unless it takes memory)"
+    stop_service prometheus # the harness starts a private one per HARNESS_HOME instead
+fi
+has_postgresql() {
+    for program in /usr/lib/postgresql/1[5-9]/bin/postgres /usr/lib/postgresql/[2-9][0-9]/bin/postgres; do
+        [ ! -x "$program" ] || return 0
+    done
+    command -v postgres >/dev/null || docker images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null |
+        grep -Eq '(^|/)postgres:(1[5-9]|[2-9][0-9])'
+}
+if [ "${1:-}" = tests ] && ! has_postgresql; then
+    install_package postgresql "the ledger's tests; they run a private server, as a user without rights"
+    stop_service postgresql
 fi
 
 usable() { # is there a .venv made here (it holds absolute paths, so not a moved one), by the Python that was asked for

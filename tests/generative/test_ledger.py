@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from hypothesis import assume, given, settings
@@ -19,6 +21,9 @@ from harness.core.errors import HarnessError
 from harness.core.record import GENESIS, Draft, Head, NewEvent, StreamWrite, drafted
 from harness.ledger.store import Ledger
 from harness.simulation.ledger import MemoryLedger
+
+if TYPE_CHECKING:
+    from tests.postgresql import Postgresql
 
 NAMES = UUID("9a6f0a39-5e0c-4c0e-8a0d-54a5f8b7a112")
 STREAMS = ("ticket-1", "ticket-2", "watch")
@@ -74,6 +79,17 @@ class Reopen:
     """The process ends and the next one goes on."""
 
 
+@dataclass(frozen=True)
+class Crash:
+    """A process that ends in the middle of an append, while it holds the write lock; the next one goes on."""
+
+    append: Append
+
+
+class Died(BaseException):
+    """The end of a process."""
+
+
 def event(number: int, data: dict[str, Any]) -> NewEvent:
     """Few ids, so that they meet again; the number in the id decides nothing else."""
     at = datetime(2026, 3, 1, tzinfo=UTC)
@@ -83,9 +99,13 @@ def event(number: int, data: dict[str, Any]) -> NewEvent:
 events = st.builds(event, st.integers(0, 60), st.fixed_dictionaries({}, optional={"value": json_values}))
 writes = st.builds(StreamWrite, st.sampled_from(STREAMS), st.none() | st.integers(0, 4), st.lists(events, max_size=3))
 appends = st.builds(Append, st.lists(writes, min_size=1, max_size=2).map(tuple))
-steps = (
-    appends | st.builds(Again, st.integers(0, 9)) | st.builds(SaveCheckpoint, st.integers(-1, 12)) | st.just(Reopen())
-)
+again = st.builds(Again, st.integers(0, 9))
+checkpoints = st.builds(SaveCheckpoint, st.integers(-1, 12))
+steps = appends | again | checkpoints | st.just(Reopen()) | st.builds(Crash, appends)
+
+
+def die() -> datetime:
+    raise Died
 
 
 def outcome(ledger: Ledger | MemoryLedger, step: Append | SaveCheckpoint) -> object:
@@ -99,44 +119,78 @@ def outcome(ledger: Ledger | MemoryLedger, step: Append | SaveCheckpoint) -> obj
         return type(error), str(error)
 
 
+class Kept:
+    """A ledger in a database, with a clock that outlives its processes."""
+
+    def __init__(self, where: str | Path) -> None:
+        self.where = where
+        self.clock = Clock()
+        self.ledger = Ledger.open(where, now=self.clock.now)
+
+    def begin_anew(self, ended_in: Append | None = None) -> None:
+        """The process ends, perhaps in the middle of an append; the next one opens the ledger."""
+        if ended_in is not None:
+            with closing(Ledger.open(self.where, now=die)) as dying, suppress(Died, HarnessError):
+                dying.append(ended_in.writes)
+        self.ledger.close()
+        self.ledger = Ledger.open(self.where, now=self.clock.now)
+
+
+@contextmanager
+def databases(postgresql: Postgresql) -> Iterator[list[Kept]]:
+    """An empty ledger on each; on the server in a schema of its own, which is made sooner than a database."""
+    with tempfile.TemporaryDirectory() as folder, postgresql.session() as session:
+        session.execute("DROP SCHEMA IF EXISTS history CASCADE; CREATE SCHEMA history")
+        kept = [Kept(Path(folder, "l.db")), Kept(f"{postgresql.server_url}?options=-csearch_path%3Dhistory")]
+        try:
+            yield kept
+        finally:
+            for one in kept:
+                one.ledger.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(history=st.lists(steps, min_size=1, max_size=12))
-def test_the_ledger_on_disk_does_what_the_one_in_memory_does(
-    history: list[Append | Again | SaveCheckpoint | Reopen],
+def test_the_ledger_in_each_database_does_what_the_one_in_memory_does(
+    postgresql: Postgresql, history: list[Append | Again | SaveCheckpoint | Reopen | Crash]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        clock = Clock()
-        ledger, oracle = Ledger.open(Path(folder, "l.db"), now=clock.now), MemoryLedger(now=Clock().now)
+    oracle = MemoryLedger(now=Clock().now)
+    with databases(postgresql) as kept:
         done: list[Append] = []
         for step in history:
-            if isinstance(step, Reopen):
-                ledger.close()
-                ledger = Ledger.open(Path(folder, "l.db"), now=clock.now)
+            if isinstance(step, Reopen | Crash):
+                for one in kept:
+                    one.begin_anew(step.append if isinstance(step, Crash) else None)
                 continue
             if isinstance(step, Again):
                 if step.number >= len(done):
                     continue
                 step = done[step.number]
-            found, expected = outcome(ledger, step), outcome(oracle, step)
-            assert found == expected
+            expected = outcome(oracle, step)
+            for one in kept:
+                assert outcome(one.ledger, step) == expected
             if isinstance(step, Append):
                 done.append(step)
+        for one in kept:
+            assert_alike(one.ledger, oracle)
 
-        recorded = ledger.read_all()
-        assert recorded == oracle.read_all()
-        assert [one.position for one in recorded] == list(range(1, len(recorded) + 1))
-        assert len({one.id for one in recorded}) == len(recorded)
-        for stream in STREAMS:
-            in_stream = ledger.read_stream(stream)
-            assert in_stream == oracle.read_stream(stream) == [one for one in recorded if one.stream == stream]
-            assert [one.version for one in in_stream] == list(range(1, len(in_stream) + 1))
-            assert ledger.stream_version(stream) == oracle.stream_version(stream) == len(in_stream)
-        assert ledger.streams() == oracle.streams()
-        assert ledger.head() == oracle.head()
-        assert ledger.checkpoint("follower") == oracle.checkpoint("follower")
-        assert ledger.verify() == oracle.verify()
-        assert ledger.verify().ok
-        ledger.close()
+
+def assert_alike(ledger: Ledger, oracle: MemoryLedger) -> None:
+    """Whatever can be asked of a ledger is answered alike, and what it holds is whole."""
+    recorded = ledger.read_all()
+    assert recorded == oracle.read_all()
+    assert [one.position for one in recorded] == list(range(1, len(recorded) + 1))
+    assert len({one.id for one in recorded}) == len(recorded)
+    for stream in STREAMS:
+        in_stream = ledger.read_stream(stream)
+        assert in_stream == oracle.read_stream(stream) == [one for one in recorded if one.stream == stream]
+        assert [one.version for one in in_stream] == list(range(1, len(in_stream) + 1))
+        assert ledger.stream_version(stream) == oracle.stream_version(stream) == len(in_stream)
+    assert ledger.streams() == oracle.streams()
+    assert ledger.head() == oracle.head()
+    assert ledger.checkpoint("follower") == oracle.checkpoint("follower")
+    assert ledger.verify() == oracle.verify()
+    assert ledger.verify().ok
 
 
 @given(

@@ -1,6 +1,6 @@
 """A program of writers for the durability tests: it says on stdout what was acknowledged, and touches only one ledger.
 
-``ledger_writers.py together LEDGER WRITERS APPENDS`` has several processes append at once.
+``ledger_writers.py together LEDGER WRITERS APPENDS`` (a path or URL) has several processes append at once.
 ``ledger_writers.py killed LEDGER TIMES SEED`` lets a writer append and kills it with SIGKILL, again and again.
 """
 
@@ -12,8 +12,9 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
+
+import alembic.command  # noqa: F401 - once, and not once a child
 
 from harness.core.record import NewEvent, StreamWrite
 from harness.ledger.store import Ledger
@@ -35,13 +36,13 @@ def append_once(ledger: Ledger, writer: str) -> None:
     os.write(1, "".join(f"{one.position} {one.id} {one.hash}\n" for one in recorded).encode())
 
 
-def together(path: Path, writers: int, appends: int) -> None:
+def together(where: str, writers: int, appends: int) -> None:
     """Forks the writers, each with a ledger of its own, and waits for all."""
     children = []
     for number in range(writers):
         child = os.fork()
         if child == 0:
-            ledger = Ledger.open(path, now=now)
+            ledger = Ledger.open(where, now=now)
             for _ in range(appends):
                 append_once(ledger, str(number))
             os._exit(0)
@@ -52,15 +53,26 @@ def together(path: Path, writers: int, appends: int) -> None:
             raise SystemExit(f"a writer ended with wait status {status}")
 
 
-def killed(path: Path, times: int, seed: int) -> None:
-    """Forks one writer after another and kills each at a moment that the seed decides."""
+def killed(where: str, times: int, seed: int) -> None:
+    """Forks one writer after another and kills each at a moment that the seed decides, every second one as it opens."""
     chance = random.Random(seed)
+    making = os.fork()
+    if making == 0:  # which takes longer than most of the others live
+        Ledger.open(where, now=now)
+        os._exit(0)
+    os.waitpid(making, 0)
     for number in range(times):
+        opened, has_opened = os.pipe()
         child = os.fork()
         if child == 0:
-            ledger = Ledger.open(path, now=now)
+            ledger = Ledger.open(where, now=now)
+            os.write(has_opened, b".")
             while True:
                 append_once(ledger, str(number))
+        os.close(has_opened)
+        if number % 2:
+            os.read(opened, 1)
+        os.close(opened)
         time.sleep(chance.uniform(0.0, LONGEST_LIFE_S))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -68,4 +80,4 @@ def killed(path: Path, times: int, seed: int) -> None:
 
 if __name__ == "__main__":
     what, where, count, detail = sys.argv[1:]
-    {"together": together, "killed": killed}[what](Path(where), int(count), int(detail))
+    {"together": together, "killed": killed}[what](where, int(count), int(detail))

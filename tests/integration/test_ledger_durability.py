@@ -1,4 +1,4 @@
-"""What the ledger on disk keeps: through many writers, through kill -9, and what it notices of a hand in the file."""
+"""What a ledger keeps: through many writers, through kill -9, and what it notices of a hand in the file."""
 
 from __future__ import annotations
 
@@ -64,14 +64,22 @@ def acknowledged(process: subprocess.Popen[str]) -> set[tuple[int, str, str]]:
     return {(int(position), id, hash) for position, id, hash in map(str.split, told.splitlines())}
 
 
-def test_a_follower_of_many_writers_misses_no_event_and_sees_none_twice(tmp_path: Path) -> None:
-    # given a ledger that does not exist yet, and three processes that append to it at once
-    process = writers("together", tmp_path / "l.db", 3, 60)
-    total = 3 * 60 * 3
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place where no ledger is yet."""
+    if request.param == "sqlite":
+        return str(tmp_path / "l.db")
+    return str(request.getfixturevalue("postgresql").url())
+
+
+def test_a_follower_of_eight_writers_misses_no_event_and_sees_none_twice(where: str) -> None:
+    # given a ledger that does not exist yet, and eight processes that append to it at once
+    process = writers("together", where, 8, 20)
+    total = 8 * 20 * 3  # what they say has to fit into a pipe that is read at the end
 
     # when a follower reads along, always behind the last position that it has seen
     seen: list[tuple[int, str, str]] = []
-    with opened(tmp_path / "l.db") as ledger:
+    with opened(where) as ledger:
         while len(seen) < total and ledger.wait_past(len(seen), timeout_s=30):
             page = ledger.read_all(after_position=seen[-1][0] if seen else 0, limit=50)
             seen += [(one.position, one.id, one.hash) for one in page]
@@ -84,8 +92,8 @@ def test_a_follower_of_many_writers_misses_no_event_and_sees_none_twice(tmp_path
     assert (found.ok, found.events) == (True, total)
 
 
-def test_threads_of_one_process_share_a_ledger(tmp_path: Path) -> None:
-    with opened(tmp_path / "l.db") as ledger:
+def test_threads_of_one_process_share_a_ledger(where: str) -> None:
+    with opened(where) as ledger:
 
         def write(first: int) -> None:
             for number in range(first, first + 20):
@@ -101,17 +109,17 @@ def test_threads_of_one_process_share_a_ledger(tmp_path: Path) -> None:
         assert ledger.verify().ok
 
 
-def test_every_acknowledged_event_outlives_kill_9(tmp_path: Path) -> None:
+def test_every_acknowledged_event_outlives_kill_9(where: str) -> None:
     # given writers that were killed at random moments, ten times
     told: set[tuple[int, str, str]] = set()
     for seed in range(20260301, 20260304):
-        told |= acknowledged(writers("killed", tmp_path / "l.db", 10, seed))
+        told |= acknowledged(writers("killed", where, 10, seed))
         if told:  # in a stall of the machine all ten may die while they open the ledger, but not time after time
             break
     assert told
 
     # when the ledger is opened again
-    with opened(tmp_path / "l.db") as ledger:
+    with opened(where) as ledger:
         recorded = ledger.read_all(limit=100_000)
         found = ledger.verify()
 
@@ -335,7 +343,9 @@ def test_a_full_disk_is_worth_a_retry_once_there_is_space(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("where", "error", "says"),
     [
-        ("postgresql+psycopg://ada:secret@db/ledger", Invalid, "postgresql cannot hold a ledger"),
+        ("postgresql://ada:secret@db/ledger", Invalid, r"postgresql cannot hold .* postgresql\+psycopg://"),
+        ("postgresql+psycopg://ada:secret@127.0.0.1:1/ledger", Retryable, "see that the server runs"),
+        ("mysql://ada:secret@db/ledger", Invalid, "mysql cannot hold a ledger"),
         ("://", Invalid, "ledger URL"),
         ("sqlite://", Refused, "write-ahead log"),
         ("sqlite:////proc/none/l.db", Refused, "unable to open"),

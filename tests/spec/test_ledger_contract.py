@@ -52,10 +52,16 @@ def now() -> datetime:
     return NOON
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerPort]:
     kept: LedgerPort
-    kept = Ledger.open(tmp_path / "ledger.db", now=now) if request.param == "sqlite" else MemoryLedger(now=now)
+    match request.param:
+        case "sqlite":
+            kept = Ledger.open(tmp_path / "ledger.db", now=now)
+        case "postgresql":
+            kept = Ledger.open(request.getfixturevalue("postgresql").url(), now=now)
+        case _:
+            kept = MemoryLedger(now=now)
     yield kept
     kept.close()
 

@@ -1,0 +1,131 @@
+"""The ledger's database on a PostgreSQL server: how it is reached, locked and written. Holds no rule of its own."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+
+from harness.core.chain import Row
+from harness.core.errors import Refused
+from harness.core.record import GENESIS, Head
+from harness.ledger.database import Standing
+
+OLDEST_SERVER: Final = 15
+CONNECT_TIMEOUT_S: Final = 10
+
+_COLUMNS = ", ".join(Row._fields)
+_COPY = f"COPY events ({_COLUMNS}) FROM STDIN WITH (NULL '')"
+_BY_IDS = f"SELECT {_COLUMNS} FROM events WHERE id = ANY(%s)"
+_EVERY_EVENT = f"SELECT {_COLUMNS} FROM events ORDER BY position"
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = ANY(current_schemas(false))"
+_HEAD = (
+    "SELECT (SELECT version_num FROM alembic_version), position, hash FROM (SELECT 1) AS always "
+    "LEFT JOIN (SELECT position, hash FROM events ORDER BY position DESC LIMIT 1) AS last ON true"
+)
+_VERSIONS = (
+    "SELECT stream, (SELECT max(version) FROM events WHERE events.stream = asked.stream) "
+    "FROM unnest(%s::text[]) AS asked (stream)"
+)
+# Its own statement before all others: each reads what was committed before it began, so after the lock was had.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LOCK = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'ledger')})"
+_VIEW = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class Postgresql:
+    """One database of a server; the ledger is in the first schema of its search path."""
+
+    error = psycopg.Error
+
+    def __init__(self, url: URL, *, busy_timeout_s: float) -> None:
+        asked = {"autocommit": True, "client_encoding": "utf8", "connect_timeout": CONNECT_TIMEOUT_S}
+        self.engine = create_engine(url, connect_args=asked)
+        self._busy_timeout_ms = max(1, round(busy_timeout_s * 1_000))
+        event.listen(self.engine, "connect", self._settle)
+        event.listen(self.engine, "checkout", _refuse_ended)
+        event.listen(self.engine, "begin", _begin)
+
+    def fetched(self, connection: Any, sql: str, *parameters: str | int) -> list[Any]:
+        cursor = connection.execute(sql.replace("?", "%s"), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def rows_by_id(self, connection: Any, ids: Sequence[str]) -> dict[str, Row]:
+        return _by_id(connection.execute(_BY_IDS, (list(ids),)))
+
+    def tables(self, connection: Any) -> set[str]:
+        return {name for (name,) in connection.execute(_TABLES)}
+
+    def locked(self, connection: Any, streams: Sequence[str], ids: Sequence[str]) -> Standing:
+        with connection.pipeline():  # one round trip for all five
+            connection.execute(_BEGIN)
+            connection.execute(_LOCK)
+            head = connection.execute(_HEAD)
+            versions = connection.execute(_VERSIONS, (list(streams),))
+            recorded = connection.execute(_BY_IDS, (list(ids),))
+            revision, position, hash = head.fetchone()
+            return Standing(
+                Head(0, GENESIS) if position is None else Head(position, hash),
+                revision,
+                {stream: version or 0 for stream, version in versions.fetchall()},
+                _by_id(recorded),
+            )
+
+    def record(self, connection: Any, rows: Sequence[Row]) -> None:
+        with connection.cursor().copy(_COPY) as copy:
+            copy.write(_copied(rows))
+        connection.commit()
+
+    def every_event(self, connection: Any) -> Iterator[Sequence[object]]:
+        connection.execute(_VIEW)
+        with connection.cursor(name="every_event") as cursor:
+            cursor.itersize = 1_000
+            yield from cursor.execute(_EVERY_EVENT)
+
+    def damage(self, connection: Any) -> str | None:
+        return None  # pages and indexes are the server's: data checksums, and amcheck for who may run it
+
+    def is_lost(self, connection: Any) -> bool:
+        return bool(connection.closed)
+
+    def _settle(self, connection: Any, _record: object) -> None:
+        if connection.info.server_version < OLDEST_SERVER * 10_000:
+            raise Refused(f"the ledger needs PostgreSQL {OLDEST_SERVER} or newer; use another server")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise Refused(f"the ledger needs a database in UTF8, this one is in {encoding}; make another")
+        connection.execute(
+            # Acknowledged is on disk, whatever the server does for others; and who died in the middle holds nobody up.
+            f"SET synchronous_commit = on; SET lock_timeout = {self._busy_timeout_ms}; "
+            "SET idle_in_transaction_session_timeout = '60s'"
+        )
+
+
+def _by_id(found: Any) -> dict[str, Row]:
+    return {row.id: row for row in map(Row._make, found.fetchall())}
+
+
+def _copied(rows: Sequence[Row]) -> str:
+    """The rows in the text form of COPY, an empty column for None.
+
+    No column holds a tab or a line end (names are printable, JSON writes both as escapes), and none is empty.
+    """
+    lines = ["\t".join(["" if column is None else str(column) for column in row]) for row in rows]
+    return "\n".join(lines).replace("\\", "\\\\")
+
+
+def _refuse_ended(connection: Any, _record: object, _proxy: object) -> None:
+    """Costs no round trip: at rest there is nothing to read, unless the server has said good-bye or is gone."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        raise InvalidatePoolError()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(_BEGIN)
+    connection.exec_driver_sql(_LOCK)

@@ -53,7 +53,6 @@ class Postgresql:
 
     def __init__(self, started: Server) -> None:
         self.restart = started.restart
-        self.server_url = f"postgresql+psycopg://{ROLE}:{ROLE}@127.0.0.1:{started.port}/postgres"
         self._port = started.port
         self._made = 0
 
@@ -62,7 +61,11 @@ class Postgresql:
         self._made += 1
         with self.session() as session:
             session.execute(f"CREATE DATABASE ledger_{self._made} ENCODING 'UTF8' TEMPLATE template0")
-        return self.server_url.removesuffix("postgres") + f"ledger_{self._made}"
+        return self.url_of(f"ledger_{self._made}")
+
+    def url_of(self, database: str) -> str:
+        """How a ledger reaches a database."""
+        return f"postgresql+psycopg://{ROLE}:{ROLE}@127.0.0.1:{self._port}/{database}"
 
     def session(self, url: str = "/postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A hand in the database of a URL: the owner's, and each statement a transaction."""

@@ -141,7 +141,7 @@ def databases(postgresql: Postgresql) -> Iterator[list[Kept]]:
     """An empty ledger on each; on the server in a schema of its own, which is made sooner than a database."""
     with tempfile.TemporaryDirectory() as folder, postgresql.session() as session:
         session.execute("DROP SCHEMA IF EXISTS history CASCADE; CREATE SCHEMA history")
-        kept = [Kept(Path(folder, "l.db")), Kept(f"{postgresql.server_url}?options=-csearch_path%3Dhistory")]
+        kept = [Kept(Path(folder, "l.db")), Kept(f"{postgresql.url_of('postgres')}?options=-csearch_path%3Dhistory")]
         try:
             yield kept
         finally:

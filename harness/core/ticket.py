@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -152,6 +153,10 @@ def way_back_question(reason: str) -> str:
     )
 
 
+Step = e.ActionTaken | e.ObservationRecorded
+"""One half of a step of the agent: what it did, or what came of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The stage that an attempt did not get through, the reason, and whether that speaks against its change."""
@@ -171,7 +176,7 @@ class Attempt:
     runbook: str | None
     started_at: datetime
     briefing: e.BlobRef | None = None
-    steps: tuple[e.ActionTaken | e.ObservationRecorded, ...] = ()
+    steps: tuple[Step, ...] = ()
     change: e.ChangeProposed | None = None
     nothing: e.NothingToChange | None = None
     nothing_at: datetime | None = None
@@ -252,7 +257,7 @@ class Ticket:
     closed_at: datetime | None = None
     version: int = 0
     """Version of the ticket's stream: what the next append expects."""
-    recorded: dict[str, e.Event] = field(default_factory=dict)
+    recorded: Mapping[str, e.Event] = field(default_factory=lambda: MappingProxyType({}))
     """Event id → event: how a retried effect finds that it was done."""
 
     @property
@@ -272,19 +277,43 @@ class Ticket:
 
 
 def fold(history: Iterable[tuple[str, datetime, e.Event]]) -> Ticket | None:
-    """The ticket of a stream's (event id, time, event), in order; None for an empty stream."""
+    """The ticket of a stream's (event id, time, event), in order; None for an empty stream.
+
+    The same as ``apply`` for every event. But what grows as long as an agent works is gathered here first: a ticket
+    never changes, so each event would cost a copy of all before it.
+    """
     ticket: Ticket | None = None
+    recorded: dict[str, e.Event] = {}
+    steps: list[Step] = []
     for identity, at, event in history:
-        ticket = apply(ticket, identity, at, event)
-    return ticket
+        if isinstance(event, e.AttemptStarted) and ticket is not None:
+            ticket, steps = _with_steps(ticket, steps), []
+        ticket = _moved(ticket, at, event)
+        recorded[identity] = event
+        if isinstance(event, Step):
+            steps.append(event)
+    return ticket and replace(_with_steps(ticket, steps), recorded=MappingProxyType(recorded))
 
 
 def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) -> Ticket:
     """The ticket after one more event. Raises Forbidden when the life of a ticket has no such step."""
+    after = _with_steps(_moved(ticket, at, event), [event] if isinstance(event, Step) else [])
+    return replace(after, recorded=MappingProxyType({**after.recorded, identity: event}))
+
+
+def _with_steps(ticket: Ticket, more: list[Step]) -> Ticket:
+    if not more or not ticket.attempts:
+        return ticket
+    attempt = ticket.attempts[-1]
+    return replace(ticket, attempts=(*ticket.attempts[:-1], replace(attempt, steps=(*attempt.steps, *more))))
+
+
+def _moved(ticket: Ticket | None, at: datetime, event: e.Event) -> Ticket:
+    """The ticket after the event, but without the event itself among what is recorded and among the steps."""
     if ticket is None:
         if not isinstance(event, e.TicketFiled):
             raise Invalid(f"a ticket's stream begins with TicketFiled, not with {type(event).__name__}")
-        return Ticket(event.ticket_id, event, at, version=1, recorded={identity: event})
+        return Ticket(event.ticket_id, event, at, version=1)
     life = evolve(ticket.life, event)
     changed: dict[str, Any] = {"stalled_at": (ticket.stalled_at or at) if isinstance(event, e.StageStalled) else None}
     if isinstance(event, e.HelpRequested):
@@ -311,13 +340,11 @@ def apply(ticket: Ticket | None, identity: str, at: datetime, event: e.Event) ->
             changed["waits_until"] = event.until
         case e.AttemptStarted():
             changed["attempts"] = (*ticket.attempts, _begun(event, at))
-        case _ if ticket.attempts:
+        case _ if ticket.attempts and not isinstance(event, Step):
             changed["attempts"] = (*ticket.attempts[:-1], _attempt(ticket.attempts[-1], at, event))
     if life.state in ENDS and ticket.closed_at is None:
         changed["closed_at"] = at
-    return replace(
-        ticket, life=life, version=ticket.version + 1, recorded=ticket.recorded | {identity: event}, **changed
-    )
+    return replace(ticket, life=life, version=ticket.version + 1, **changed)
 
 
 def _begun(event: e.AttemptStarted, at: datetime) -> Attempt:
@@ -326,8 +353,6 @@ def _begun(event: e.AttemptStarted, at: datetime) -> Attempt:
 
 def _attempt(attempt: Attempt, at: datetime, event: e.Event) -> Attempt:
     match event:
-        case e.ActionTaken() | e.ObservationRecorded():
-            return replace(attempt, steps=(*attempt.steps, event))
         case e.ChangeProposed():
             return replace(attempt, change=event)
         case e.NothingToChange():

@@ -12,7 +12,7 @@ from harness.core import events as e
 from harness.core.errors import Broken, Forbidden, Invalid
 from harness.core.lifecycle import State
 from harness.core.record import Recorded
-from harness.core.ticket import Ticket, TicketSpec, fold
+from harness.core.ticket import Ticket, TicketSpec, apply, fold
 from harness.journal import decode
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -129,3 +129,25 @@ def test_an_event_of_another_shape_is_told_by_its_position() -> None:
 
     with pytest.raises(Broken, match="position 7: MainMoved"):
         decode(row)
+
+
+def test_a_folded_stream_is_what_one_event_after_the_other_makes_of_it() -> None:
+    steps = [event(e.ActionTaken, step=1), event(e.ObservationRecorded, step=1), event(e.ActionTaken, step=2)]
+    again = [event(e.AttemptStarted, attempt=2, agent="runbook", base="a", runbook=None), *steps]
+    lived = [event(e.TicketFiled, ticket_id="INF-1"), *STARTED, *steps, event(e.ChangeProposed), steps[1]]
+    lived += [event(e.LockAcquired), event(e.ChecksFailed), event(e.LockReleased), *again]
+    history = [(f"id-{n}", NOON + timedelta(seconds=n), one) for n, one in enumerate(lived)]
+
+    one_by_one = None
+    for seen, (identity, at, one) in enumerate(history, 1):
+        one_by_one = apply(one_by_one, identity, at, one)
+        assert fold(history[:seen]) == one_by_one
+
+    assert one_by_one is not None
+    assert [len(attempt.steps) for attempt in one_by_one.attempts] == [4, 3]
+
+
+def test_nobody_can_change_what_a_ticket_says_is_recorded() -> None:
+    ticket = told()
+    with pytest.raises(TypeError):
+        ticket.recorded["id-1"] = DELIVERED[0]  # type: ignore[index]

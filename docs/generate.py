@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 import re
 import runpy
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -17,7 +21,8 @@ from typer.main import get_command
 
 from harness.adapters import declarations
 from harness.cli import app
-from harness.core.events import EVENTS, Event
+from harness.core import events as e
+from harness.core.events import EVENTS, Event, Value
 from harness.core.lifecycle import ENDS, NOTES, TABLE, State
 from scenarios import scenario
 
@@ -33,14 +38,48 @@ def pages() -> dict[str, str]:
 
 
 def schemas() -> dict[str, str]:
-    """File name in docs/schemas → the JSON Schema of a declaration, or of an incident."""
-    return declarations.schemas() | {"scenario.schema.json": scenario.schema()}
+    """File name in docs/schemas → the JSON Schema of a declaration, an incident, or an event as it is written now.
+
+    The schema of an event's earlier version stays in the folder as it was; nothing writes it anew.
+    """
+    of_events = {f"events/{name}.v{kind.schema_version}.schema.json": schema(kind) for name, kind in EVENTS.items()}
+    return declarations.schemas() | {"scenario.schema.json": scenario.schema()} | of_events
+
+
+def schema(event: type[Event]) -> str:
+    """The JSON Schema of an event's data: what the ledger holds under this type and version."""
+    document = event.model_json_schema()
+    for model in (document, *document.get("$defs", {}).values()):
+        kind: type[Value] = getattr(e, model["title"])
+        model["description"] = sentence(kind)
+        for name, meaning in meanings(kind).items():
+            model["properties"][name]["description"] = meaning
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps({**dialect, **document}, indent=2, ensure_ascii=False) + "\n"
+
+
+@cache
+def meanings(kind: type[Value]) -> dict[str, str]:
+    """Field → what it means: the docstring below it, or that of its type.
+
+    Read from the source here, and not by pydantic as it makes the classes: that takes every command 40 ms.
+    """
+    [written] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(written, ast.ClassDef)
+    told = {name: field.description for name, field in kind.model_fields.items() if field.description}
+    for field, below in pairwise(written.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                told[name] = text
+    return {name: one_line(text) for name, text in told.items()}
 
 
 def events() -> str:
     """The catalog: every event with its meaning, what it does to a ticket, and its fields."""
     lines = ["# Events", "", NOTE.format(source="harness/core/events/")]
     lines += ["Free text is never in an event: `sha256:…` names a blob. Shares are 0..1, an unknown number is null."]
+    lines += ["Every event is read for ever, in whatever version it was written:"]
+    lines += ["[ADR 18](adr/0018-events-are-read-for-ever.md)."]
     for name, event in sorted(EVENTS.items()):
         lines += ["", f"## {name}", "", sentence(event)]
         if moves := sorted({f"{before} → {target}" for (before, kind), target in TABLE.items() if kind is event}):
@@ -48,15 +87,20 @@ def events() -> str:
         if states := NOTES.get(event):
             lines += ["", f"Told while a ticket is: {', '.join(sorted(states))}."]
         lines += ["", *fields(event)]
+        version = event.schema_version
+        lines += ["", f"[JSON Schema](schemas/events/{name}.v{version}.schema.json), version {version}."]
     return "\n".join(lines) + "\n"
 
 
 def fields(event: type[Event]) -> Iterator[str]:
-    """One line per field: name, type, and whether it may be left out."""
+    """One line per field: name, type, whether it may be left out, and what it means."""
+    told = meanings(event)
     for name, field in event.model_fields.items():
         kind = field.annotation if get_origin(field.annotation) else getattr(field.annotation, "__name__", "")
-        text = re.sub(r"(\w+\.)+(?=\w)", "", str(kind)).replace("|", "or")
-        yield f"- `{name}`: {text}" + ("" if field.is_required() else ", optional")
+        text = re.sub(r"Annotated\[str, StringConstraints\(.*?\)\]", "BlobRef", str(kind))
+        text = re.sub(r"(\w+\.)+(?=\w)", "", text).replace("|", "or")
+        optional = "" if field.is_required() else ", optional"
+        yield f"- `{name}`: {text}{optional}. {told[name]}"
 
 
 def lifecycle() -> str:
@@ -106,11 +150,17 @@ def parameter(item: Any) -> str:
     return f"- `{'`, `'.join([*item.opts, *item.secondary_opts])}`: {item.help or ''}".rstrip(": ")
 
 
-def sentence(event: type[Event]) -> str:
-    """The event's docstring as one paragraph."""
-    return " ".join(inspect.cleandoc(event.__doc__ or "").split()).replace("``", "`")
+def sentence(kind: type[Value]) -> str:
+    """The docstring of an event, or of a part of one, as one paragraph."""
+    return one_line(inspect.cleandoc(kind.__doc__ or ""))
+
+
+def one_line(text: str) -> str:
+    """A docstring without its line ends, with code as pages have it and null as JSON has it."""
+    return re.sub(r"\bNone\b", "null", " ".join(text.split()).replace("``", "`"))
 
 
 if __name__ == "__main__":
     for name, text in {**pages(), **{f"schemas/{name}": text for name, text in schemas().items()}}.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         (HERE / name).write_text(text)

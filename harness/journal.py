@@ -9,36 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from harness.core import events as e
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.ids import event_id, ticket_stream
 from harness.core.lifecycle import State
-from harness.core.record import NewEvent, Recorded, StreamWrite
+from harness.core.record import NewEvent, StreamWrite
 from harness.core.ticket import Ticket, TicketSpec, apply, fold
+from harness.core.upcast import decode as decode  # whoever reads a ledger takes it from here
 from harness.ports import Blobs, Clock, Ledger
 
 E = TypeVar("E", bound=e.Event)
 
 HARNESS = "harness"
-
-
-def decode(recorded: Recorded) -> e.Event:
-    """The event of a ledger row; raises Broken for a type or shape that this version does not know."""
-    kind = e.EVENTS.get(recorded.type)
-    if kind is None or recorded.schema_version != kind.schema_version:
-        raise Broken(
-            f"position {recorded.position}: {recorded.type} of schema version {recorded.schema_version} is not known "
-            "here; this ledger was written by a newer harness"
-        )
-    try:
-        return kind.model_validate(recorded.data)
-    except ValidationError as error:
-        raise Broken(
-            f"position {recorded.position}: {recorded.type} is not of the shape that this version knows "
-            f"({error.error_count()} faults); another version of the harness wrote this ledger"
-        ) from None
 
 
 def encode(key: str, event: e.Event, *, clock: Clock, actor: str, correlation: str, cause: str | None) -> NewEvent:

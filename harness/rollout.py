@@ -82,7 +82,9 @@ def _take_back_on_main(journal: Journal, repository: Repository) -> str:
     key = f"{attempt.n}/rollback/main"
     message = f"Roll back {moved.after[:12]}\n\nTicket: {journal.ticket_id}\nAttempt: {attempt.n}\n"
     # After an interruption another ticket's change lies on top of this one's, and stays when this one goes.
-    main = attempt.way_back.main if attempt.interruptions and attempt.way_back else moved.after
+    main = moved.after
+    if attempt.interruptions and attempt.way_back:
+        main = attempt.way_back.main or main
     if main == moved.after:
         commit = repository.roll_back(moved.before, moved.after, journal.key(key), message)
     else:

@@ -36,8 +36,8 @@ async def pump(ledger: Ledger, client: Client) -> None:
             await asyncio.to_thread(ledger.wait_past, position, timeout_s=WAIT_S)
             continue
         for row in rows:
-            if row.type == e.TicketFiled.__name__:
-                await _start(ledger, client, row.data["ticket_id"])
+            if row.type == e.TicketFiled.__name__ and isinstance(filed := decode(row), e.TicketFiled):
+                await _start(ledger, client, filed.ticket_id)
         position = rows[-1].position
         ledger.save_checkpoint(NAME, position)
 

@@ -274,7 +274,8 @@ async def _not_healthy(scene: Scene, metrics: PrometheusMetrics, needed_s: float
                 return f"{name} is not measured over {needed_s:g} s yet"
             if measured.value >= slo.error_budget:
                 return f"{name} is {number(measured.value, '%')}"
-    observed = {row.data["node"] for row in scene.record.ledger.read_stream(service_stream(scene.manifest.name))}
+    seen = map(decode, scene.record.ledger.read_stream(service_stream(scene.manifest.name)))
+    observed = {event.node for event in seen if isinstance(event, e.ReleaseObserved)}
     return "" if observed >= set(LocalMachines(scene.settings.home).nodes()) else "not every node was seen yet"
 
 
@@ -365,7 +366,8 @@ async def _until_over(
 def _filed(scene: Scene, position: int) -> list[str]:
     """The tickets that were filed since then."""
     rows = (scene.record.ledger.read_stream(one)[0] for one in scene.record.ledger.streams(ticket_stream("")))
-    return [str(row.data["ticket_id"]) for row in sorted(rows, key=lambda row: row.position) if row.position > position]
+    firsts = [decode(row) for row in sorted(rows, key=lambda row: row.position) if row.position > position]
+    return [event.ticket_id for event in firsts if isinstance(event, e.TicketFiled)]
 
 
 def _is_over(scene: Scene, ticket_id: str) -> bool:

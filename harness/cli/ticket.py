@@ -116,8 +116,8 @@ def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
         "decisions": [
             {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
              "why": text, "question": asked[row.position].about, "attempt": asked[row.position].attempt,
-             "decided": decided(event), "evidence": evidence(event, record.blobs.get_json), "data": row.data,
-             "hash": row.hash}
+             "decided": decided(event), "evidence": evidence(event, record.blobs.get_json),
+             "data": event.model_dump(mode="json"), "hash": row.hash}
             for row, event in history
             if (text := line(event, record.blobs))
         ],
@@ -238,8 +238,9 @@ def _signals(record: Record, ticket: Ticket) -> list[dict[str, Any]]:
     cause = ticket.filed.fingerprint
     if cause is None:
         return []
-    firings = [row for row in record.ledger.read_stream(cause_stream(cause)) if row.data["ticket_id"] == ticket.id]
-    count = sum(row.type in (e.CauseOpened.__name__, e.SignalAttached.__name__) for row in firings)
+    told = map(decode, record.ledger.read_stream(cause_stream(cause)))
+    firings = [event for event in told if isinstance(event, e.CauseOpened | e.SignalAttached)]
+    count = sum(event.ticket_id == ticket.id for event in firings)
     return [
         {"fingerprint": cause, "kind": ticket.filed.source, "first_seen": ticket.filed_at.isoformat(), "count": count}
     ]

@@ -64,9 +64,9 @@ def atif(
                 continue
             step |= _turn(row, event, str(body(event.call)["why"]), call, result)
         elif isinstance(event, e.TicketFiled):
-            step |= {"source": "user", "message": _task(trajectory["initial"]["spec"]), "extra": _event(row)}
+            step |= {"source": "user", "message": _task(trajectory["initial"]["spec"]), "extra": _event(row, event)}
         else:
-            step |= {"source": "system", "message": _told(event, body, tell), "extra": _event(row)}
+            step |= {"source": "system", "message": _told(event, body, tell), "extra": _event(row, event)}
         if last != row.occurred_at:
             step["extra"]["occurred_at"] = row.occurred_at.isoformat()
         steps.append(step)
@@ -142,8 +142,9 @@ def _task(spec: Mapping[str, Any]) -> str:
     return f"{spec['objective']['description']}\n\nAcceptance criteria:\n{criteria}" + (f"\n\n{notes}" if notes else "")
 
 
-def _event(row: Recorded) -> dict[str, Any]:
-    return {"event": row.type, "actor": row.actor, "position": row.position, "data": row.data}
+def _event(row: Recorded, event: e.Event) -> dict[str, Any]:
+    data = event.model_dump(mode="json")
+    return {"event": row.type, "actor": row.actor, "position": row.position, "data": data}
 
 
 def _call(

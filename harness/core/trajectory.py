@@ -35,7 +35,7 @@ def trajectory(
         },
         "steps": _steps(history, body),
         "pipeline": [
-            {"at": row.occurred_at.isoformat(), "event": row.type, "data": row.data}
+            {"at": row.occurred_at.isoformat(), "event": row.type, "data": event.model_dump(mode="json")}
             for row, event in history
             if not isinstance(event, AGENT_EVENTS)
         ],

@@ -135,7 +135,7 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     n, token = journal.ticket.attempt.n, _token(journal)
     checks = journal.ticket.attempt.checks
     assert isinstance(checks, e.ChecksPassed)
-    commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.onto}
+    commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.base}
     node = await _host(stage)
     answers = await asyncio.gather(
         *(

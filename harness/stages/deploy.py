@@ -72,8 +72,8 @@ def _move_main(journal: Journal, stage: Stage, checks: e.ChecksPassed) -> None:
     """Raises Forbidden when somebody moved main since the checks: their tree is no longer the one to deliver."""
     if journal.ticket.attempt.main_moved is None:
         if stage.repository.main() != checks.commit:
-            stage.repository.move_main(checks.onto, checks.commit)
-        journal.record(f"{checks.attempt}/deploy/main", e.MainMoved(before=checks.onto, after=checks.commit))
+            stage.repository.move_main(checks.base, checks.commit)
+        journal.record(f"{checks.attempt}/deploy/main", e.MainMoved(before=checks.base, after=checks.commit))
 
 
 def _touched(journal: Journal) -> list[str]:

@@ -5,46 +5,54 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from harness.core.events.values import BlobRef, Event, Measurement, Wait
+from harness.core.events.values import BlobRef, Event, Fingerprint, Measurement, Waits
 
 
 class SignalStarted(Event):
     """An SLO began to burn, an invariant to break, or something could be better (stream ``signal-<fingerprint>``)."""
 
     kind: Literal["slo", "invariant", "anomaly", "opportunity"]
+    """What kind of signal it is."""
     name: str
+    """Of the objective, the invariant or the tunable."""
     service: str
-    fingerprint: str
+    """The service that it is about."""
+    fingerprint: Fingerprint
     evidence: BlobRef
-    waits: tuple[Wait, ...]
+    """What was seen, as JSON with `reason`."""
+    waits: Waits
 
 
 class SignalEnded(Event):
     """The signal's state is ``ok`` again."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
 
 
 class CauseOpened(Event):
     """A ticket lives for this cause (stream ``cause-<fingerprint>``): further firings attach to it."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
     ticket_id: str
+    """The ticket that lives for it."""
 
 
 class SignalAttached(Event):
     """The cause fired again while its ticket lives (stream ``cause-<fingerprint>``): evidence, no second ticket."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
     ticket_id: str
+    """The ticket that lives for it."""
     evidence: BlobRef
+    """What was seen, as JSON with `reason`."""
 
 
 class CauseClosed(Event):
     """The cause's ticket ended; the next firing opens a new one, linked as recurrence."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
     ticket_id: str
+    """The ticket that ended."""
 
 
 class OpportunityOffered(Event):
@@ -52,34 +60,49 @@ class OpportunityOffered(Event):
     (stream ``opportunities-<service>``, from which policy counts how many there were)."""
 
     ticket_id: str
+    """The ticket that was filed for it."""
     tunable: str
+    """Its name in the service's manifest."""
     value: int
+    """What it is set to."""
     measured: Measurement
+    """What the service's probe measures with that value."""
 
 
 class ReleaseObserved(Event):
     """A node was seen to serve another release than before (stream ``service-<name>``), and by whose hand."""
 
     node: str
+    """Which node."""
     before: str | None
+    """The commit it was last seen to serve; None: it was not seen before."""
     after: str
+    """The commit it serves."""
     actor: str
+    """Who put it there, as the node says."""
     since: datetime
+    """Since when it serves it."""
 
 
 class FleetChanged(Event):
     """The fleet was seen to have other nodes than before (stream ``fleet-<name>``): which came, which are gone."""
 
     nodes: tuple[str, ...]
+    """All nodes that there are now."""
     joined: tuple[str, ...]
+    """Those that came."""
     lost: tuple[str, ...]
+    """Those that are gone."""
 
 
 class WatchBeat(Event):
     """The watch's heartbeat, once a minute and at its end: how often each state was seen since the last one."""
 
     ticks: int
+    """How often was looked."""
     states: dict[str, dict[str, int]]
     """Name of the SLO or invariant → state → ticks."""
     requests: int | None
+    """Requests that the service answered since then; None: not known."""
     since: datetime
+    """When the last heartbeat was."""

@@ -5,39 +5,44 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from harness.core.events.values import Event
+from harness.core.events.values import AttemptNumber, Event, Person
 
 
 class DeliveryWaits(Event):
     """A delivery waits for the lock of a service (stream ``queue-<name>``), with what decides whose turn it is."""
 
     ticket_id: str
-    attempt: int
+    """The ticket of the delivery."""
+    attempt: AttemptNumber
     priority: Literal["P0", "P1", "P2", "P3"]
+    """How urgent it is, P0 most."""
     filed_at: datetime
+    """When the ticket was filed: of two as urgent, the older comes first."""
 
 
 class LockTaken(Event):
     """The lock of a service was taken (stream ``lock-<service>``); the stream's version is then the fencing token."""
 
     ticket_id: str
-    attempt: int
+    """The ticket of the delivery."""
+    attempt: AttemptNumber
 
 
 class LockFreed(Event):
     """The lock of a service was given back."""
 
     ticket_id: str
-    attempt: int
+    """The ticket of the delivery."""
+    attempt: AttemptNumber
 
 
 class EverythingPaused(Event):
     """A human stopped all tickets (stream ``pause``): no ticket is begun until ``EverythingResumed``."""
 
-    by: str
+    by: Person
 
 
 class EverythingResumed(Event):
     """A human let tickets go on again."""
 
-    by: str
+    by: Person

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.core.events.values import BlobRef, Event, ModelUsage, Operation, Wait
+from harness.core.events.values import AttemptNumber, BlobRef, Event, ModelUsage, Operation, Waits
 
 
 class AttemptStarted(Event):
     """An agent began to work, from this commit of main."""
 
-    attempt: int
+    attempt: AttemptNumber
     agent: str
+    """Who works on it."""
     runbook: str | None
+    """The runbook that is followed; None for an agent without one."""
     base: str
+    """The commit of main that it began from."""
     briefing: BlobRef | None = None
     """What a model was told first; None for an agent that is none."""
 
@@ -21,11 +24,14 @@ class AttemptStarted(Event):
 class ActionTaken(Event):
     """The agent chose a tool; ``call`` is the blob of its arguments and of why."""
 
-    attempt: int
+    attempt: AttemptNumber
     step: int
+    """Which step of the session it is, from 1."""
     tool: str
+    """The tool's name."""
     call: BlobRef
-    waits: tuple[Wait, ...] = ()
+    """The tool's arguments and the agent's reason, as JSON."""
+    waits: Waits = ()
     reply: BlobRef | None = None
     """The model's turn that this call is of; None for an agent that is no model."""
     reply_call: int = 0
@@ -37,14 +43,20 @@ class ActionTaken(Event):
 class ObservationRecorded(Event):
     """What the tool answered. ``ref`` is the commit at which the work stood after the step, when it changed."""
 
-    attempt: int
+    attempt: AttemptNumber
     step: int
+    """The step that it answers."""
     tool: str
+    """The tool's name."""
     ok: bool
+    """Whether the tool did what it was asked."""
     body: BlobRef
+    """Its answer, as JSON."""
     commit: str | None = None
-    waits: tuple[Wait, ...] = ()
+    """Where the agent's branch stood then, when the step changed it."""
+    waits: Waits = ()
     seconds: float | None = None
+    """How long the tool took; None in events from before it was measured."""
 
 
 class ChangeProposed(Event):
@@ -54,18 +66,26 @@ class ChangeProposed(Event):
     holds the units in which it will be done.
     """
 
-    attempt: int
+    attempt: AttemptNumber
     kind: Literal["code", "config", "operation"]
+    """Code, configuration, or an action of the catalog."""
     commit: str
+    """The commit that was submitted."""
     base: str
+    """The commit of main that it was made from."""
     branch: str
+    """The ticket's branch."""
     diff: BlobRef
+    """The difference to main, or the operation's units, as JSON."""
     summary: BlobRef
+    """What the agent says of it and expects from it, as JSON."""
     operation: Operation | None = None
+    """The action; None for commits."""
 
 
 class NothingToChange(Event):
     """The agent found the criteria to hold already; they are verified without a change."""
 
-    attempt: int
+    attempt: AttemptNumber
     why: BlobRef
+    """The agent's reason, as JSON with `why`."""

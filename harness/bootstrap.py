@@ -18,6 +18,7 @@ from harness.adapters import declarations
 from harness.adapters.clock import SystemClock
 from harness.agent.probe import Report, probe
 from harness.agent.runbook import Runbook
+from harness.core.anchor import TRAILER, Cited, cited_in
 from harness.core.contract import Promise, with_promises
 from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
@@ -124,6 +125,17 @@ def read_repository(settings: Settings, rules: Rules) -> ServiceRepository:
     from harness.adapters.worktree import ServiceRepository
 
     return ServiceRepository(settings.home.repos / f"{rules.service}.git", settings.home.worktrees)
+
+
+def anchors_in_commits(settings: Settings) -> list[Cited]:
+    """The anchors that the harness's own commits carry, in the repositories of this home."""
+    from harness.adapters.worktree import ServiceRepository
+
+    return [
+        anchor
+        for path in sorted(settings.home.repos.glob("*.git"))
+        for anchor in cited_in(ServiceRepository(path, settings.home.worktrees).trailers(TRAILER), path.name)
+    ]
 
 
 def read_manifest(settings: Settings, rules: Rules) -> Manifest:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from harness.core import events as e
+from harness.core.anchor import TRAILER, Anchor, ledger_name
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.ids import event_id, ticket_stream
 from harness.core.lifecycle import State
@@ -50,7 +51,7 @@ class Journal:
         if ticket is None:
             raise Invalid(f"ticket {ticket_id}: no such ticket; `harness ticket list` shows all")
         self.ticket: Ticket = ticket
-        self._last = rows[-1].id
+        self._last = rows[-1]
 
     @property
     def state(self) -> State:
@@ -60,6 +61,14 @@ class Journal:
     def spec(self) -> TicketSpec:
         """The ticket file."""
         return TicketSpec.read(self.blobs.get_json(self.ticket.filed.spec), self.ticket_id)
+
+    def trailers(self) -> str:
+        """How the message of a commit of this attempt ends: for what it was made, and an anchor of the ledger.
+
+        The anchor is the ticket's newest event that this journal knows, not the ledger's head: a retry has the same.
+        """
+        anchor = Anchor(self._last.position, self._last.hash, ledger_name(self.ledger.read_all(limit=1)[0]))
+        return f"Ticket: {self.ticket_id}\nAttempt: {self.ticket.attempt.n}\n{TRAILER}: {anchor.line()}\n"
 
     def key(self, key: str) -> str:
         """The effect's key, unique in the world: this ticket's name before it."""
@@ -80,14 +89,17 @@ class Journal:
         """
         if event_id(self.key(key)) in self.ticket.recorded:
             raise Broken(f"{self.key(key)}: has its event already, and {type(event).__name__} would be a second one")
-        new = encode(self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=self._last)
+        cause = self._last.id
+        new = encode(self.key(key), event, clock=self.clock, actor=actor, correlation=self.ticket_id, cause=cause)
         after = apply(self.ticket, new.id, new.occurred_at, event)
         try:
-            self.ledger.append([StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside])
+            recorded = self.ledger.append(
+                [StreamWrite(ticket_stream(self.ticket_id), self.ticket.version, [new]), *beside]
+            )
         except Broken:  # the same key with other content: a bug, unless it was recorded after this journal was read
             self.require_newest()
             raise
-        self.ticket, self._last = after, new.id
+        self.ticket, self._last = after, recorded[0]
         return event
 
     def require_newest(self) -> None:

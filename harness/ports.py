@@ -194,8 +194,11 @@ class Repository(Protocol):
         """
         ...
 
-    def merge(self, branch_commit: str, main: str, key: str) -> str:
-        """The commit that joins a change with main (the change itself when main has not moved)."""
+    def merge(self, branch_commit: str, main: str, key: str, trailers: str = "") -> str:
+        """The commit that joins a change with main (the change itself when main has not moved).
+
+        ``trailers`` are the last lines of its message.
+        """
         ...
 
     def roll_back(self, before: str, after: str, key: str, message: str) -> str:

@@ -80,7 +80,7 @@ def _take_back_on_main(journal: Journal, repository: Repository) -> str:
     if moved is None:  # main never moved: the nodes go back to where it is
         return repository.main()
     key = f"{attempt.n}/rollback/main"
-    message = f"Roll back {moved.after[:12]}\n\nTicket: {journal.ticket_id}\nAttempt: {attempt.n}\n"
+    message = f"Roll back {moved.after[:12]}\n\n{journal.trailers()}"
     # After an interruption another ticket's change lies on top of this one's, and stays when this one goes.
     main = moved.after
     if attempt.interruptions and attempt.way_back:
@@ -89,7 +89,7 @@ def _take_back_on_main(journal: Journal, repository: Repository) -> str:
         commit = repository.roll_back(moved.before, moved.after, journal.key(key), message)
     else:
         alone = repository.roll_back(moved.before, moved.after, journal.key(f"{attempt.n}/rollback/alone"), message)
-        commit = repository.merge(alone, main, journal.key(key))
+        commit = repository.merge(alone, main, journal.key(key), journal.trailers())
     if repository.main() != commit:
         repository.move_main(main, commit)
     journal.once(key, e.MainMoved, lambda: e.MainMoved(before=main, after=commit))

@@ -200,10 +200,10 @@ class ServiceRepository:
             new = tree.index.commit(message, author=AGENT, committer=AGENT, skip_hooks=True).hexsha
         return self._name(key, new, branch)
 
-    def merge(self, branch_commit: str, main: str, key: str) -> str:
+    def merge(self, branch_commit: str, main: str, key: str, trailers: str = "") -> str:
         """The commit that joins a change with main: the change itself while main has not moved past its base.
 
-        Raises Refused with the files in conflict.
+        ``trailers`` are the last lines of its message. Raises Refused with the files in conflict.
         """
         change, base = self._commit(branch_commit), self._commit(main)
         if self._repo.is_ancestor(self._repo.commit(base), self._repo.commit(change)):
@@ -219,7 +219,7 @@ class ServiceRepository:
                     f"conflict in {_conflict(tree, error)}"
                 ) from None
             parents = [self._repo.commit(base), self._repo.commit(change)]
-            message = f"Merge {change[:12]} into main\n\nHarness-Key: {key}\n"
+            message = f"Merge {change[:12]} into main\n\nHarness-Key: {key}\n{trailers}"
             new = tree.index.commit(message, parents, author=AGENT, committer=AGENT, skip_hooks=True).hexsha
         return self._name(key, new)
 
@@ -245,6 +245,13 @@ class ServiceRepository:
                 f"main is at {now[:12]}, no longer at {was[:12]}: somebody moved it; the change has to be "
                 "tested again on top of that"
             ) from None
+
+    def trailers(self, name: str) -> list[tuple[str, str]]:
+        """The values that a trailer has in the messages of the commits that were made under a key, by key."""
+        form = f"%(refname:lstrip=2)%00%(contents:trailers:key={name},valueonly,unfold)%00"
+        words = _text(self._repo, "for-each-ref", f"--format={form}", "refs/harness").split("\0")
+        pairs = zip(words[::2], words[1::2], strict=False)
+        return [(key.strip(), value) for key, values in pairs for value in values.splitlines() if value]
 
     def _done(self, key: str) -> str | None:
         """The commit that this key has made already."""

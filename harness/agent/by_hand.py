@@ -55,14 +55,14 @@ def _made(journal: Journal, repository: Repository, branch: str) -> tuple[str, s
         brought = repository.log(base, named)
         if not brought:
             raise Refused(f"{named} {IN_MAIN}")
-        commit = repository.merge(brought[-1].commit, base, journal.key(f"{n}/join"))
+        commit = repository.merge(brought[-1].commit, base, journal.key(f"{n}/join"), journal.trailers())
         return commit, f"{named[:12]} by {brought[-1].author}: {brought[-1].subject}"
     assert spec.reverts is not None
     other = Journal(spec.reverts, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
     moved = delivered_by(other.ticket)
     at = base
     for number, entry in enumerate(reversed(repository.log(moved.before, moved.after)), start=1):
-        message = f"Take back {entry.commit[:12]} of {spec.reverts}\n\nTicket: {journal.ticket_id}\nAttempt: {n}\n"
+        message = f"Take back {entry.commit[:12]} of {spec.reverts}\n\n{journal.trailers()}"
         at = repository.revert(entry.commit, at, branch, journal.key(f"{n}/revert-{number}"), message)
     return at, f"Take back {moved.after[:12]}, by which {spec.reverts} was resolved."
 

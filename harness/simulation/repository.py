@@ -133,7 +133,7 @@ class MemoryRepository:
             )
         return self._make(key, (onto,), (onto_tree - came) | went, message)
 
-    def merge(self, branch_commit: str, main: str, key: str) -> str:
+    def merge(self, branch_commit: str, main: str, key: str, trailers: str = "") -> str:
         """The commit that joins a change with main: the change itself while main has not moved past its base."""
         if main in self._ancestors(branch_commit):
             return branch_commit
@@ -144,7 +144,8 @@ class MemoryRepository:
         left = shared - theirs
         if blocking := in_the_way(ours, left, self._changes):
             raise Refused(f"the change does not merge with main {main[:12]}: conflict in {', '.join(blocking)}")
-        return self._make(key, (main, branch_commit), (ours - left) | (theirs - shared), f"Merge {branch_commit[:12]}")
+        message = f"Merge {branch_commit[:12]} into main\n\n{trailers}"
+        return self._make(key, (main, branch_commit), (ours - left) | (theirs - shared), message)
 
     def roll_back(self, before: str, after: str, key: str, message: str) -> str:
         """A commit on top of ``after`` with the tree of ``before``."""
@@ -164,6 +165,16 @@ class MemoryRepository:
         """The service manifest, which no change here touches."""
         self._commit(commit)
         return self._manifest
+
+    def trailers(self, name: str) -> list[tuple[str, str]]:
+        """The values that a trailer has in the messages of the commits that were made under a key, by key."""
+        last = {key: self._commits[made].message.rstrip().rpartition("\n\n")[2] for key, made in self._by_key.items()}
+        return [
+            (key, line.removeprefix(f"{name}: "))
+            for key, lines in sorted(last.items())
+            for line in lines.splitlines()
+            if line.startswith(f"{name}: ")
+        ]
 
     def _make(self, key: str, parents: tuple[str, ...], tree: Tree, message: str) -> str:
         made = self._by_key[key] = self._write(parents, tree, message, HARNESS, self._clock.now())

@@ -28,7 +28,7 @@ async def test(
         return await rehearse(journal, operator)
     main = repository.main()
     try:
-        commit = repository.merge(attempt.change.commit, main, journal.key(key))
+        commit = repository.merge(attempt.change.commit, main, journal.key(key), journal.trailers())
     except Refused as error:
         return journal.record(
             key,

@@ -12,8 +12,8 @@ from harness.adapters.declarations import load_manifest
 from harness.adapters.worktree import ServiceRepository
 from harness.bootstrap import CHECKOUT
 from harness.core.errors import Invalid, Refused
-from harness.ports import Repository
 from harness.simulation.clock import run
+from harness.simulation.repository import MemoryRepository
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
 from tests.integration.git_world import GitWorld
@@ -25,7 +25,7 @@ KEY, BRANCH = "INF-1/1/step-1", "harness/INF-1/1"
 class Kept:
     """A repository with a main of some files, ``a`` with two lines among them."""
 
-    repository: Repository
+    repository: ServiceRepository | MemoryRepository
     text_of_a: str
 
 
@@ -126,5 +126,23 @@ def test_a_commit_that_is_none_is_invalid(kept: Told) -> None:
                      lambda: written(kept, "a", "x", onto="f" * 40)):  # fmt: skip
             with pytest.raises(Invalid):
                 call()
+
+    kept(story)
+
+
+def test_the_trailers_of_what_was_made_are_found_by_its_key_and_nothing_in_the_text_is_one(kept: Told) -> None:
+    def story(kept: Kept) -> None:
+        repository, main = kept.repository, kept.repository.main()
+        told = "Change a file\n\nLedger-Head: 1 told\nin the text\n\nTicket: INF-1\nLedger-Head: 7 a b\n"
+        commit = repository.write("a", "# one\n", main, BRANCH, KEY, told)
+        repository.write("a", "# two\n", main, BRANCH, KEY, "Again\n\nLedger-Head: 9 a b\n")
+        back = repository.roll_back(main, commit, "INF-1/1/rollback", "Back\n\nLedger-Head: 8 a b\n")
+        repository.write("b", "# other\n", main, BRANCH, "INF-1/1/step-9", "No trailer\n")
+        other = repository.write("c/e", "# new\n", main, BRANCH, "INF-1/1/step-8", "No trailer\n")
+        repository.merge(other, back, "INF-1/2/test", "Ledger-Head: 9 a b\n")
+
+        assert repository.trailers("Ledger-Head") == [
+            ("INF-1/1/rollback", "8 a b"), (KEY, "7 a b"), ("INF-1/2/test", "9 a b"),
+        ]  # fmt: skip
 
     kept(story)

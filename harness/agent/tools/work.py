@@ -221,13 +221,8 @@ def _changed(commit: str, desk: Desk, *, took_back: str | None = None) -> Observ
 
 def _message(subject: str, why: str, desk: Desk) -> str:
     """A commit's message: by whom and for what it was made, and where the ledger stood."""
-    ticket = desk.journal.ticket
-    position, head = desk.journal.ledger.head()
-    return (
-        f"{subject}\n\n{why}\n\n"
-        f"Ticket: {ticket.id}\nAttempt: {ticket.life.attempt}\nAgent: {ticket.attempt.agent}\n"
-        f"Spec: {desk.spec_digest}\nLedger-Head: {position} {head}\n"
-    )
+    agent = desk.journal.ticket.attempt.agent
+    return f"{subject}\n\n{why}\n\nAgent: {agent}\nSpec: {desk.spec_digest}\n{desk.journal.trailers()}"
 
 
 def _end(output: str) -> str:

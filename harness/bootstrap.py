@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.operation import Catalog
 from harness.core.policy import Approvals, Opportunities, Profile, Registry
+from harness.core.retention import Retention
 from harness.core.slo import Slo
 from harness.operation import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
@@ -56,6 +58,7 @@ class Rules:
     approvals: Approvals
     opportunities: Opportunities
     models: ModelPolicy
+    retention: Retention
     prompt: str
     """What a model that works a ticket is told first."""
     digest: str
@@ -77,6 +80,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         for path in (checkout / folder).rglob("*.yaml")
     )
     models = checkout / "policies" / "models.yaml"
+    retention = checkout / "policies" / "retention.yaml"
     prompt = PROMPTS / "ticket.md"
     return Rules(
         service=registered.service,
@@ -89,6 +93,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
         opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
+        retention=Retention.parse(declarations.read_yaml(retention), str(retention)),
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
     )
@@ -113,11 +118,13 @@ def read_record(settings: Settings) -> Record:
 def open_record(settings: Settings) -> Record:
     """The ledger of these settings; made where there is none."""
     from harness.ledger.blobs import Blobs
+    from harness.ledger.bodies import drop_of
     from harness.ledger.store import Ledger
 
     clock = SystemClock()
     settings.home.root.mkdir(parents=True, exist_ok=True)
-    return Record(Ledger.open(settings.ledger_url, now=clock.now), Blobs(settings.home.blobs), clock)
+    ledger = Ledger.open(settings.ledger_url, now=clock.now)
+    return Record(ledger, Blobs(settings.home.blobs, drops=partial(drop_of, ledger)), clock)
 
 
 def read_repository(settings: Settings, rules: Rules) -> ServiceRepository:

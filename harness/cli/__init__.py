@@ -13,6 +13,7 @@ from harness.cli import (
     agent,
     demo,
     ledger,
+    ledger_blobs,
     node,
     opportunity,
     recover,
@@ -40,6 +41,8 @@ for command in (ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_
                 ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve, ticket_tell.reject):  # fmt: skip
     ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
+ledger.app.command()(ledger_blobs.gc)
+ledger.app.command()(ledger_blobs.forget)
 app.add_typer(agent.app, name="agent")
 app.add_typer(action.app, name="action")
 app.add_typer(node.app, name="node")

@@ -16,6 +16,7 @@ from rich.text import Text
 from harness.bootstrap import Record
 from harness.cli.history import rows
 from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
+from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.lifecycle import State
@@ -79,7 +80,7 @@ class Watching:
     def see(self, row: Recorded) -> None:
         """See one row."""
         event = decode(row)
-        told = line(event, self.record.blobs)
+        told = line(event, Shown(self.record.blobs))
         self.view = see(self.view, row, event, told=told, reason=_reason(event, self.record))
         self.position = row.position
 
@@ -90,13 +91,14 @@ class Watching:
 
 def _reason(event: e.Event, record: Record) -> str:
     """The text that the event only refers to, and the view shows."""
+    shown = Shown(record.blobs)
     match event:
         case e.SignalStarted():
-            return str(record.blobs.get_json(event.evidence).get("reason"))
+            return str(shown.get_json(event.evidence).get("reason"))
         case e.HelpRequested():
-            return str(record.blobs.get_json(event.question)["question"])
+            return str(shown.get_json(event.question)["question"])
         case e.TicketFiled():
-            return str(record.blobs.get_json(event.spec)["ticket"]["objective"]["description"])
+            return str(shown.get_json(event.spec)["ticket"]["objective"]["description"])
     return ""
 
 

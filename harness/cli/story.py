@@ -7,6 +7,7 @@ from typing import Any
 from harness.agent.by_hand import BY_HAND
 from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
+from harness.core.dropping import dropped
 from harness.ports import Blobs
 
 
@@ -250,6 +251,8 @@ def _short(value: Any, length: int = 44) -> str:
 
 
 def _observation(event: e.ObservationRecorded, body: dict[str, Any]) -> str:
+    if (told := dropped(body)) is not None:
+        return safe(told)
     if not event.ok:
         return f"could not: {safe(_short(body.get('reason', body), 160))}"
     if event.tool == "query_metric":

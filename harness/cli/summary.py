@@ -13,6 +13,7 @@ import typer
 from harness.bootstrap import Record, read_record
 from harness.cli.history import rows
 from harness.cli.render import AsJson
+from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.cli.summary_html import page
 from harness.cli.summary_markdown import markdown
@@ -49,10 +50,10 @@ def summary(
 
 def week_document(record: Record, week: Week) -> dict[str, Any]:
     """The document of a week, anchored at the ledger's head, without the secrets of this environment."""
-    head = record.ledger.head()
+    head, shown = record.ledger.head(), Shown(record.blobs)
     document: dict[str, Any] = Secrets.of(os.environ).taken_from(document_of(
-        ((row, decode(row)) for row in rows(record, head.position)), week=week, head=head, body=record.blobs.get_json,
-        tell=lambda event: line(event, record.blobs),
+        ((row, decode(row)) for row in rows(record, head.position)), week=week, head=head, body=shown.get_json,
+        tell=lambda event: line(event, shown),
     ))  # fmt: skip
     return document
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,14 +12,16 @@ import typer
 from harness.bootstrap import Record, read_record
 from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, number, print_json, safe
+from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
-from harness.core.errors import Broken, Invalid
+from harness.core.dropping import dropped
+from harness.core.errors import Broken, Dropped, Invalid
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.spending import cost_of
-from harness.core.ticket import Attempt, Ticket, fold, way_back_question
+from harness.core.ticket import Attempt, Criterion, Labels, Ticket, fold, way_back_question
 from harness.journal import Journal, decode
 from harness.settings import Settings
 
@@ -109,17 +112,16 @@ def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
         key=lambda row: row.position,
     )
     history = [(row, decode(row)) for row in rows]
-    asked = questions(history)
+    asked, shown = questions(history), Shown(record.blobs)
     return {
         "ticket": ticket.id, "state": str(ticket.state),
-        "objective": safe(record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]),
-        "decisions": [
+        "objective": _title(record, ticket), "decisions": [
             {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
              "why": text, "question": asked[row.position].about, "attempt": asked[row.position].attempt,
-             "decided": decided(event), "evidence": evidence(event, record.blobs.get_json),
+             "decided": decided(event), "evidence": evidence(event, shown.get_json),
              "data": event.model_dump(mode="json"), "hash": row.hash}
             for row, event in history
-            if (text := line(event, record.blobs))
+            if (text := line(event, shown))
         ],
     }  # fmt: skip
 
@@ -148,12 +150,18 @@ def watch(ticket_id: Id, as_json: AsJson = False) -> None:
 def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
     """The contract's JSON of one ticket."""
     journal = _journal(record, ticket_id)
-    ticket, spec = journal.ticket, journal.spec()
+    ticket = journal.ticket
+    written: Sequence[Criterion | e.FrozenCriterion]
+    try:
+        spec = journal.spec()
+        written, constraints, labels = spec.acceptance_criteria, list(spec.constraints), spec.labels
+    except Dropped:  # what was fixed at admission is in an event, and stays
+        written, constraints, labels = ticket.admitted.criteria if ticket.admitted else (), [], Labels()
     return {
         "id": ticket.id, "type": ticket.filed.type, "service": ticket.filed.service, "state": str(ticket.state),
-        "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": safe(spec.objective.description),
-        "acceptance_criteria": _criteria(ticket, spec.acceptance_criteria), "constraints": list(spec.constraints),
-        "labels": spec.labels.model_dump(), "approval": _approval(record, ticket),
+        "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": _title(record, ticket),
+        "acceptance_criteria": _criteria(ticket, written), "constraints": constraints,
+        "labels": labels.model_dump(), "approval": _approval(record, ticket),
         "question": _question(record, ticket),
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
         "cost": cost_of(ticket),
@@ -164,7 +172,9 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
 def _approval(record: Record, ticket: Ticket) -> dict[str, Any] | None:
     if ticket.state is not State.AWAITING_APPROVAL or ticket.asked is None:
         return None
-    return {"what": ticket.asked.what, "hash": ticket.asked.hash, **record.blobs.get_json(ticket.asked.why)}
+    said = Shown(record.blobs).get_json(ticket.asked.why)
+    told = dropped(said)
+    return {"what": ticket.asked.what, "hash": ticket.asked.hash, **(said if told is None else {"why": told})}
 
 
 def _question(record: Record, ticket: Ticket) -> str | None:
@@ -175,7 +185,7 @@ def _question(record: Record, ticket: Ticket) -> str | None:
         return way_back_question(ticket.way_back_failed)
     if ticket.question is None:
         return None
-    return str(record.blobs.get_json(ticket.question)["question"])
+    return str(Shown(record.blobs).get_json(ticket.question)["question"])
 
 
 def _journal(record: Record, ticket_id: str) -> Journal:
@@ -192,20 +202,24 @@ def _tickets(record: Record) -> list[Ticket]:
     return sorted(tickets, key=lambda ticket: ticket.filed_at, reverse=True)
 
 
+def _title(record: Record, ticket: Ticket) -> str:
+    return safe(Shown(record.blobs).get_json(ticket.filed.spec)["ticket"]["objective"]["description"])
+
+
 def _row(record: Record, ticket: Ticket) -> dict[str, Any]:
     try:
-        title = record.blobs.get_json(ticket.filed.spec)["ticket"]["objective"]["description"]
+        title = _title(record, ticket)
     except Broken as error:  # one text that is lost must not hide all other tickets
-        title = f"unreadable: {error}"
+        title = safe(f"unreadable: {error}")
     return {
         "id": ticket.id, "state": str(ticket.state), "type": ticket.filed.type, "service": ticket.filed.service,
-        "priority": ticket.filed.priority, "title": safe(title), "fingerprint": ticket.filed.fingerprint,
+        "priority": ticket.filed.priority, "title": title, "fingerprint": ticket.filed.fingerprint,
         "opened_at": ticket.filed_at.isoformat(),
         "closed_at": ticket.closed_at.isoformat() if ticket.closed_at else None,
     }  # fmt: skip
 
 
-def _criteria(ticket: Ticket, written: Any) -> list[dict[str, Any]]:
+def _criteria(ticket: Ticket, written: Sequence[Criterion | e.FrozenCriterion]) -> list[dict[str, Any]]:
     """Baselines from admission, values from the last verification; None where nothing was measured."""
     frozen = {one.metric: one for one in ticket.admitted.criteria} if ticket.admitted else {}
     verification = next((a.verification for a in reversed(ticket.attempts) if a.verification), None)

@@ -9,6 +9,7 @@ import typer
 
 from harness.bootstrap import read_record
 from harness.cli.render import AsJson, many, print_json, safe
+from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.cli.trajectory_export import Shelf, check, export_atif, listed, moment
 from harness.core.ids import ticket_stream
@@ -86,12 +87,13 @@ def show(
     record = read_record(Settings.load())
     journal = Journal(trajectory_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
     history = [(row, decode(row)) for row in record.ledger.read_stream(ticket_stream(trajectory_id))]
-    document = trajectory(journal.ticket, history, record.blobs.get_json)
+    shown = Shown(record.blobs)
+    document = trajectory(journal.ticket, history, shown.get_json)
     if as_json:
         print_json(document)
         return
     for _, event in history:
-        if text := line(event, record.blobs):
+        if text := line(event, shown):
             print(text)
     print(_summary(document))
 

@@ -15,6 +15,7 @@ from typing import Any
 from harness.adapters.exports import MANIFEST, Export, altered, format_faults, new_export, read_strictly
 from harness.bootstrap import Record
 from harness.cli.history import rows
+from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import atif
 from harness.core import events as e
@@ -86,7 +87,7 @@ def listed(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """A row for every trajectory, in the order of filing."""
     for filing in shelf.filings:
         history = shelf.history(filing)
-        document = trajectory(_ticket(history), history, shelf.record.blobs.get_json)
+        document = trajectory(_ticket(history), history, Shown(shelf.record.blobs).get_json)
         yield {
             "trajectory": filing.ticket, "ticket": filing.ticket, "fingerprint": filing.fingerprint,
             "state": document["outcome"]["state"], "reward": document["outcome"]["reward"],
@@ -131,7 +132,7 @@ def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, 
 
 
 def _write(export: Export, shelf: Shelf, filing: Filing, history: History, secrets: Secrets) -> dict[str, Any]:
-    blobs = Redacted(shelf.record, secrets)
+    blobs = Redacted(Shown(shelf.record.blobs), secrets)
     document = secrets.taken_from(
         atif.atif(
             history, trajectory=trajectory(_ticket(history), history, blobs.get_json), extra=shelf.extra(filing),
@@ -150,14 +151,14 @@ def _write(export: Export, shelf: Shelf, filing: Filing, history: History, secre
 class Redacted:
     """Bodies without secrets: in a body that becomes text within a document they could not be told apart later."""
 
-    record: Record
+    shown: Shown
     secrets: Secrets
 
     def put_json(self, value: Any) -> str:
         raise Broken("an export reads only")
 
     def get_json(self, ref: str) -> Any:
-        return self.secrets.taken_from(self.record.blobs.get_json(ref))
+        return self.secrets.taken_from(self.shown.get_json(ref))
 
 
 def _ticket(history: History) -> Ticket:

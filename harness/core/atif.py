@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from harness.core import events as e
 from harness.core.canonical import canonical_bytes
+from harness.core.dropping import bare
 from harness.core.record import Recorded
 
 VERSION: Final = "ATIF-v1.7"
@@ -94,7 +95,7 @@ def atif(
 def _told(event: e.Event, body: Callable[[str], Any], tell: Callable[[e.Event], str | None]) -> str:
     """The event in a line; what a model was told first, whole: nobody learns from a conversation without it."""
     if isinstance(event, e.AttemptStarted) and event.briefing is not None:
-        return "\n\n".join(str(part) for part in body(event.briefing).values())
+        return "\n\n".join(str(part) for part in bare(body(event.briefing)).values())
     return (tell(event) or type(event).__name__).strip()
 
 
@@ -165,7 +166,7 @@ def _call(
     at, seen = answer
     told = {"answered": True, "ok": seen.ok, "at": at.occurred_at.isoformat(), "position": at.position,
             "commit": seen.commit}  # fmt: skip
-    return call, {"source_call_id": call_id, "content": canonical_bytes(body(seen.body)).decode(), "extra": told}
+    return call, {"source_call_id": call_id, "content": canonical_bytes(bare(body(seen.body))).decode(), "extra": told}
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from harness.core.events import BlobRef
 LARGEST_BLOB_BYTES: Final = 64 * 1024 * 1024
 
 _REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
+_REFERENCE_CHARS = len("sha256:") + 64
 
 
 def reference(body: bytes) -> BlobRef:
@@ -28,6 +29,11 @@ def digest(ref: BlobRef) -> str:
     if match is None:
         raise Invalid(f"blob: {ref!r} is no reference; allowed is sha256: and 64 hex digits in lower case")
     return match[1]
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form of a reference."""
+    return len(text) == _REFERENCE_CHARS and _REFERENCE.fullmatch(text) is not None
 
 
 def proven(body: bytes, ref: BlobRef) -> bytes:

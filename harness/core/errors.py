@@ -31,6 +31,10 @@ class Forbidden(Refused):
     exit_code = 3
 
 
+class Dropped(Refused):
+    """The body was dropped on purpose, and the ledger says by whom and why. No copy is needed, and no alarm."""
+
+
 class Retryable(HarnessError):
     """Something needed did not answer. ``retry_after_s`` (seconds) is a hint; None means the caller decides."""
 
@@ -58,6 +62,6 @@ class VersionConflict(HarnessError):
 
 
 KINDS: Final[dict[str, type[HarnessError]]] = {
-    kind.__name__: kind for kind in (Refused, Invalid, Forbidden, Retryable, Broken)
+    kind.__name__: kind for kind in (Refused, Invalid, Forbidden, Dropped, Retryable, Broken)
 }
 """Errors by the name under which they travel from one process to another."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from harness.core import events as e
 from harness.core.case import Body, cut
+from harness.core.dropping import bare
 from harness.core.record import Recorded
 
 OUTPUT_CHARS: Final = 2_000
@@ -166,6 +167,7 @@ def _measurement(role: str, one: e.Measurement | None, **more: Any) -> dict[str,
 
 
 def _answer(event: e.ObservationRecorded, answer: Any) -> Iterator[dict[str, Any]]:
+    answer = bare(answer)
     if isinstance(answer, Mapping) and {"query", "window_from", "window_to", "value"} <= set(answer):
         yield {"kind": "measurement", "role": "seen by the agent", **answer}
     else:

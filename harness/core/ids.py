@@ -60,6 +60,11 @@ def queue_stream(service: str) -> str:
     return f"queue-{service}"
 
 
+def blob_stream(name: str) -> str:
+    """Stream of what became of a body, by its hash (hex): a reader that misses the body finds here why."""
+    return f"blob-{name}"
+
+
 WATCH_STREAM: Final = "watch"
 PAUSE_STREAM: Final = "pause"
 """Stream of the global stop."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.core import events as e
+from harness.core.dropping import bare
 from harness.core.lifecycle import State
 from harness.core.record import Recorded
 from harness.core.ticket import Ticket
@@ -53,11 +54,11 @@ def _steps(history: Sequence[tuple[Recorded, e.Event]], body: Callable[[str], An
         if isinstance(event, e.ActionTaken):
             steps[event.attempt, event.step] = {
                 "attempt": event.attempt, "step": event.step, "actor": row.actor, "at": row.occurred_at.isoformat(),
-                "action": body(event.call), "observation": None,
+                "action": bare(body(event.call)), "observation": None,
             }  # fmt: skip
         elif isinstance(event, e.ObservationRecorded):
             steps[event.attempt, event.step]["observation"] = {
-                "ok": event.ok, "body": body(event.body), "at": row.occurred_at.isoformat(), "blob": event.body,
+                "ok": event.ok, "body": bare(body(event.body)), "at": row.occurred_at.isoformat(), "blob": event.body,
             }  # fmt: skip
     return list(steps.values())
 

@@ -39,6 +39,8 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
     key = f"command/{command.request}"
     if journal.recorded(key, e.Event):
         return
+    if command.text is not None:  # put a while ago, by another process: its event must not come too late for it
+        journal.put(journal.blobs.get_json(command.text))
     event = event_of(command, journal.ticket, journal.put({"text": ""}))
     if command.verb in TAKES_BACK:
         await _take_back(journal, stage, f"{command.verb} by {command.by}")

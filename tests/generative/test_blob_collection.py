@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,21 +24,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from harness.core import events as e
 from harness.core.blob import reference
 from harness.core.canonical import canonical_bytes
-from harness.core.errors import Broken, Dropped, Invalid
+from harness.core.errors import Dropped, Invalid
 from harness.core.ids import cause_stream, ticket_stream
 from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.retention import Retention
-from harness.ledger.blobs import Blobs, Shelf
+from harness.ledger.blobs import Blobs, Entry, Shelf
 from harness.ledger.bodies import audit_bodies, drop_of
 from harness.ledger.collect import collect, forget
 from harness.simulation.ledger import MemoryLedger
 
 POLICY = Retention.parse({"unreferenced": "7d", "outputs": "30d"}, "retention.yaml")
 DAY_NS = 24 * 3600 * 10**9
-TEXTS = [{"text": f"body {number}"} for number in range(5)]
-BODIES = [canonical_bytes(text) for text in TEXTS]
+BODIES = [canonical_bytes({"text": f"body {number}"}) for number in range(3)]
 REFS = [reference(body) for body in BODIES]
-numbers = st.integers(0, len(BODIES) - 1)
+SHELVES = [ref[7:9] for ref in REFS]
+FORGETTABLE = 2
+"""The only one that is ever forgotten: nothing much happens to a body after that."""
+POINTS = (
+    "clock read", "ledger read", "shelf locked", "before its file goes", "after its file went", "shelf left",
+    "before a drop is recorded", "after a drop is recorded",
+)  # fmt: skip
+numbers = st.sampled_from(range(len(BODIES)))
 
 
 class Clock:
@@ -58,68 +64,69 @@ class Killed(BaseException):
     """The collecting process ends here."""
 
 
-class Steps:
-    """Counts what a collection does; at one step something else happens, or the collection is killed."""
+class Between:
+    """At a point of a collection, when it first comes to it on this shelf, something else happens."""
 
-    def __init__(self, at: int, then: Callable[[str | None], None]) -> None:
-        self.left, self.then = at, then
+    def __init__(self, point: str, shelf: str, then: Callable[[str | None], None]) -> None:
+        self.point, self.shelf, self.then = point, shelf, then
         self.held: str | None = None
 
-    def step(self) -> None:
-        self.left -= 1
-        if self.left == 0:
+    def come_to(self, point: str, shelf: str | None = None) -> None:
+        if point == self.point and shelf in (None, self.shelf):
+            self.point = "over"
             self.then(self.held)
 
 
 class SteppedLedger(MemoryLedger):
     """The same events as those of ``whole``, step by step."""
 
-    def __init__(self, whole: MemoryLedger, steps: Steps) -> None:
-        self.__dict__ = whole.__dict__
-        self.steps = steps
+    def __init__(self, whole: MemoryLedger, between: Between) -> None:
+        self.__dict__ = whole.__dict__ | {"between": between}
 
     def append(self, writes: Sequence[StreamWrite]) -> list[Recorded]:
-        self.steps.step()
+        self.between.come_to("before a drop is recorded", self.between.held)
         done = super().append(writes)
-        self.steps.step()
+        self.between.come_to("after a drop is recorded", self.between.held)
         return done
 
     def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
-        self.steps.step()
         page = super().read_all(after_position=after_position, limit=limit)
-        self.steps.step()
+        self.between.come_to("ledger read")
         return page
 
 
 class SteppedShelf(Shelf):
-    steps: Steps
+    between: Between
+
+    def entries(self) -> Iterator[Entry]:
+        found = list(super().entries())
+        self.between.come_to("shelf locked", self.folder.name)
+        yield from found
 
     def take(self, name: str) -> None:
-        self.steps.step()
+        self.between.come_to("before its file goes", self.folder.name)
         super().take(name)
-        self.steps.step()
+        self.between.come_to("after its file went", self.folder.name)
 
 
 class SteppedBlobs(Blobs):
-    steps: Steps
+    between: Between
 
     def now_ns(self) -> int:
-        self.steps.step()
-        return super().now_ns()
+        now_ns = super().now_ns()
+        self.between.come_to("clock read")
+        return now_ns
 
     @contextmanager
     def shelf(self, name: str) -> Iterator[Shelf]:
-        self.steps.step()
-        try:
-            with super().shelf(name) as plain:
-                shelf = SteppedShelf(plain.folder)
-                shelf.steps, self.steps.held = self.steps, name
-                self.steps.step()
+        with super().shelf(name) as plain:
+            shelf = SteppedShelf(plain.folder)
+            shelf.between, self.between.held = self.between, name
+            try:
                 yield shelf
-                self.steps.step()
-        finally:
-            self.steps.held = None
-        self.steps.step()
+            finally:
+                self.between.held = None
+        self.between.come_to("shelf left", name)
 
 
 class Keeping(RuleBasedStateMachine):
@@ -135,7 +142,8 @@ class Keeping(RuleBasedStateMachine):
         self.waiting: dict[int, float] = {}
         """Bodies that were put and whose event is to come → days since."""
         self.ticket = 0
-        self.threads: list[threading.Thread] = []
+        self.others = ThreadPoolExecutor(1)
+        self.under_way: list[Future[Any]] = []
 
     @initialize()
     def begin(self) -> None:
@@ -150,6 +158,7 @@ class Keeping(RuleBasedStateMachine):
             files = {f"sha256:{one.parent.name}{one.name}" for one in self.folder.glob("??/*")}
             assert files == {row_ref for row_ref in self.mentioned() if self.is_needed(row_ref)}
         finally:
+            self.others.shutdown()
             shutil.rmtree(self.folder)
 
     # -- what is done ---------------------------------------------------------------------------------------------
@@ -171,7 +180,18 @@ class Keeping(RuleBasedStateMachine):
         self.blobs.put(BODIES[number])
         self.refer(number, output=output)
 
-    @rule(days=st.sampled_from([1, 6, 8, 31]))
+    @rule(number=numbers)
+    def put_and_die(self, number: int) -> None:
+        self.blobs.put(BODIES[number])
+        self.pass_days(8)
+
+    @rule(number=numbers)
+    def outlive_a_ticket(self, number: int) -> None:
+        self.put_and_append(number, output=True)
+        self.close_the_ticket()
+        self.pass_days(31)
+
+    @rule(days=st.sampled_from([1, 6]))
     def pass_days(self, days: int) -> None:
         self.clock.time += timedelta(days=days)
         for file in self.folder.glob("??/*"):
@@ -181,7 +201,7 @@ class Keeping(RuleBasedStateMachine):
         self.waiting = {number: age for number, age in aged.items() if age < 7}  # the others' processes are dead
 
     @rule()
-    def next_ticket(self) -> None:
+    def close_the_ticket(self) -> None:
         why = self.blobs.put_json({"text": "done"})
         self.record(ticket_stream(f"INF-{self.ticket}"), e.TicketCancelled(by="ada", why=why))
         self.open_a_ticket()
@@ -192,50 +212,51 @@ class Keeping(RuleBasedStateMachine):
         shelf.mkdir(exist_ok=True)
         (shelf / f".{uuid4()}").write_bytes(b"half")
 
-    @rule(number=numbers)
-    def forget(self, number: int) -> None:
+    @rule()
+    def forget(self) -> None:
         with suppress(Invalid):  # nobody ever knew it
-            forget(self.ledger, self.blobs, self.clock, REFS[number], why="because", by="ada")
-            assert not (self.folder / REFS[number][7:9] / REFS[number][9:]).exists()
+            forget(self.ledger, self.blobs, self.clock, REFS[FORGETTABLE], why="because", by="ada")
+            assert not self.blobs.has(REFS[FORGETTABLE])
 
     @rule()
     def collects(self) -> None:
         collect(self.ledger, self.blobs, self.clock, POLICY, dry_run=False)
 
-    @rule(at=st.integers(1, 40))
-    def a_collection_is_killed(self, at: int) -> None:
+    @rule(point=st.sampled_from(POINTS), number=numbers)
+    def a_collection_is_killed(self, point: str, number: int) -> None:
         def killed(_: str | None) -> None:
             raise Killed
 
         with suppress(Killed):
-            self.stepped(Steps(at, killed))
+            self.stepped(Between(point, SHELVES[number], killed))
 
-    @rule(at=st.integers(1, 40), number=numbers, output=st.booleans())
-    def another_puts_and_appends_while_one_collects(self, at: int, number: int, output: bool) -> None:
+    @rule(point=st.sampled_from(POINTS), number=numbers, output=st.booleans())
+    def another_puts_and_appends_while_one_collects(self, point: str, number: int, output: bool) -> None:
         def other() -> None:
             self.blobs.put(BODIES[number])
             self.refer(number, output=output)
 
-        self.stepped(Steps(at, partial(self.beside, other, REFS[number][7:9])))
+        self.stepped(Between(point, SHELVES[number], partial(self.beside, other, SHELVES[number])))
 
     @precondition(lambda self: self.waiting)
-    @rule(at=st.integers(1, 40), data=st.data(), output=st.booleans())
-    def an_event_comes_while_one_collects(self, at: int, data: st.DataObject, output: bool) -> None:
+    @rule(point=st.sampled_from(POINTS), data=st.data(), output=st.booleans())
+    def an_event_comes_while_one_collects(self, point: str, data: st.DataObject, output: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.waiting)))
 
         def other() -> None:
             del self.waiting[number]
             self.refer(number, output=output)
 
-        self.stepped(Steps(at, partial(self.beside, other, "")))
+        self.stepped(Between(point, SHELVES[number], partial(self.beside, other, "")))
 
-    @rule(at=st.integers(1, 40), number=numbers)
-    def another_forgets_while_one_collects(self, at: int, number: int) -> None:
-        self.stepped(Steps(at, partial(self.beside, partial(self.forget, number), REFS[number][7:9])))
+    @rule(point=st.sampled_from(POINTS))
+    def another_forgets_while_one_collects(self, point: str) -> None:
+        shelf = SHELVES[FORGETTABLE]
+        self.stepped(Between(point, shelf, partial(self.beside, self.forget, shelf)))
 
-    @rule(at=st.integers(1, 40))
-    def two_collect_at_once(self, at: int) -> None:
-        self.stepped(Steps(at, partial(self.beside, self.collects, None)))
+    @rule(point=st.sampled_from(POINTS), number=numbers)
+    def two_collect_at_once(self, point: str, number: int) -> None:
+        self.stepped(Between(point, SHELVES[number], partial(self.beside, self.collects, None)))
 
     # -- what must hold -------------------------------------------------------------------------------------------
 
@@ -262,32 +283,32 @@ class Keeping(RuleBasedStateMachine):
             if row.data.get("cause") == "expired":
                 before = [one for one in self.rows() if one.position < row.position]
                 drops = [one.position for one in before if one.data.get("blob") == row.data["blob"]]
-                since = [one for one in before if one.position > max(drops, default=0) and refers(one, row.data["blob"])]
+                later = [one for one in before if one.position > max(drops, default=0)]
+                since = [one for one in later if refers(one, row.data["blob"])]
                 assert since and {one.type for one in since} == {"ObservationRecorded"}
                 ends = {one.stream: one.occurred_at for one in before if one.type == "TicketCancelled"}
                 assert all(row.occurred_at - ends[one.stream] >= timedelta(days=30) for one in since)
 
     # -- the hands ------------------------------------------------------------------------------------------------
 
-    def stepped(self, steps: Steps) -> None:
+    def stepped(self, between: Between) -> None:
         """A collection, step by step; whoever came in between has come to an end when it is over."""
         blobs = SteppedBlobs(self.folder, drops=self.drops)
-        blobs.steps = steps
+        blobs.between = between
         try:
-            collect(SteppedLedger(self.ledger, steps), blobs, self.clock, POLICY, dry_run=False)
+            collect(SteppedLedger(self.ledger, between), blobs, self.clock, POLICY, dry_run=False)
         finally:
-            for thread in self.threads:
-                thread.join()
-            self.threads.clear()
+            for one in self.under_way:
+                one.result()
+            self.under_way.clear()
 
     def beside(self, other: Callable[[], Any], shelf: str | None, held: str | None) -> None:
         """Another process's doing; where it needs the shelf that is held it waits, and is not waited for."""
-        thread = threading.Thread(target=other)
-        thread.start()
+        doing = self.others.submit(other)
         if held is None or (shelf is not None and held != shelf):
-            thread.join()
+            doing.result()
         else:
-            self.threads.append(thread)
+            self.under_way.append(doing)
 
     def open_a_ticket(self) -> None:
         self.ticket += 1
@@ -310,7 +331,8 @@ class Keeping(RuleBasedStateMachine):
 
     def record(self, stream: str, event: e.Event) -> None:
         data = event.model_dump(mode="json")
-        new = NewEvent(id=str(uuid4()), type=type(event).__name__, data=data, actor="harness", occurred_at=self.clock.now())
+        kind, at = type(event).__name__, self.clock.now()
+        new = NewEvent(id=str(uuid4()), type=kind, data=data, actor="harness", occurred_at=at)
         self.ledger.append([StreamWrite(stream, None, [new])])
 
     def rows(self) -> list[Recorded]:
@@ -332,5 +354,5 @@ def refers(row: Recorded, ref: str) -> bool:
     return any(value == ref for name, value in row.data.items() if name != "blob")
 
 
-Keeping.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Keeping.TestCase.settings = settings(max_examples=60, stateful_step_count=15)
 test_no_body_that_is_needed_is_ever_lost = Keeping.TestCase

@@ -17,6 +17,7 @@ class BlobDropped(Event):
     blob: BlobRef
     """The body that is gone; what an event refers to, this one does not."""
     cause: Literal["forgotten", "expired"]
+    """Why it is gone, as above."""
     why: BlobRef | None
     """A person's reason; None for what expired."""
     kind: Literal["prompts", "outputs"] | None = None

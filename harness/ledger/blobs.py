@@ -108,7 +108,14 @@ class Blobs:
             shelf = Shelf(folder)
             yield shelf
             if shelf.taken:
-                _sync_folder(folder)
+                sync_folder(folder)
+
+    def refs(self) -> Iterator[BlobRef]:
+        """Every body that is here, damaged ones too, in order; one that is put meanwhile may be missed."""
+        for name in self.shelves():
+            with _explained_folder(self._folder / name):
+                names = sorted(one.name for one in os.scandir(self._folder / name) if _BODY.fullmatch(one.name))
+            yield from (f"sha256:{name}{rest}" for rest in names)
 
     def _path(self, ref: BlobRef) -> Path:
         name = digest(ref)
@@ -210,17 +217,18 @@ def _write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         Path(unnamed).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Has the names in a folder on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -247,7 +255,7 @@ def _explained_folder(folder: Path) -> Iterator[None]:
 def _meaning(error: OSError, what: str) -> HarnessError:
     where = f"{what}: {error}"
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return Retryable(f"{where}; free some space on its disk, then put it again", retry_after_s=10.0)
         case errno.EIO | errno.EMFILE | errno.ENFILE:
             return Retryable(f"{where}; check the disk and the number of open files", retry_after_s=10.0)

@@ -52,6 +52,9 @@ class Database(Protocol):
     def locked(self, connection: Any, streams: Sequence[str], ids: Sequence[str]) -> Standing:
         """Begins a transaction that holds the write lock, then looks: so commit order is position order."""
 
+    def insert(self, connection: Any, rows: Sequence[Row]) -> None:
+        """Inserts the rows; the transaction goes on."""
+
     def record(self, connection: Any, rows: Sequence[Row]) -> None:
         """Inserts the rows and commits; durable when it returns."""
 

@@ -75,9 +75,12 @@ class Postgresql:
                 _by_id(recorded),
             )
 
-    def record(self, connection: Any, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, rows: Sequence[Row]) -> None:
         with connection.cursor().copy(_COPY) as copy:
             copy.write(_copied(rows))
+
+    def record(self, connection: Any, rows: Sequence[Row]) -> None:
+        self.insert(connection, rows)
         connection.commit()
 
     def every_event(self, connection: Any) -> Iterator[Sequence[object]]:

@@ -59,8 +59,11 @@ class Sqlite:
             self.rows_by_id(connection, ids),
         )
 
-    def record(self, connection: Any, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, rows: Sequence[Row]) -> None:
         connection.executemany(_INSERT, rows)
+
+    def record(self, connection: Any, rows: Sequence[Row]) -> None:
+        self.insert(connection, rows)
         connection.execute("COMMIT")
 
     def every_event(self, connection: Any) -> Iterator[Sequence[object]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from harness.core.chain import Row, first_result, linked, opened
-from harness.core.errors import Invalid, VersionConflict
+from harness.core.chain import Row, Walk, first_result, linked, opened
+from harness.core.errors import Broken, Forbidden, Invalid, VersionConflict
 from harness.core.record import GENESIS, Head, Recorded, StreamWrite, Verification, checked_limit, drafted
 from harness.ledger.audit import audit
 from harness.ledger.database import Database, Standing, database_at
@@ -19,11 +20,14 @@ from harness.ledger.faults import explained
 from harness.ledger.schema import bring_up, refuse_unknown
 
 POLL_S: Final = 0.02
+_PAGE = 1_000
+_LAST = 2**63 - 1
 
 # Plain SQL, run on the driver's cursor: an append of one event takes half the time that it took through Core.
 _COLUMNS = ", ".join(Row._fields)
 _IN_STREAM = f"SELECT {_COLUMNS} FROM events WHERE stream = ? AND version >= ? ORDER BY version"
 _BEHIND = f"SELECT {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
+_UP_TO = f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 _HEAD = "SELECT position, hash FROM events ORDER BY position DESC LIMIT 1"
 _STREAM_VERSION = "SELECT max(version) FROM events WHERE stream = ?"
 _STREAMS = "SELECT stream FROM events WHERE stream >= ? AND substr(stream, 1, ?) = ? AND version = 1 ORDER BY stream"
@@ -95,6 +99,42 @@ class Ledger:
         with self._reading() as connection:
             rows = self._database.fetched(connection, _BEHIND, after_position, checked_limit(limit))
         return [opened(row) for row in rows]
+
+    def rows(self, *, up_to: int) -> Iterator[Row]:
+        """The rows as they are stored up to a position, read page by page: nothing is held between two pages."""
+        with self._reading() as connection:
+            page = self._page(connection, 0, up_to)
+        while page:
+            yield from page
+            with self._reading() as connection:
+                page = self._page(connection, page[-1].position, up_to)
+
+    def take_over(self, rows: Iterable[Row], head: Head) -> None:
+        """Records the rows of another ledger as they are, all in one transaction, where no event is yet.
+
+        Raises ``Forbidden`` when there are events, ``Broken`` when what then stands here does not hold or does not end
+        at ``head``. After either nothing is recorded.
+        """
+        with self._writing() as (connection, standing):
+            if there := standing.head.position:
+                raise Forbidden(f"ledger {self._name}: holds {there} events; only an empty one takes over others")
+            left = iter(rows)
+            while batch := list(islice(left, _PAGE)):
+                self._database.insert(connection, batch)
+            # Read back and walked before it is committed: what is here afterwards holds, or is not here.
+            walk, page = Walk(), self._page(connection, 0, _LAST)
+            while page:
+                for row in page:
+                    if (fault := walk.step(row)) is not None:
+                        raise Broken(f"ledger {self._name}: {fault.reason}; nothing was taken over")
+                page = self._page(connection, page[-1].position, _LAST)
+            found = walk.held()
+            if (found.events, found.head) != head:
+                raise Broken(f"ledger {self._name}: would not end at {head.position}; nothing was taken over")
+            connection.commit()
+
+    def _page(self, connection: Any, after: int, up_to: int) -> list[Row]:
+        return [Row._make(columns) for columns in self._database.fetched(connection, _UP_TO, after, up_to, _PAGE)]
 
     def find(self, id: str) -> Recorded | None:
         """The event with this id, or None."""

@@ -14,6 +14,7 @@ from harness.cli import (
     demo,
     ledger,
     ledger_blobs,
+    ledger_tail,
     node,
     opportunity,
     recover,
@@ -48,12 +49,14 @@ app.add_typer(action.app, name="action")
 app.add_typer(node.app, name="node")
 app.add_typer(opportunity.app, name="opportunity")
 app.add_typer(trajectory.app, name="trajectory")
+ledger.app.command("tail")(ledger_tail.tail)
 app.add_typer(ledger.app, name="ledger")
 
 ELSEWHERE = "make it writable for you, or name another place (for a home by HARNESS_HOME)"
 WAY_OUT = {
     errno.ENOSPC: "free some space on its disk, then try again",
     errno.EDQUOT: "free some of your quota, then try again",
+    errno.EFBIG: "raise the limit of a file's size, then try again",
     errno.EIO: "check its disk, then try again",
     errno.EROFS: ELSEWHERE,
     errno.EACCES: ELSEWHERE,

@@ -22,7 +22,7 @@ import zstandard
 from harness.core.anchor import ledger_name
 from harness.core.backup import LONGEST_LINE_BYTES, Manifest, line_of, row_of
 from harness.core.chain import Row, Walk, opened
-from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Retryable
+from harness.core.errors import Broken, Dropped, Forbidden, HarnessError, Invalid, Retryable
 from harness.core.record import Head
 from harness.ledger.blobs import Blobs, sync_folder
 from harness.ledger.store import Ledger
@@ -101,7 +101,7 @@ def _copied(blobs: Blobs, to: Blobs) -> int:
     for ref in blobs.refs():
         try:
             body = blobs.get(ref)
-        except Broken:
+        except (Broken, Dropped):
             if blobs.has(ref):
                 raise
             continue  # removed meanwhile, so no event needs it any more

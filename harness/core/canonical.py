@@ -34,14 +34,20 @@ def canonical_bytes(value: Any, *, name: str = "value") -> bytes:
     Allowed are str, int within 53 bits, finite float, bool, None, list, and dict with str keys; a StrEnum or IntEnum
     counts as its value. Raises ``Invalid`` naming the path (``name.key[3]``) of the first thing that is none of these.
     """
+    return canonical_copy(value, name=name)[0]
+
+
+def canonical_copy(value: Any, *, name: str = "value") -> tuple[bytes, Any]:
+    """What ``canonical_bytes`` gives, and what ``canonical_value`` makes of it. Raises as the first does."""
     try:
         written = orjson.dumps(value, option=_OPTIONS)
     except TypeError as error:
         raise Invalid(_first_fault(value, name) or f"{name}: {error}") from error
     # orjson writes NaN as null, a tuple as a list and a UUID as text; only the way back shows it.
-    if orjson.loads(written) != value:
+    copy = orjson.loads(written)
+    if copy != value:
         raise Invalid(_first_fault(value, name) or f"{name}: does not come back the same from JSON")
-    return written
+    return written, copy
 
 
 def canonical_value(written: bytes | str) -> Any:

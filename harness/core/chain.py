@@ -65,7 +65,7 @@ def linked(drafts: Iterable[Draft], *, head: Head, versions: Mapping[str, int], 
     latest = dict(versions)
     recorded_at_us = _microseconds(recorded_at)
     rows = []
-    for stream, event, data in drafts:
+    for stream, event, data, _ in drafts:
         position += 1
         latest[stream] = latest.get(stream, 0) + 1
         columns = (
@@ -114,8 +114,11 @@ def first_result(drafts: Sequence[Draft], recorded: Mapping[str, Row]) -> list[R
     return [recorded[draft.event.id] for draft in drafts]
 
 
-def opened(columns: Sequence[Any]) -> Recorded:
-    """The event of a row, with data of its own. Raises ``Broken`` naming the position when the row is damaged."""
+def opened(columns: Sequence[Any], copy: Any = None) -> Recorded:
+    """The event of a row, with data of its own: ``copy``, where somebody has read it from the row's JSON before.
+
+    Raises ``Broken`` naming the position when the row is damaged.
+    """
     # Unpacked by hand: this is what a replay spends its time on.
     (position, id, stream, version, type, schema_version, data, actor, causation_id, correlation_id, *rest) = columns
     occurred_at_us, recorded_at_us, prev_hash, hash = rest
@@ -124,7 +127,7 @@ def opened(columns: Sequence[Any]) -> Recorded:
             id,
             type,
             schema_version,
-            orjson.loads(data),
+            orjson.loads(data) if copy is None else copy,
             actor,
             causation_id,
             correlation_id,

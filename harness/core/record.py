@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from harness.core.canonical import canonical_bytes
+from harness.core.canonical import canonical_copy
 from harness.core.errors import Invalid
 
 GENESIS: Final = "0" * 64
@@ -97,17 +97,19 @@ class Verification:
 
 
 class Draft(NamedTuple):
-    """An event of good form with its stream and its data as canonical JSON."""
+    """An event of good form with its stream, its data as canonical JSON, and a copy of its data as that JSON says."""
 
     stream: str
     event: NewEvent
     data: str
+    copy: Any = None
 
 
 def drafted(writes: Sequence[StreamWrite]) -> list[Draft]:
     """The events of one append, in order. Raises ``Invalid`` naming the field that breaks a rule of form or a limit."""
     _check_writes(writes)
-    drafts = [Draft(write.stream, event, _checked_data(event)) for write in writes for event in write.events]
+    names: set[tuple[object, ...]] = set()
+    drafts = [_draft(write.stream, event, names) for write in writes for event in write.events]
     ids = {draft.event.id for draft in drafts}
     if len(ids) < len(drafts):
         raise Invalid("events: the same id stands twice in one append; give each event an id of its own")
@@ -135,34 +137,48 @@ def _check_writes(writes: Sequence[StreamWrite]) -> None:
         raise Invalid(f"events: {count} in one append, at most {EVENTS_PER_APPEND} are allowed; append in parts")
 
 
-def _checked_data(event: NewEvent) -> str:
+def _draft(stream: str, event: NewEvent, names: set[tuple[object, ...]]) -> Draft:
     if type(event.id) is not str or not _UUID.fullmatch(event.id):
         raise Invalid(f"id: {event.id!r} is not a UUID in lower case; core.ids.event_id makes one from a key")
+    _check_names(event, names)
+    if type(event.schema_version) is not int or not 1 <= event.schema_version <= 1_000_000:
+        raise Invalid(f"schema_version: {event.schema_version!r} of {event.type} is not a whole number from 1 on")
+    offset = event.occurred_at.utcoffset() if isinstance(event.occurred_at, datetime) else None
+    if offset is None:
+        raise Invalid(f"occurred_at: {event.occurred_at!r} of {event.type} has no time zone; give an aware datetime")
+    if offset:
+        try:
+            event.occurred_at.astimezone(UTC)
+        except OverflowError as error:
+            raise Invalid(
+                f"occurred_at: {event.occurred_at} of {event.type} is outside the years 1 to 9999 in UTC"
+            ) from error
+    if type(event.data) is not dict:
+        raise Invalid(f"data: {type(event.data).__name__} of {event.type} is not an object; give a dict")
+    written, copy = canonical_copy(event.data, name="data")
+    if len(written) > DATA_BYTES_PER_EVENT:
+        raise Invalid(
+            f"data: {len(written)} bytes in {event.type}, at most {DATA_BYTES_PER_EVENT} are allowed; "
+            "put large bodies into blobs and record their reference"
+        )
+    return Draft(stream, event, written.decode(), copy)
+
+
+def _check_names(event: NewEvent, good: set[tuple[object, ...]]) -> None:
+    """Events of one append mostly have the same names: ``good`` are those that need no second look."""
+    names = (event.type, event.actor, event.causation_id, event.correlation_id)
+    try:
+        if names in good:
+            return
+    except TypeError:
+        pass  # one of them is no text at all, and is named below
     _check_name("type", event.type)
     _check_name("actor", event.actor)
     if event.causation_id is not None:
         _check_name("causation_id", event.causation_id)
     if event.correlation_id is not None:
         _check_name("correlation_id", event.correlation_id)
-    if type(event.schema_version) is not int or not 1 <= event.schema_version <= 1_000_000:
-        raise Invalid(f"schema_version: {event.schema_version!r} of {event.type} is not a whole number from 1 on")
-    if not isinstance(event.occurred_at, datetime) or event.occurred_at.utcoffset() is None:
-        raise Invalid(f"occurred_at: {event.occurred_at!r} of {event.type} has no time zone; give an aware datetime")
-    try:
-        event.occurred_at.astimezone(UTC)
-    except OverflowError as error:
-        raise Invalid(
-            f"occurred_at: {event.occurred_at} of {event.type} is outside the years 1 to 9999 in UTC"
-        ) from error
-    if type(event.data) is not dict:
-        raise Invalid(f"data: {type(event.data).__name__} of {event.type} is not an object; give a dict")
-    written = canonical_bytes(event.data, name="data")
-    if len(written) > DATA_BYTES_PER_EVENT:
-        raise Invalid(
-            f"data: {len(written)} bytes in {event.type}, at most {DATA_BYTES_PER_EVENT} are allowed; "
-            "put large bodies into blobs and record their reference"
-        )
-    return written.decode()
+    good.add(names)
 
 
 def _check_name(field: str, name: str) -> None:

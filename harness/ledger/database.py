@@ -20,13 +20,13 @@ class Standing(NamedTuple):
     """Where a ledger stands while one holds its write lock.
 
     ``revision`` is that of its tables, ``versions`` are those of the streams asked for (0 when absent), ``recorded``
-    the rows, by id, of those ids asked for that are there.
+    says whether the event asked for is there.
     """
 
     head: Head
     revision: str
     versions: Mapping[str, int]
-    recorded: Mapping[str, Row]
+    recorded: bool
 
 
 class Database(Protocol):
@@ -49,7 +49,7 @@ class Database(Protocol):
     def tables(self, connection: Any) -> set[str]:
         """The names of the tables that are there."""
 
-    def locked(self, connection: Any, streams: Sequence[str], ids: Sequence[str]) -> Standing:
+    def locked(self, connection: Any, streams: Sequence[str], id: str | None) -> Standing:
         """Begins a transaction that holds the write lock, then looks: so commit order is position order."""
 
     def insert(self, connection: Any, rows: Sequence[Row]) -> None:

@@ -12,6 +12,10 @@ from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from harness.core.errors import Broken, HarnessError, Refused, Retryable
 
 
+class Taken(Broken):
+    """An id, a position or a version is in the ledger already: the rest of the same append is, or it is damaged."""
+
+
 @contextmanager
 def explained(ledger: str, driver_error: type[Exception]) -> Iterator[None]:
     """Turns what the database raises inside into an error of the harness that names ``ledger``."""
@@ -46,6 +50,8 @@ def _meaning_of_sqlite(code: int | None, where: str) -> HarnessError:
             return Retryable(f"{where}; check its disk and quota, then append again", retry_after_s=10.0)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
             return Refused(f"{where}; make the file and its folder readable and writable, or name another ledger")
+        case sqlite3.SQLITE_CONSTRAINT:
+            return Taken(where)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return Broken(f"{where}; the file is damaged or no ledger: keep it as it is and restore a copy")
         case _:
@@ -73,6 +79,8 @@ def _meaning_of_postgresql(error: BaseException | None, where: str) -> HarnessEr
             return Retryable(f"{where}; check the server's disk and quota, then append again", retry_after_s=10.0)
         case _, "42501" | "25006":
             return Refused(f"{where}; grant the role what it needs, or name another ledger")
+        case "23", _:
+            return Taken(where)
         case "28" | "3D" | "3F", _:
             return Refused(f"{where}; make the role, the database and its schema, or name others")
         case _, "XX001" | "XX002":

@@ -19,9 +19,10 @@ _INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Row._fi
 _BY_IDS = f"SELECT {_COLUMNS} FROM events WHERE id IN (SELECT value FROM json_each(?))"
 _EVERY_EVENT = f"SELECT {_COLUMNS} FROM events ORDER BY position"
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
-_HEAD = (
-    "SELECT (SELECT version_num FROM alembic_version), position, hash FROM (SELECT 1) "
-    "LEFT JOIN (SELECT position, hash FROM events ORDER BY position DESC LIMIT 1)"
+# hash is that of the row with the highest position: SQLite says so of columns beside a lone max().
+_STANDING = (
+    "SELECT max(position), hash, (SELECT version_num FROM alembic_version), "
+    "EXISTS (SELECT 1 FROM events WHERE id = ?) FROM events"
 )
 _VERSION = "SELECT max(version) FROM events WHERE stream = ?"
 
@@ -48,15 +49,15 @@ class Sqlite:
     def tables(self, connection: Any) -> set[str]:
         return {name for (name,) in connection.execute(_TABLES)}
 
-    def locked(self, connection: Any, streams: Sequence[str], ids: Sequence[str]) -> Standing:
+    def locked(self, connection: Any, streams: Sequence[str], id: str | None) -> Standing:
         # IMMEDIATE waits for the write lock before anything is read.
         connection.execute("BEGIN IMMEDIATE")
-        revision, position, hash = connection.execute(_HEAD).fetchone()
+        position, hash, revision, recorded = connection.execute(_STANDING, (id,)).fetchone()
         return Standing(
             Head(0, GENESIS) if position is None else Head(position, hash),
             revision,
             {stream: connection.execute(_VERSION, (stream,)).fetchone()[0] or 0 for stream in streams},
-            self.rows_by_id(connection, ids),
+            bool(recorded),
         )
 
     def insert(self, connection: Any, rows: Sequence[Row]) -> None:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from harness.core.chain import Row, Walk, first_result, linked, opened
 from harness.core.errors import Broken, Forbidden, Invalid, VersionConflict
-from harness.core.record import GENESIS, Head, Recorded, StreamWrite, Verification, checked_limit, drafted
+from harness.core.record import GENESIS, Draft, Head, Recorded, StreamWrite, Verification, checked_limit, drafted
 from harness.ledger.audit import audit
 from harness.ledger.database import Database, Standing, database_at
-from harness.ledger.faults import explained
+from harness.ledger.faults import Taken, explained
 from harness.ledger.schema import bring_up, refuse_unknown
 
 POLL_S: Final = 0.02
@@ -78,15 +78,29 @@ class Ledger:
         for other content or only a part of the append is recorded.
         """
         drafts = drafted(writes)
-        streams, ids = [write.stream for write in writes], [draft.event.id for draft in drafts]
-        with self._writing(streams, ids) as (connection, standing):
-            rows = first_result(drafts, standing.recorded)
-            if rows is None:
+        first_id = drafts[0].event.id if drafts else None
+        try:
+            with self._writing([write.stream for write in writes], first_id) as (connection, standing):
+                # An append is recorded whole or not at all, so one id tells; any other is met by what must be unique.
+                if standing.recorded:
+                    raise Taken(f"ledger {self._name}: event {first_id} is recorded already")
                 _refuse_moved(writes, standing.versions)
                 rows = linked(drafts, head=standing.head, versions=standing.versions, recorded_at=self._now())
                 if rows:
                     self._database.record(connection, rows)
-        return [opened(row) for row in rows]
+        except (Taken, VersionConflict):
+            done = self._first_result(drafts)
+            if done is None:
+                raise
+            return done
+        return [opened(row, draft.copy) for row, draft in zip(rows, drafts, strict=True)]
+
+    def _first_result(self, drafts: Sequence[Draft]) -> list[Recorded] | None:
+        """What the same append gave before; None when it is new."""
+        with self._reading() as connection:
+            recorded = self._database.rows_by_id(connection, [draft.event.id for draft in drafts])
+        rows = first_result(drafts, recorded)
+        return None if rows is None else [opened(row) for row in rows]
 
     def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]:
         """The events of a stream from a version on, in order; none when there is no such stream."""
@@ -203,10 +217,10 @@ class Ledger:
                 pooled.close()
 
     @contextmanager
-    def _writing(self, streams: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[tuple[Any, Standing]]:
+    def _writing(self, streams: Sequence[str] = (), id: str | None = None) -> Iterator[tuple[Any, Standing]]:
         """A transaction that holds the write lock, and where the ledger stands in it."""
         with self._turn, self._reading() as connection:
-            standing = self._database.locked(connection, streams, ids)
+            standing = self._database.locked(connection, streams, id)
             refuse_unknown(standing.revision, self._name)
             yield connection, standing
 

@@ -43,14 +43,16 @@ json_values = st.recursive(
 
 
 class Clock:
-    """A clock that goes on by one second whenever it is asked, and alike for everybody who has one."""
+    """A clock that goes on when it is told to, and alike for everybody who has one."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 3, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
-        self.time += timedelta(seconds=1)
         return self.time
+
+    def go_on(self) -> None:
+        self.time += timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,12 @@ def outcome(ledger: Ledger | MemoryLedger, step: Append | SaveCheckpoint) -> obj
 
 
 class Kept:
-    """A ledger in a database, with a clock that outlives its processes."""
+    """A ledger in a database, and the place and the clock that outlive its processes."""
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, clock: Clock) -> None:
         self.where = where
-        self.clock = Clock()
-        self.ledger = Ledger.open(where, now=self.clock.now)
+        self.clock = clock
+        self.ledger = Ledger.open(where, now=clock.now)
 
     def begin_anew(self, ended_in: Append | None = None) -> None:
         """The process ends, perhaps in the middle of an append; the next one opens the ledger."""
@@ -137,11 +139,12 @@ class Kept:
 
 
 @contextmanager
-def databases(postgresql: Postgresql) -> Iterator[list[Kept]]:
+def databases(postgresql: Postgresql, clock: Clock) -> Iterator[list[Kept]]:
     """An empty ledger on each; on the server in a schema of its own, which is made sooner than a database."""
     with tempfile.TemporaryDirectory() as folder, postgresql.session() as session:
         session.execute("DROP SCHEMA IF EXISTS history CASCADE; CREATE SCHEMA history")
-        kept = [Kept(Path(folder, "l.db")), Kept(f"{postgresql.url_of('postgres')}?options=-csearch_path%3Dhistory")]
+        in_schema = f"{postgresql.url_of('postgres')}?options=-csearch_path%3Dhistory"
+        kept = [Kept(Path(folder, "l.db"), clock), Kept(in_schema, clock)]
         try:
             yield kept
         finally:
@@ -154,10 +157,12 @@ def databases(postgresql: Postgresql) -> Iterator[list[Kept]]:
 def test_the_ledger_in_each_database_does_what_the_one_in_memory_does(
     postgresql: Postgresql, history: list[Append | Again | SaveCheckpoint | Reopen | Crash]
 ) -> None:
-    oracle = MemoryLedger(now=Clock().now)
-    with databases(postgresql) as kept:
+    clock = Clock()
+    oracle = MemoryLedger(now=clock.now)
+    with databases(postgresql, clock) as kept:
         done: list[Append] = []
         for step in history:
+            clock.go_on()
             if isinstance(step, Reopen | Crash):
                 for one in kept:
                     one.begin_anew(step.append if isinstance(step, Crash) else None)

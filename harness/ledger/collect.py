@@ -87,8 +87,8 @@ def forget(ledger: Ledger, blobs: Blobs, clock: Clock, ref: BlobRef, *, why: str
         if now := done is None and reason is not None:
             stream = blob_stream(name)
             new = encode(
-                f"blob/{ref}/forgotten", BlobDropped(blob=ref, cause="forgotten", why=reason), clock=clock,
-                actor=f"human:{by}", correlation=stream, cause=None,
+                f"blob/{ref}/forgotten", BlobDropped(blob=ref, cause="forgotten", why=reason, kind=None, kept_s=None),
+                clock=clock, actor=f"human:{by}", correlation=stream, cause=None,
             )  # fmt: skip
             ledger.append([StreamWrite(stream, len(ledger.read_stream(stream)), [new])])
             done = _forgotten(ledger, ref)

@@ -204,7 +204,8 @@ def test_a_policy_that_would_race_with_those_who_put_is_refused() -> None:
 
 
 def drop(cause: str = "forgotten", position: int = 1, **more: Any) -> Drop:
-    event = e.BlobDropped.model_validate({"blob": REF["a"], "cause": cause, "why": None, **more})
+    told = {"blob": REF["a"], "cause": cause, "why": None, "kind": None, "kept_s": None, **more}
+    event = e.BlobDropped.model_validate(told)
     return Drop(event, NOON, "human:ada", position)
 
 

@@ -137,7 +137,6 @@ class Blobs:
         return drop is not None and drop.forgotten
 
 
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file of a shelf: a body, or (``ref`` None) what a put that was killed left half written."""

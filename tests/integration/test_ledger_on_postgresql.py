@@ -238,9 +238,7 @@ def test_an_acknowledged_event_is_on_the_disk_whatever_the_server_does_for_other
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_long_ledger_is_verified_in_little_memory(
-    database: str, postgresql: Postgresql, tmp_path: Path
-) -> None:
+def test_a_long_ledger_is_verified_in_little_memory(database: str, postgresql: Postgresql, tmp_path: Path) -> None:
     where = postgresql.url() if database == "postgresql" else str(tmp_path / "l.db")
     with opened(where) as ledger:
         for first in range(0, 8_000, 1_000):
@@ -254,7 +252,5 @@ def test_a_long_ledger_is_verified_in_little_memory(
         "ledger = Ledger.open(sys.argv[1], now=None); ledger.find('x'); before = getrusage(RUSAGE_SELF).ru_maxrss; "
         "assert ledger.verify().events == 8_000; print(getrusage(RUSAGE_SELF).ru_maxrss - before)"
     )
-    asked = subprocess.run(
-        [sys.executable, "-c", program, where], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    asked = subprocess.run([sys.executable, "-c", program, where], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(asked.stdout) < 8_000, "KiB, for 16 MB of events"

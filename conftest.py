@@ -107,5 +107,7 @@ class Evidence:
             "tests": self.tests,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{now:%Y-%m-%d}-{commit}.json"
+        name = f"{now:%Y-%m-%d}-{commit}"
+        before = len(list(self.folder.glob(f"{name}*.json")))  # of another session on this commit: both are kept
+        path = self.folder / (f"{name}-{before + 1}.json" if before else f"{name}.json")
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")

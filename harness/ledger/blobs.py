@@ -258,7 +258,7 @@ def _meaning(error: OSError, what: str) -> HarnessError:
             return Retryable(f"{where}; free some space on its disk, then put it again", retry_after_s=10.0)
         case errno.EIO | errno.EMFILE | errno.ENFILE:
             return Retryable(f"{where}; check the disk and the number of open files", retry_after_s=10.0)
-        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOTDIR:
+        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOTDIR | errno.EEXIST:
             return Refused(f"{where}; make the folder of blobs readable and writable, or name another")
         case _:
             return Broken(where)

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -250,6 +251,14 @@ def killed_after(seconds: float, process: subprocess.Popen[str]) -> bool:
     return process.returncode != 0
 
 
+def seconds_of(process: subprocess.Popen[str]) -> float:
+    """How long it is at work when nobody kills it: kills are drawn from that, on whatever machine."""
+    began = time.monotonic()
+    process.communicate()
+    assert process.returncode == 0
+    return time.monotonic() - began
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[LedgerHome, Path]:
     """A ledger that takes long enough to be killed in the middle, and its backup."""
@@ -266,9 +275,10 @@ def test_a_restore_that_is_killed_leaves_no_event_and_is_simply_done_again(
 ) -> None:
     home, folder = large
     new, chance, killed = LedgerHome(tmp_path / "new"), random.Random(5), 0
+    whole_s = seconds_of(child("restore", tmp_path / "undisturbed", folder))
     for _ in range(4):
         # when it is killed at some moment
-        killed += killed_after(chance.uniform(0.05, 0.9), child("restore", new.root, folder))
+        killed += killed_after(chance.uniform(0, 0.9) * whole_s, child("restore", new.root, folder))
         # then the ledger is as empty as before, or complete
         with closing(new.ledger()) as ledger:
             there = ledger.head().position
@@ -284,9 +294,10 @@ def test_a_restore_that_is_killed_leaves_no_event_and_is_simply_done_again(
 def test_an_export_that_is_killed_leaves_nothing_of_its_name(large: tuple[LedgerHome, Path], tmp_path: Path) -> None:
     home, _ = large
     chance, killed = random.Random(6), 0
+    whole_s = seconds_of(child("export", home.root, tmp_path / "undisturbed"))
     for number in range(3):
         out = tmp_path / f"backup-{number}"
-        killed += killed_after(chance.uniform(0.05, 0.6), child("export", home.root, out))
+        killed += killed_after(chance.uniform(0, 0.9) * whole_s, child("export", home.root, out))
         if out.exists():
             brought_back(out, tmp_path / f"new-{number}")
     assert killed

@@ -9,6 +9,7 @@ import pytest
 
 from harness.core.ids import event_id
 from harness.core.record import NewEvent, StreamWrite
+from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
 from tests.acceptance.newcomer import Newcomer
 
@@ -21,7 +22,7 @@ def newcomer(tmp_path: Path) -> Newcomer:
     ledger = Ledger.open(tmp_path / "ledger.db", now=lambda: NOON)
     filed = {
         "ticket_id": "INF-1", "type": "incident", "service": "ratelimiter", "priority": "P1", "source": "human",
-        "spec": "sha256:" + "0" * 64,
+        "spec": Blobs(tmp_path / "blobs").put_json({"ticket": {}}),
     }  # fmt: skip
     later = [("TicketFiled", filed, 1), ("TicketTeleported", {"to": "the moon"}, 3)]
     events = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from harness.core.conversation import Prompt, Reply
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.events import Wait
 from harness.core.manifest import Manifest
-from harness.core.record import Head, Recorded, StreamWrite
+from harness.core.record import Head, Kept, Projected, Recorded, StreamWrite, Told
 
 
 class Clock(Protocol):
@@ -47,6 +47,33 @@ class Ledger(Protocol):
 
     def head(self) -> Head:
         """Position and hash of the last event."""
+        ...
+
+
+class Projections(Protocol):
+    """Where projections are kept: in the ledger's own database, so that documents and progress change together."""
+
+    def head(self) -> Head:
+        """Position and hash of the last event."""
+        ...
+
+    def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
+        """The next events of all streams, in commit order."""
+        ...
+
+    def replay(self, *, after_position: int, limit: int) -> list[Told]:
+        """As ``read_all``, and only what a projection needs of each event."""
+        ...
+
+    def projected(self, names: Collection[str], keys: Collection[str] | None = None) -> dict[str, Kept]:
+        """What is stored of these projections as of one moment: all documents, or those with one of these keys."""
+        ...
+
+    def project(self, steps: Sequence[Projected]) -> bool:
+        """Store all of the steps in one transaction, or nothing and False: one of them begins where none is stored.
+
+        Raises Refused or Retryable when nothing can be stored.
+        """
         ...
 
 

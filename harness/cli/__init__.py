@@ -11,7 +11,9 @@ import typer
 from harness.cli import (
     action,
     agent,
+    budget,
     demo,
+    deployment,
     ledger,
     ledger_blobs,
     ledger_tail,
@@ -22,6 +24,7 @@ from harness.cli import (
     summary,
     ticket,
     ticket_file,
+    ticket_list,
     ticket_tell,
     trajectory,
 )
@@ -37,15 +40,19 @@ app.command()(stack.status)
 app.command()(demo.demo)
 app.command()(summary.summary)
 app.command("recover")(recover.recover_)
+ticket.app.command("list")(ticket_list.list_)
 ticket.app.command("file")(ticket_file.file_)
-for command in (ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume, ticket_tell.cancel,
-                ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve, ticket_tell.reject):  # fmt: skip
+for command in (ticket_list.queue, ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume,
+                ticket_tell.cancel, ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve,
+                ticket_tell.reject):  # fmt: skip
     ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
 ledger.app.command()(ledger_blobs.gc)
 ledger.app.command()(ledger_blobs.forget)
 app.add_typer(agent.app, name="agent")
 app.add_typer(action.app, name="action")
+app.add_typer(budget.app, name="budget")
+app.add_typer(deployment.app, name="deployment")
 app.add_typer(node.app, name="node")
 app.add_typer(opportunity.app, name="opportunity")
 app.add_typer(trajectory.app, name="trajectory")

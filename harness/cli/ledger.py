@@ -1,4 +1,4 @@
-"""`harness ledger …`: asks the source of truth whether it is whole, and copies it. Prints; adds no event."""
+"""`harness ledger …`: is the source of truth whole; copies it, folds its projections anew. Adds no event."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness import projector
 from harness.bootstrap import Record, anchors_in_commits, open_record, read_record
 from harness.cli.ledger_blobs import checked_bodies
 from harness.cli.render import AsJson, many, print_json
@@ -68,6 +69,24 @@ def head(as_json: AsJson = False) -> None:
     """Show the position and hash of the last event."""
     position, chain = read_record(Settings.load()).ledger.head()
     print_json({"position": position, "hash": chain}) if as_json else print(position, chain)
+
+
+@app.command()
+def rebuild(as_json: AsJson = False) -> None:
+    """Fold every projection anew, from the first event. Never needed for a right answer: only where one is doubted."""
+    ledger = read_record(Settings.load()).ledger
+    projector.rebuild(ledger)
+    kept = ledger.projected([one.name for one in projector.ALL])
+    rows = [
+        {"projection": name, "version": one.progress.version, "documents": len(one.documents),
+         "position": one.progress.position}
+        for name, one in sorted(kept.items())
+    ]  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return
+    for name, one in sorted(kept.items()):
+        print(f"{name:<12} {many(len(one.documents), 'document')} as of position {one.progress.position}")
 
 
 @app.command("anchor")

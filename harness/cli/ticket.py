@@ -1,4 +1,4 @@
-"""`harness ticket list`, `show`, `explain`: what tickets there are, and why, from the ledger alone. Changes nothing."""
+"""`harness ticket show`, `explain`, `watch`: what a ticket is, and why, from its stream alone. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.dropping import dropped
-from harness.core.errors import Broken, Dropped, Invalid
+from harness.core.errors import Dropped, Invalid
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.spending import cost_of
-from harness.core.ticket import Attempt, Criterion, Labels, Ticket, fold, way_back_question
+from harness.core.ticket import Attempt, Criterion, Labels, Ticket, way_back_question
 from harness.journal import Journal, decode
 from harness.settings import Settings
 
@@ -36,20 +36,6 @@ def login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         raise Invalid("--by: the system does not know who you are; give your name") from None
-
-
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List all tickets, newest first."""
-    record = read_record(Settings.load())
-    rows = [_row(record, ticket) for ticket in _tickets(record)]
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}")
-    if not rows:
-        print("no tickets")
 
 
 @app.command()
@@ -115,7 +101,7 @@ def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
     asked, shown = questions(history), Shown(record.blobs)
     return {
         "ticket": ticket.id, "state": str(ticket.state),
-        "objective": _title(record, ticket), "decisions": [
+        "objective": title(record, ticket.filed.spec), "decisions": [
             {"position": row.position, "at": row.occurred_at.isoformat(), "actor": row.actor, "event": row.type,
              "why": text, "question": asked[row.position].about, "attempt": asked[row.position].attempt,
              "decided": decided(event), "evidence": evidence(event, shown.get_json),
@@ -159,7 +145,7 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
         written, constraints, labels = ticket.admitted.criteria if ticket.admitted else (), [], Labels()
     return {
         "id": ticket.id, "type": ticket.filed.type, "service": ticket.filed.service, "state": str(ticket.state),
-        "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": _title(record, ticket),
+        "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": title(record, ticket.filed.spec),
         "acceptance_criteria": _criteria(ticket, written), "constraints": constraints,
         "labels": labels.model_dump(), "approval": _approval(record, ticket),
         "question": _question(record, ticket),
@@ -192,31 +178,9 @@ def _journal(record: Record, ticket_id: str) -> Journal:
     return Journal(ticket_id, ledger=record.ledger, blobs=record.blobs, clock=record.clock)
 
 
-def _tickets(record: Record) -> list[Ticket]:
-    tickets = []
-    for stream in record.ledger.streams(ticket_stream("")):
-        rows = record.ledger.read_stream(stream)
-        ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
-        assert ticket is not None
-        tickets.append(ticket)
-    return sorted(tickets, key=lambda ticket: ticket.filed_at, reverse=True)
-
-
-def _title(record: Record, ticket: Ticket) -> str:
-    return safe(Shown(record.blobs).get_json(ticket.filed.spec)["ticket"]["objective"]["description"])
-
-
-def _row(record: Record, ticket: Ticket) -> dict[str, Any]:
-    try:
-        title = _title(record, ticket)
-    except Broken as error:  # one text that is lost must not hide all other tickets
-        title = safe(f"unreadable: {error}")
-    return {
-        "id": ticket.id, "state": str(ticket.state), "type": ticket.filed.type, "service": ticket.filed.service,
-        "priority": ticket.filed.priority, "title": title, "fingerprint": ticket.filed.fingerprint,
-        "opened_at": ticket.filed_at.isoformat(),
-        "closed_at": ticket.closed_at.isoformat() if ticket.closed_at else None,
-    }  # fmt: skip
+def title(record: Record, spec: e.BlobRef) -> str:
+    """What a ticket wants, in a sentence; the words of who dropped it, where it was dropped."""
+    return safe(Shown(record.blobs).get_json(spec)["ticket"]["objective"]["description"])
 
 
 def _criteria(ticket: Ticket, written: Sequence[Criterion | e.FrozenCriterion]) -> list[dict[str, Any]]:

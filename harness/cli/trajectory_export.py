@@ -14,7 +14,6 @@ from typing import Any
 
 from harness.adapters.exports import MANIFEST, Export, altered, format_faults, new_export, read_strictly
 from harness.bootstrap import Record
-from harness.cli.history import rows
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import atif
@@ -22,13 +21,16 @@ from harness.core import events as e
 from harness.core.canonical import canonical_bytes
 from harness.core.errors import Broken, HarnessError, Invalid
 from harness.core.ids import ticket_stream
+from harness.core.projections.tickets import TICKETS, state_of
+from harness.core.projections.trajectories import TRAJECTORIES
 from harness.core.record import Head, Recorded
 from harness.core.redaction import Secrets
 from harness.core.splits import SPLITS, Kin, Split, lineage, splits
 from harness.core.ticket import Ticket, fold
-from harness.core.trajectory import trajectory
+from harness.core.trajectory import reward, trajectory
 from harness.core.units import seconds
 from harness.journal import decode
+from harness.projector import documents
 
 VERSION = version("harness")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -75,26 +77,25 @@ class Shelf:
         }  # fmt: skip
 
 
-def _filings(record: Record, head: Head) -> Iterator[Filing]:
-    for row in rows(record, head.position):
-        if row.type == e.TicketFiled.__name__:
-            event = decode(row)
-            assert isinstance(event, e.TicketFiled)
-            yield Filing(event.ticket_id, event.fingerprint, event.recurrence_of, row.occurred_at)
+def _filings(record: Record, head: Head) -> list[Filing]:
+    (trajectories,) = documents(record.ledger, TRAJECTORIES)
+    filed = sorted(trajectories.items(), key=lambda one: one[1]["first_position"])
+    return [
+        Filing(ticket, one["fingerprint"], one["recurrence_of"], datetime.fromisoformat(one["filed_at"]))
+        for ticket, one in filed if one["first_position"] <= head.position
+    ]  # fmt: skip
 
 
 def listed(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """A row for every trajectory, in the order of filing."""
+    trajectories, tickets = documents(shelf.record.ledger, TRAJECTORIES, TICKETS)
     for filing in shelf.filings:
-        history = shelf.history(filing)
-        document = trajectory(_ticket(history), history, Shown(shelf.record.blobs).get_json)
+        one, state = trajectories[filing.ticket], state_of(tickets[filing.ticket])
         yield {
-            "trajectory": filing.ticket, "ticket": filing.ticket, "fingerprint": filing.fingerprint,
-            "state": document["outcome"]["state"], "reward": document["outcome"]["reward"],
-            "attempts": document["outcome"]["attempts"], "steps": len(document["steps"]),
-            "filed_at": filing.filed_at.isoformat(), **shelf.extra(filing),
-            "first_position": document["provenance"]["first_position"],
-            "last_position": document["provenance"]["last_position"],
+            "trajectory": filing.ticket, "ticket": filing.ticket, "fingerprint": filing.fingerprint, "state": state,
+            "reward": reward(state, one["seen_unmet"]), "attempts": one["attempts"], "steps": one["steps"],
+            "filed_at": filing.filed_at.isoformat(), **shelf.extra(filing), "first_position": one["first_position"],
+            "last_position": one["last_position"],
         }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from itertools import product
 from types import NoneType
@@ -13,10 +13,7 @@ import orjson
 
 from harness.core.canonical import is_canonical
 from harness.core.errors import Broken
-from harness.core.record import GENESIS, Draft, Head, Recorded, Verification
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+from harness.core.record import EPOCH, GENESIS, MICROSECOND, Draft, Head, Recorded, Verification
 
 
 class Row(NamedTuple):
@@ -131,11 +128,11 @@ def opened(columns: Sequence[Any], copy: Any = None) -> Recorded:
             actor,
             causation_id,
             correlation_id,
-            _EPOCH + occurred_at_us * _MICROSECOND,
+            EPOCH + occurred_at_us * MICROSECOND,
             stream,
             version,
             position,
-            _EPOCH + recorded_at_us * _MICROSECOND,
+            EPOCH + recorded_at_us * MICROSECOND,
             prev_hash,
             hash,
         )
@@ -194,4 +191,4 @@ def _wrong_type(columns: Sequence[object]) -> str | None:
 
 
 def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
+    return (time - EPOCH) // MICROSECOND

@@ -106,6 +106,9 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
 }
 """Events that tell what happened within a state and don't leave it, with the states they may occur in."""
 
+READ: Final = frozenset({e.AttemptStarted, e.LockAcquired, e.ApprovalDenied})
+"""Events of which ``evolve`` reads a field. Of all others it asks the type alone."""
+
 STAGE: Final[dict[State, str]] = {
     S.FILED: "admit",
     S.ADMITTED: "work",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from harness.core.canonical import canonical_copy
@@ -14,6 +14,9 @@ from harness.core.errors import Invalid
 
 GENESIS: Final = "0" * 64
 """The hash before the first event."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 EVENTS_PER_APPEND: Final = 1_000
 DATA_BYTES_PER_EVENT: Final = 256 * 1024
@@ -73,6 +76,55 @@ class Recorded(NamedTuple):
     recorded_at: datetime
     prev_hash: str
     hash: str
+
+
+class Told(NamedTuple):
+    """What projections need of an event, as it is stored: a third of what a ``Recorded`` costs, and replays read all.
+
+    ``data`` is canonical JSON, ``occurred_at_us`` microseconds since 1970-01-01 UTC.
+    """
+
+    position: int
+    stream: str
+    type: str
+    schema_version: int
+    data: str
+    occurred_at_us: int
+    hash: str
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened, in UTC."""
+        return EPOCH + self.occurred_at_us * MICROSECOND
+
+
+class Progress(NamedTuple):
+    """How far a projection has come: the version of its rules, and position and hash of the last event it has seen."""
+
+    version: int
+    position: int
+    hash: str
+
+
+class Kept(NamedTuple):
+    """A projection as it is stored: its documents, canonical JSON by key, and how far they have come."""
+
+    progress: Progress
+    documents: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A step of a projection: documents that change (None: goes), and the progress from which it was computed.
+
+    ``anew``: nothing of what was stored stays.
+    """
+
+    name: str
+    before: Progress | None
+    after: Progress
+    documents: Mapping[str, str | None]
+    anew: bool = False
 
 
 class Head(NamedTuple):

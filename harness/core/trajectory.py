@@ -64,14 +64,17 @@ def _steps(history: Sequence[tuple[Recorded, e.Event]], body: Callable[[str], An
 
 
 def _outcome(ticket: Ticket) -> Mapping[str, Any]:
-    """``reward`` is 1 when every criterion was verified, but for those that were left to another ticket; 0 when one was
-    seen not to hold, None when not verified."""
     verification = next((a.verification for a in reversed(ticket.attempts) if a.verification), None)
     verdicts = [one.met for one in verification.criteria] if verification else []
-    reward = 1 if ticket.state is State.RESOLVED else 0 if False in verdicts else None
     return {
         "state": str(ticket.state),
         "attempts": len(ticket.attempts),
-        "reward": reward,
+        "reward": reward(ticket.state, False in verdicts),
         "criteria": [one.model_dump(mode="json") for one in verification.criteria] if verification else [],
     }
+
+
+def reward(state: str, seen_unmet: bool) -> int | None:
+    """1 when every criterion was verified, but for those that were left to another ticket; 0 when one was seen not to
+    hold, None when not verified."""
+    return 1 if state == State.RESOLVED else 0 if seen_unmet else None

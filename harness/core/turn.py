@@ -33,7 +33,7 @@ def ahead_of(own: DeliveryWaits, waits: Iterable[DeliveryWaits]) -> list[Deliver
     Whether one of them still waits (it may be cancelled, or with a person) is for the caller to ask.
     """
     others = {(one.ticket_id, one.attempt): one for one in waits if one.ticket_id != own.ticket_id}
-    return sorted((one for one in others.values() if _turn(one) < _turn(own)), key=_turn)
+    return sorted((one for one in others.values() if turn(one) < turn(own)), key=turn)
 
 
 def in_turn(
@@ -63,5 +63,6 @@ def may_interrupt(priority: str, holder: Ticket) -> bool:
     )
 
 
-def _turn(wait: DeliveryWaits) -> tuple[str, str, str]:
+def turn(wait: DeliveryWaits) -> tuple[str, str, str]:
+    """What decides whose turn it is: the least first."""
     return wait.priority, wait.filed_at.isoformat(), wait.ticket_id

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from harness.core.chain import Row, Walk, first_result, linked, opened
 from harness.core.errors import Broken, Forbidden, Invalid, VersionConflict
-from harness.core.record import GENESIS, Draft, Head, Recorded, StreamWrite, Verification, checked_limit, drafted
+from harness.core.record import (
+    GENESIS,
+    Draft,
+    Head,
+    Kept,
+    Projected,
+    Recorded,
+    StreamWrite,
+    Told,
+    Verification,
+    checked_limit,
+    drafted,
+)
 from harness.ledger.audit import audit
 from harness.ledger.database import Database, Standing, database_at
 from harness.ledger.faults import Taken, explained
+from harness.ledger.projected import stepped, stored
 from harness.ledger.schema import bring_up, refuse_unknown
 
 POLL_S: Final = 0.02
@@ -28,6 +42,7 @@ _COLUMNS = ", ".join(Row._fields)
 _IN_STREAM = f"SELECT {_COLUMNS} FROM events WHERE stream = ? AND version >= ? ORDER BY version"
 _BEHIND = f"SELECT {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
 _UP_TO = f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+_TOLD = f"SELECT {', '.join(Told._fields)} FROM events WHERE position > ? ORDER BY position LIMIT ?"
 _HEAD = "SELECT position, hash FROM events ORDER BY position DESC LIMIT 1"
 _STREAM_VERSION = "SELECT max(version) FROM events WHERE stream = ?"
 _STREAMS = "SELECT stream FROM events WHERE stream >= ? AND substr(stream, 1, ?) = ? AND version = 1 ORDER BY stream"
@@ -150,6 +165,12 @@ class Ledger:
     def _page(self, connection: Any, after: int, up_to: int) -> list[Row]:
         return [Row._make(columns) for columns in self._database.fetched(connection, _UP_TO, after, up_to, _PAGE)]
 
+    def replay(self, *, after_position: int, limit: int) -> list[Told]:
+        """As ``read_all``, but what a projection needs of each event: in half the time."""
+        with self._reading() as connection:
+            rows = self._database.fetched(connection, _TOLD, after_position, checked_limit(limit))
+        return [Told._make(row) for row in rows]
+
     def find(self, id: str) -> Recorded | None:
         """The event with this id, or None."""
         with self._reading() as connection:
@@ -198,6 +219,18 @@ class Ledger:
                 raise Invalid(f"position: {position} of checkpoint {name!r} is not from 0 to the last event's, {last}")
             self._database.fetched(connection, _SAVE_CHECKPOINT, name, position)
             connection.commit()
+
+    def projected(self, names: Collection[str], keys: Collection[str] | None = None) -> dict[str, Kept]:
+        """What is stored of these projections as of one moment: all documents, or those with one of these keys."""
+        with self._reading() as connection:
+            return stored(partial(self._database.fetched, connection), names, keys)
+
+    def project(self, steps: Sequence[Projected]) -> bool:
+        """Stores all of the steps in one transaction, or nothing and False when one begins where none is stored."""
+        with self._writing() as (connection, _):
+            done = stepped(partial(self._database.fetched, connection), steps)
+            connection.commit()
+        return done
 
     def verify(self) -> Verification:
         """Walks every event and checks what is below them; takes a while on a long ledger and blocks no writer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,19 @@ from harness.core.canonical import canonical_bytes
 from harness.core.chain import Row, Walk, first_result, linked, opened
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.events import BlobRef
-from harness.core.record import GENESIS, Head, Recorded, StreamWrite, Verification, checked_limit, drafted
+from harness.core.projections.in_memory import InMemory
+from harness.core.record import (
+    GENESIS,
+    Head,
+    Kept,
+    Projected,
+    Recorded,
+    StreamWrite,
+    Told,
+    Verification,
+    checked_limit,
+    drafted,
+)
 
 
 class MemoryLedger:
@@ -24,6 +36,7 @@ class MemoryLedger:
         self._rows: list[Row] = []
         self._checkpoints: dict[str, int] = {}
         self._changed = threading.Condition()
+        self._projections = InMemory()
 
     def close(self) -> None:
         """Nothing to give back; the events stay until the object goes."""
@@ -50,6 +63,10 @@ class MemoryLedger:
     def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
         return [opened(row) for row in self._rows if row.position > after_position][: checked_limit(limit)]
 
+    def replay(self, *, after_position: int, limit: int) -> list[Told]:
+        rows = [row for row in self._rows if row.position > after_position]
+        return [Told(*(getattr(row, name) for name in Told._fields)) for row in rows[: checked_limit(limit)]]
+
     def find(self, id: str) -> Recorded | None:
         return next((opened(row) for row in self._rows if row.id == id), None)
 
@@ -74,6 +91,13 @@ class MemoryLedger:
         if not 0 <= position <= last:
             raise Invalid(f"position: {position} of checkpoint {name!r} is not from 0 to the last event's, {last}")
         self._checkpoints[name] = position
+
+    def projected(self, names: Collection[str], keys: Collection[str] | None = None) -> dict[str, Kept]:
+        return self._projections.projected(names, keys)
+
+    def project(self, steps: Sequence[Projected]) -> bool:
+        with self._changed:
+            return self._projections.project(steps)
 
     def verify(self) -> Verification:
         walk = Walk()

@@ -1,0 +1,92 @@
+"""`harness ticket list`, `queue`: all tickets, and who delivers, from projections of the ledger. Changes no ticket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.bootstrap import Record, read_record
+from harness.cli.render import AsJson, print_json, safe
+from harness.cli.ticket import title
+from harness.core.errors import Broken
+from harness.core.events import DeliveryWaits
+from harness.core.lifecycle import State
+from harness.core.projections.projection import Document
+from harness.core.projections.queue import QUEUE
+from harness.core.projections.tickets import TICKETS, state_of
+from harness.core.turn import turn
+from harness.projector import documents
+from harness.settings import Settings
+
+
+def list_(as_json: AsJson = False) -> None:
+    """List all tickets, newest first."""
+    rows = listed(read_record(Settings.load()))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}")
+    if not rows:
+        print("no tickets")
+
+
+def queue(as_json: AsJson = False) -> None:
+    """Show which ticket delivers, and which wait for that, in the order of their turn."""
+    rows = queued(read_record(Settings.load()))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        word = "delivers" if row["delivers"] else "waits"
+        print(f"{row['ticket']:<8} {row['service']:<12} {word:<8} attempt {row['attempt']}, since {row['since']}")
+    if not rows:
+        print("nothing is delivered, and nothing waits for it")
+
+
+def listed(record: Record) -> list[dict[str, Any]]:
+    """The contract's rows of all tickets, newest first."""
+    (tickets,) = documents(record.ledger, TICKETS)
+    rows = [_row(record, ticket_id, ticket) for ticket_id, ticket in tickets.items()]
+    return sorted(rows, key=lambda row: str(row["opened_at"]), reverse=True)
+
+
+def queued(record: Record) -> list[dict[str, Any]]:
+    """By service: the delivery that has its lock, then those that wait for it. One that is with a person does not."""
+    deliveries, tickets = documents(record.ledger, QUEUE, TICKETS)
+    rows = [
+        {"ticket": ticket_id, "service": one["service"], "attempt": one["attempt"], "delivers": one["delivers"],
+         "since": one["since"]}
+        for ticket_id, one in sorted(deliveries.items(), key=_place)
+        if one["delivers"] or _waits(one, tickets.get(ticket_id))
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (row["service"], not row["delivers"]))
+
+
+def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:
+    try:
+        wanted = title(record, ticket["spec"])
+    except Broken as error:  # one text that is lost must not hide all other tickets
+        wanted = safe(f"unreadable: {error}")
+    return {
+        "id": ticket_id, "state": state_of(ticket), "type": ticket["type"], "service": ticket["service"],
+        "priority": ticket["priority"], "title": wanted, "fingerprint": ticket["fingerprint"],
+        "opened_at": ticket["opened_at"], "closed_at": ticket["closed_at"],
+    }  # fmt: skip
+
+
+def _waits(delivery: Document, ticket: Document | None) -> bool:
+    """Where its ticket is still queued for this attempt: it may be paused, or be with a person."""
+    return (
+        ticket is not None
+        and state_of(ticket) == State.QUEUED
+        and ticket["life"]["attempt"] == delivery["attempt"]
+    )  # fmt: skip
+
+
+def _place(delivery: tuple[str, Document]) -> tuple[str, ...]:
+    ticket_id, one = delivery
+    if one["delivers"]:
+        return ()
+    return turn(DeliveryWaits(
+        ticket_id=ticket_id, attempt=one["attempt"], priority=one["priority"], filed_at=one["filed_at"]
+    ))  # fmt: skip

@@ -1,0 +1,60 @@
+"""The projection of the queue at the delivery lock: who holds it, who waits for it. Pure; touches nothing.
+
+It is what the streams of lock and queue say. A delivery that waits and was paused, or is with a person, stays in it:
+its turn comes when it is ``queued`` again, so whoever shows the queue asks the tickets as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from harness.core import events as e
+from harness.core.ids import lock_stream, queue_stream
+from harness.core.lifecycle import ENDS, TABLE
+from harness.core.projections.projection import Document, Event, Fold, Projection, ticket_of
+
+_QUEUE, _LOCK = queue_stream(""), lock_stream("")
+
+
+def _waits(_: Document | None, event: Event) -> Document:
+    data = event.data
+    return {
+        "service": event.told.stream.removeprefix(_QUEUE), "attempt": data["attempt"], "delivers": False,
+        "since": event.told.occurred_at.isoformat(), "priority": data["priority"], "filed_at": data["filed_at"],
+    }  # fmt: skip
+
+
+def _taken(document: Document | None, event: Event) -> Document:
+    waited = document or {"priority": None, "filed_at": None}
+    return waited | {
+        "service": event.told.stream.removeprefix(_LOCK), "attempt": event.data["attempt"], "delivers": True,
+        "since": event.told.occurred_at.isoformat(),
+    }  # fmt: skip
+
+
+def _freed(*_: object) -> None:
+    """Nothing is left of it."""
+
+
+def _ended(document: Document | None, event: Event) -> Document | None:
+    """A ticket that has ended waits no more. One that delivers gives the lock back by itself."""
+    ends = event.told.type != e.ApprovalDenied.__name__ or event.data["final"]
+    return None if document is None or (ends and not document["delivers"]) else document
+
+
+_OF_LOCK: dict[str, Fold] = {
+    e.DeliveryWaits.__name__: _waits,
+    e.LockTaken.__name__: _taken,
+    e.LockFreed.__name__: _freed,
+}
+_ENDING = {kind for (_, kind), state in TABLE.items() if state in ENDS} | {e.ApprovalDenied}
+
+
+def _key(event: Event) -> str:
+    return str(event.data["ticket_id"]) if event.told.type in _OF_LOCK else ticket_of(event)
+
+
+QUEUE: Final = Projection(
+    name="queue", version=1, folds=_OF_LOCK | {kind.__name__: _ended for kind in _ENDING}, key=_key
+)
+"""By ticket id; only of tickets that wait or deliver."""

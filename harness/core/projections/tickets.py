@@ -1,0 +1,65 @@
+"""The projection of tickets: what each is and where it is, for lists. Pure; touches nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from harness.core import events as e
+from harness.core.lifecycle import ENDS, READ, TABLE, Life, State, evolve
+from harness.core.projections.projection import Document, Event, Projection, begun, ticket_of
+
+
+def _filed(_: Document | None, event: Event) -> Document:
+    data = event.data
+    return {
+        "type": data["type"], "service": data["service"], "priority": data["priority"], "spec": data["spec"],
+        "fingerprint": data.get("fingerprint"), "opened_at": event.told.occurred_at.isoformat(), "closed_at": None,
+        "life": _written(Life()),
+    }  # fmt: skip
+
+
+def _lived(document: Document | None, event: Event) -> Document:
+    document = begun(document, event)
+    life = evolve(_read(document["life"]), _BARE.get(event.told.type) or _told(event))
+    document["life"] = _written(life)
+    if life.state in ENDS and document["closed_at"] is None:
+        document["closed_at"] = event.told.occurred_at.isoformat()
+    return document
+
+
+def state_of(document: Document) -> str:
+    """Where the ticket is."""
+    return str(document["life"]["state"])
+
+
+def _told(event: Event) -> e.Event:
+    # Constructed, not validated: it was when it was recorded.
+    return e.EVENTS[event.told.type].model_construct(**event.data)
+
+
+def _written(life: Life) -> Document:
+    return {
+        "state": str(life.state), "held": [str(state) for state in life.held], "attempt": life.attempt,
+        "token": life.token, "admitted": life.admitted, "interrupted": life.interrupted,
+    }  # fmt: skip
+
+
+def _read(life: Document) -> Life:
+    held = tuple(State(state) for state in life["held"])
+    return Life(
+        State(life["state"]), held, life["attempt"], life["token"], life["admitted"], life["interrupted"]
+    )  # fmt: skip
+
+
+_LIVED = {kind for _, kind in TABLE} | {e.LockAcquired, e.LockReleased}
+"""Those that move it, and those that its life remembers beside the state; other notes leave it as it is."""
+_BARE = {kind.__name__: kind.model_construct() for kind in _LIVED - READ}
+"""An event whose fields nobody reads is not parsed for them: a replay has many, and of some the data are long."""
+
+TICKETS: Final = Projection(
+    name="tickets",
+    version=1,
+    folds={e.TicketFiled.__name__: _filed} | {kind.__name__: _lived for kind in _LIVED},
+    key=ticket_of,
+)
+"""By ticket id."""

@@ -9,9 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 NOTHING: Mapping[str, str] = {}
+SECRETS: Mapping[str, str] = MappingProxyType(
+    {"HARNESS_TEST_SECRET": 'planted "here"/by a test 1', "NEWCOMERS_API_KEY": "sk-of-a-newcomer-0123456789"}
+)
+"""What nobody is to find again: the first is put into a signal and a tool's answer, the second is only there."""
 HARNESS = Path(sys.executable).with_name("harness")
 ROOT = Path(__file__).parents[2]
 OWN_SETTINGS = ("HARNESS_", "TEMPORAL_", "PROMETHEUS_URL")
@@ -54,4 +59,4 @@ class Newcomer:
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
-        return {**inherited, "HARNESS_HOME": str(self.home), **more}
+        return {**inherited, **SECRETS, "HARNESS_HOME": str(self.home), **more}

@@ -6,6 +6,7 @@ tampering.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,9 +25,10 @@ import yaml
 from scenarios import oracle
 from scenarios.series import Commit, order
 from tests.acceptance.documents import PHASES, Demo, LedgerVerification, Quiet, Status, Ticket, TicketRow
-from tests.acceptance.newcomer import ROOT, Answer, Newcomer
+from tests.acceptance.newcomer import ROOT, SECRETS, Answer, Newcomer
 from tests.acceptance.other_hand import INCIDENT, NODES, OtherHand
 from tests.acceptance.outside import HARNESS_AUTHOR, Outside, Process, Row, repeated
+from tests.acceptance.searching import assert_nowhere, lines_of, pem
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -399,3 +401,26 @@ def verified_with_another(column: str, position: int, ledger: Path, home: Path) 
         changed = connection.execute(f"UPDATE events SET {column} = {COLUMNS[column]} WHERE position = ?", (position,))
         assert changed.rowcount == 1
     return Newcomer(home).types("ledger", "verify", "--json")
+
+
+# --- nothing that is secret ----------------------------------------------------------------------------------------
+
+
+def test_what_was_planted_is_in_no_file_of_the_home(kept: Path, newcomer: Newcomer, outside: Outside) -> None:
+    """The last of this module: it files another ticket, with a private key in its notes."""
+    # given what stood in a signal, in a tool's answer and in the environment, and a key that a person files
+    notes = newcomer.home.parent / "notes.json"
+    criteria = [{"metric": "slow_share", "condition": "< 10%", "duration": "10s sustained"}]
+    spec = {"type": "improvement", "objective": {"description": "Try the key in the notes"},
+            "acceptance_criteria": criteria, "context": {"notes": f"it is\n{pem('notes')}"}}  # fmt: skip
+    notes.write_text(json.dumps({"ticket": spec}))
+    assert newcomer.types("ticket", "file", "--file", str(notes)).code == 0
+
+    # then none of it is in the ledger, its log, a blob, a log, a worktree, an object of git, Temporal's or Prometheus'
+    values = {**SECRETS, **lines_of(pem("notes"))}
+    assert_nowhere(newcomer.home, values)
+    # and the ledger says how often which was taken out
+    counts = sum((Counter(row.data["found"]) for row in outside.rows() if row.type == "Redacted"), Counter())
+    assert counts["HARNESS_TEST_SECRET"] >= 2 and counts["private-key"] == 1
+    export = newcomer.types("trajectory", "export", "--out", str(newcomer.home.parent / "exported"), "--json")
+    assert export.document["redaction"]["before_recording"] == counts

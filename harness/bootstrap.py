@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from harness.adapters.node.agent import NodeAgent
     from harness.adapters.temporal import Client
     from harness.adapters.worktree import ServiceRepository
-    from harness.ledger.blobs import Blobs
-    from harness.ledger.store import Ledger
+    from harness.ledger.door import GuardedBlobs, GuardedLedger
 
 CHECKOUT = Path(harness.__file__).resolve().parent.parent
 PROMPTS = Path(harness.__file__).resolve().parent / "agent" / "prompts"
@@ -103,8 +102,8 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
 class Record:
     """The ledger with its blobs, for whoever reads or appends."""
 
-    ledger: Ledger
-    blobs: Blobs
+    ledger: GuardedLedger
+    blobs: GuardedBlobs
     clock: Clock
 
 
@@ -117,14 +116,16 @@ def read_record(settings: Settings) -> Record:
 
 def open_record(settings: Settings) -> Record:
     """The ledger of these settings; made where there is none."""
-    from harness.ledger.blobs import Blobs
     from harness.ledger.bodies import drop_of
-    from harness.ledger.store import Ledger
+    from harness.ledger.door import GuardedBlobs, GuardedLedger
 
-    clock = SystemClock()
+    clock, secrets = SystemClock(), settings.secrets
     settings.home.root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger.open(settings.ledger_url, now=clock.now)
-    return Record(ledger, Blobs(settings.home.blobs, drops=partial(drop_of, ledger)), clock)
+    ledger = GuardedLedger.guarded(settings.ledger_url, now=clock.now, secrets=secrets)
+    blobs = GuardedBlobs(
+        settings.home.blobs, drops=partial(drop_of, ledger), ledger=ledger, secrets=secrets, now=clock.now
+    )
+    return Record(ledger, blobs, clock)
 
 
 def read_repository(settings: Settings, rules: Rules) -> ServiceRepository:
@@ -171,6 +172,8 @@ class Harness:
     checks: Checks
     model: Model | None = None
     """Who thinks for an agent that is a model."""
+    planted: str | None = None
+    """Stands in every signal, and in what the first tool of a ticket gives: that it is written nowhere can be seen."""
 
     def manifest(self) -> Manifest:
         """The service's manifest, as of main, with what users were promised."""
@@ -210,6 +213,7 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         model=None if settings.harness_agent == "runbook" else build_model(
             settings, settings.harness_agent, rules.models.wire, rules.models
         ),
+        planted=settings.test_secret.get_secret_value() if settings.test_secret else None,
     )  # fmt: skip
 
 
@@ -280,4 +284,5 @@ def build_node(settings: Settings, name: str) -> NodeAgent:
         sandbox=Sandbox(home=home, clock=clock),
         routes=EnvoyRoutes(home.envoy, addresses.url("envoy_admin")),
         clock=clock,
+        secrets=settings.secrets,
     )

@@ -77,15 +77,24 @@ class Projections(Protocol):
         ...
 
 
-class Blobs(Protocol):
+class Bodies(Protocol):
+    """Content-addressed bodies, for whoever reads."""
+
+    def get_json(self, ref: str) -> Any:
+        """The JSON value; raises Broken when it is missing or altered."""
+        ...
+
+
+class Blobs(Bodies, Protocol):
     """Content-addressed bodies."""
 
     def put_json(self, value: Any) -> str:
         """Store a JSON value; gives its ``sha256:…`` reference."""
         ...
 
-    def get_json(self, ref: str) -> Any:
-        """The JSON value; raises Broken when it is missing or altered."""
+    def cleaned(self, value: Any) -> Any:
+        """The JSON value as ``put_json`` would store it, without secrets; asked before a part of it is shown, as half
+        a secret cannot be told from other text. One that held any is stored, with what was taken out."""
         ...
 
 

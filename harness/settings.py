@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from harness.adapters.stack.addresses import Addresses
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.readiness import announce
 from harness.core.errors import Invalid
+from harness.core.redaction import Secrets
 
 
 def _address(value: str) -> str:
@@ -64,6 +66,8 @@ def _model(value: str) -> str:
 NO_KEY = (
     "{name}_API_KEY: is not set, and agent {agent} needs it; set it, or an endpoint without keys in {name}_BASE_URL"
 )
+KEPT_TOKEN = "KEPT_API_TOKEN"
+"""The name under which a token that the home keeps is counted."""
 ModelAgent = Literal["anthropic", "openai"]
 
 
@@ -90,6 +94,7 @@ class Settings(BaseSettings):
     openai_base_url: Annotated[str, AfterValidator(http_url)] | None = Field(
         None, validation_alias="OPENAI_BASE_URL", repr=False
     )
+    test_secret: SecretStr | None = Field(None, validation_alias="HARNESS_TEST_SECRET")
     temporal_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "default", validation_alias="TEMPORAL_NAMESPACE"
     )
@@ -135,6 +140,15 @@ class Settings(BaseSettings):
     def prometheus_url(self) -> str:
         """Without a slash at its end. Raises Retryable when neither the environment nor a stack names one."""
         return self.given_prometheus_url or self.addresses.prometheus
+
+    @property
+    def secrets(self) -> Secrets:
+        """What must never be written: values of this environment, and the token that the home keeps for the API."""
+        try:
+            kept = {KEPT_TOKEN: self.home.api_token.read_text().strip()}
+        except FileNotFoundError:
+            kept = {}
+        return Secrets.of({**os.environ, **kept})
 
     def model_key(self, agent: ModelAgent) -> SecretStr | None:
         """The key of the agent's provider; None without one."""

@@ -87,7 +87,7 @@ class Activities:
             spec_digest=harness.rules.digest, agent=harness.agent,
             metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
             clock=harness.record.clock, model=harness.model, models=harness.rules.models,
-            prompt=harness.rules.prompt,
+            prompt=harness.rules.prompt, planted=harness.planted,
         )  # fmt: skip
 
     @activity.defn
@@ -246,8 +246,9 @@ class Activities:
             )  # fmt: skip
             seen = await observe.tick(memory or observe.Memory(), watch)
             for signal in seen.started:
+                shown = signal.with_evidence(planted=harness.planted) if harness.planted else signal
                 file.file(
-                    signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
+                    shown, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
                     ledger=record.ledger, blobs=record.blobs, clock=record.clock,
                 )  # fmt: skip
             LAST_TICK.set_to_current_time()

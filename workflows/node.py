@@ -11,6 +11,7 @@ from datetime import timedelta
 import structlog
 from temporalio.worker import Worker
 
+from harness.adapters.logs import log_without
 from harness.adapters.temporal import connect, node_queue
 from harness.bootstrap import build_node
 from harness.core.errors import HarnessError
@@ -23,11 +24,14 @@ from workflows.worker import STICKY_TIMEOUT, until_stopped
 async def run(name: str) -> None:
     """Keep the node's releases, and answer orders, until TERM or INT. Releases outlive this process."""
     settings = Settings.load()
+    log_without(settings.secrets)
     agent = build_node(settings, name)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client, _ = await asyncio.gather(connect(settings.temporal_address, settings.temporal_namespace), agent.resume())
+    client, _ = await asyncio.gather(
+        connect(settings.temporal_address, settings.temporal_namespace, settings.secrets), agent.resume()
+    )
     activities = NodeActivities(agent)
     watching = asyncio.create_task(agent.watch())
     worker = Worker(

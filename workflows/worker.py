@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import start_http_server
 from temporalio.worker import Worker
 
+from harness.adapters.logs import log_without
 from harness.adapters.stack.addresses import LOOPBACK
 from harness.adapters.temporal import HARNESS_QUEUE, TemporalWorkflows, connect
 from harness.bootstrap import build_harness
@@ -31,7 +32,8 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 async def run() -> None:
     """Work until TERM or INT."""
     settings = Settings.load()
-    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    log_without(settings.secrets)
+    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
     harness = build_harness(settings, client)
     activities = Activities(harness)
     stop = asyncio.Event()

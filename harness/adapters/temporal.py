@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import orjson
+from temporalio.api.common import v1 as common_pb
+from temporalio.api.failure import v1 as failure_pb
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -24,12 +28,14 @@ from temporalio.client import (
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec, PayloadConverter
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from harness.core.command import Command
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import KINDS, Broken, Retryable
+from harness.core.redaction import Secrets
 
 __all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "TemporalWorkflows", "connect", "node_queue", "start_ticket",
            "tell_ticket"]  # fmt: skip
@@ -53,12 +59,45 @@ def node_queue(name: str) -> str:
     return f"node-{name}"
 
 
-async def connect(address: str, namespace: str) -> Client:
-    """A client; Retryable when the server is not reachable."""
+async def connect(address: str, namespace: str, secrets: Secrets) -> Client:
+    """A client that sends no secret; Retryable when the server is not reachable."""
     try:
-        return await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter)
+        return await Client.connect(address, namespace=namespace, data_converter=_without(secrets))
     except RuntimeError as error:
         raise Retryable(f"Temporal at {address} is not reachable ({error}); start it with `harness up`") from None
+
+
+def _without(secrets: Secrets) -> DataConverter:
+    """What goes to the server stays in its file: values, and what an error says with its traceback."""
+
+    class Failures(DefaultFailureConverter):
+        def to_failure(
+            self, exception: BaseException, payload_converter: PayloadConverter, failure: failure_pb.Failure
+        ) -> None:  # fmt: skip
+            super().to_failure(exception, payload_converter, failure)
+            failure.message = secrets.taken_from_text(failure.message)[0]
+            failure.stack_trace = secrets.taken_from_text(failure.stack_trace)[0]
+
+    return replace(pydantic_data_converter, payload_codec=_Door(secrets), failure_converter_class=Failures)
+
+
+class _Door(PayloadCodec):
+    """Takes secrets out of the JSON that is sent; what comes is left as it is."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    async def encode(self, payloads: Sequence[common_pb.Payload]) -> list[common_pb.Payload]:
+        return [self._clean(payload) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[common_pb.Payload]) -> list[common_pb.Payload]:
+        return list(payloads)
+
+    def _clean(self, payload: common_pb.Payload) -> common_pb.Payload:
+        if payload.metadata.get("encoding") != b"json/plain":
+            return payload
+        clean, found = self._secrets.taken_from(orjson.loads(payload.data))
+        return common_pb.Payload(metadata=payload.metadata, data=orjson.dumps(clean)) if found else payload
 
 
 class TemporalNodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from traceback import format_exception
 
 import typer
 
@@ -29,6 +30,7 @@ from harness.cli import (
     trajectory,
 )
 from harness.core.errors import HarnessError, Retryable
+from harness.core.redaction import Secrets
 
 app = typer.Typer(
     name="harness", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -74,13 +76,14 @@ WAY_OUT = {
 
 def main() -> None:
     """Run a command; every error that we know ends in one line on stderr and the contract's exit code."""
+    sys.excepthook = lambda kind, error, trace: sys.stderr.write(_clean("".join(format_exception(kind, error, trace))))
     code: object = 0
     try:
         app()
     except SystemExit as end:
         code = end.code
     except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {_clean(str(error))}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
         if error.errno not in WAY_OUT:
@@ -94,3 +97,8 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code or 0)
     sys.exit(code if isinstance(code, int | str) else 0)
+
+
+def _clean(text: str) -> str:
+    """What is said of an error may be kept in somebody's log."""
+    return Secrets.of(os.environ).taken_from_text(text)[0]

@@ -40,7 +40,7 @@ def list_(as_json: AsJson = False) -> None:
 async def _rows(settings: Settings, machines: LocalMachines) -> list[dict[str, Any]]:
     from harness.adapters.temporal import TemporalNodes, connect  # a second of imports that no other command needs
 
-    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
     nodes = TemporalNodes(client, machines.nodes)
     names = nodes.names()
     reports = await asyncio.gather(*(_report(nodes, name) for name in names))

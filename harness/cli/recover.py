@@ -39,5 +39,5 @@ async def _recover(settings: Settings) -> Recovered:
     from harness.adapters.temporal import TemporalWorkflows, connect  # a second of imports that no other command needs
 
     record = read_record(settings)
-    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
     return await recover(record.ledger, TemporalWorkflows(client))

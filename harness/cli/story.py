@@ -8,10 +8,10 @@ from harness.agent.by_hand import BY_HAND
 from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
 from harness.core.dropping import dropped
-from harness.ports import Blobs
+from harness.ports import Bodies
 
 
-def line(event: e.Event, blobs: Blobs) -> str | None:
+def line(event: e.Event, blobs: Bodies) -> str | None:
     """The line of this event; None for one that people need not see one by one."""
     match event:
         case e.SignalStarted():
@@ -42,7 +42,7 @@ def line(event: e.Event, blobs: Blobs) -> str | None:
     return _delivery(event, blobs)
 
 
-def _delivery(event: e.Event, blobs: Blobs) -> str | None:
+def _delivery(event: e.Event, blobs: Bodies) -> str | None:
     match event:
         case e.ChangeProposed():
             summary = blobs.get_json(event.summary)
@@ -114,7 +114,7 @@ def _delivery(event: e.Event, blobs: Blobs) -> str | None:
     return _people(event, blobs)
 
 
-def _people(event: e.Event, blobs: Blobs) -> str | None:
+def _people(event: e.Event, blobs: Bodies) -> str | None:
     match event:
         case e.WindowAwaited():
             return f"waits until {event.until.isoformat(timespec='minutes')}: {safe(event.constraint)}"
@@ -141,7 +141,7 @@ def _people(event: e.Event, blobs: Blobs) -> str | None:
     return None
 
 
-def _why(blobs: Blobs, text: str) -> str:
+def _why(blobs: Bodies, text: str) -> str:
     said = safe(blobs.get_json(text)["text"])
     return f": {said}" if said else ""
 

@@ -319,9 +319,10 @@ def _events(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _anchor(document: Mapping[str, Any]) -> str:
-    ledger = document["ledger"]
+    ledger, redacted = document["ledger"], sum(document["redaction"].values())
+    without = f", without {redacted} secrets that texts held" if redacted else ""
     return (
         f"<footer>From the ledger alone, as it stood at event {ledger['head_position']}, hash "
-        f"{escape(ledger['head_hash'])}; {ledger['events']} events of this week. Times are UTC. "
+        f"{escape(ledger['head_hash'])}; {ledger['events']} events of this week{without}. Times are UTC. "
         f"<code>harness ledger verify</code> checks it.</footer>"
     )

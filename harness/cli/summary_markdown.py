@@ -49,10 +49,11 @@ def at(*positions: int | None) -> str:
 
 def anchor(document: Mapping[str, Any]) -> str:
     """What the page was made from."""
-    ledger = document["ledger"]
+    ledger, redacted = document["ledger"], sum(document["redaction"].values())
+    without = f", without {redacted} secrets that texts held" if redacted else ""
     return (
         f"*From the ledger alone, as it stood at event {ledger['head_position']}, hash {ledger['head_hash']}; "
-        f"{ledger['events']} events of this week. `harness ledger verify` checks it.*"
+        f"{ledger['events']} events of this week{without}. `harness ledger verify` checks it.*"
     )
 
 

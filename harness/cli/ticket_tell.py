@@ -146,7 +146,7 @@ def _command(verb: Verb, by: str, **more: Any) -> Command:
 async def _tell(settings: Settings, ticket_id: str, told: Command) -> str:
     from harness.adapters.temporal import connect, tell_ticket
 
-    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
     return await tell_ticket(client, ticket_id, told)
 
 
@@ -154,7 +154,7 @@ async def _tell_many(settings: Settings, told: dict[str, Command]) -> dict[str, 
     """All at once: a stop must not wait for one ticket's safe point before it reaches the next."""
     from harness.adapters.temporal import connect
 
-    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
     states = await asyncio.gather(*(_state_or_refusal(client, one, command) for one, command in told.items()))
     return dict(zip(told, states, strict=True))
 

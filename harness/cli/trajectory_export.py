@@ -20,11 +20,11 @@ from harness.core import atif
 from harness.core import events as e
 from harness.core.canonical import canonical_bytes
 from harness.core.errors import Broken, HarnessError, Invalid
-from harness.core.ids import ticket_stream
+from harness.core.ids import REDACTIONS_STREAM, ticket_stream
 from harness.core.projections.tickets import TICKETS, state_of
 from harness.core.projections.trajectories import TRAJECTORIES
 from harness.core.record import Head, Recorded
-from harness.core.redaction import Secrets
+from harness.core.redaction import Found, Secrets
 from harness.core.splits import SPLITS, Kin, Split, lineage, splits
 from harness.core.ticket import Ticket, fold
 from harness.core.trajectory import reward, trajectory
@@ -55,13 +55,15 @@ class Shelf:
     head: Head
     filings: tuple[Filing, ...]
     split: dict[str, Split]
+    redacted: dict[str, int]
+    """What was taken out of texts before they were recorded, by the name of a variable or of a pattern."""
 
     @classmethod
     def of(cls, record: Record) -> Shelf:
         head = record.ledger.head()
-        filings = tuple(_filings(record, head))
+        filings = _filings(record, head)
         kin = [Kin(one.ticket, one.fingerprint, (one.recurrence_of,) if one.recurrence_of else ()) for one in filings]
-        return cls(record, head, filings, splits(kin))
+        return cls(record, head, tuple(filings), splits(kin), _redacted(record, head))
 
     def history(self, filing: Filing) -> History:
         """The ticket's rows with their events, up to the head."""
@@ -86,6 +88,16 @@ def _filings(record: Record, head: Head) -> list[Filing]:
     ]  # fmt: skip
 
 
+def _redacted(record: Record, head: Head) -> dict[str, int]:
+    found = Found()
+    for row in record.ledger.read_stream(REDACTIONS_STREAM):
+        if row.position <= head.position:
+            event = decode(row)
+            assert isinstance(event, e.Redacted)
+            found.update(event.found)
+    return dict(sorted(found.items()))
+
+
 def listed(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """A row for every trajectory, in the order of filing."""
     trajectories, tickets = documents(shelf.record.ledger, TRAJECTORIES, TICKETS)
@@ -101,7 +113,7 @@ def listed(shelf: Shelf) -> Iterator[dict[str, Any]]:
 
 def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, Any]:
     """Write every trajectory that something happened to since then; gives the manifest. One is in memory at a time."""
-    shelf, secrets = Shelf.of(record), Secrets.of(os.environ)
+    shelf, secrets, taken_out = Shelf.of(record), Secrets.of(os.environ), Found()
     files: list[dict[str, Any]] = []
     first, last = None, None
     with new_export(out, secrets) as export:
@@ -109,7 +121,7 @@ def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, 
             history = shelf.history(filing)
             if since is not None and history[-1][0].occurred_at < since:
                 continue
-            files.append(_write(export, shelf, filing, history, secrets))
+            files.append(_write(export, shelf, filing, history, secrets, taken_out))
             begins, ends = history[0][0].position, history[-1][0].position
             first, last = min(first or begins, begins), max(last or ends, ends)
         manifest = {
@@ -123,8 +135,8 @@ def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, 
                 "events": {name: kind.schema_version for name, kind in sorted(e.EVENTS.items())},
             },
             "redaction": {
-                "secrets_taken_out": secrets.taken_out, "secrets_searched": len(secrets.values),
-                "secrets_too_short_to_search": secrets.too_short,
+                "before_recording": shelf.redacted, "secrets_taken_out": taken_out.total(),
+                "secrets_searched": len(secrets.values), "secrets_too_short_to_search": len(secrets.not_searched),
             },
             "created_from": {"first_position": first, "last_position": last},
         }  # fmt: skip
@@ -132,14 +144,17 @@ def export_atif(record: Record, out: Path, since: datetime | None) -> dict[str, 
     return manifest
 
 
-def _write(export: Export, shelf: Shelf, filing: Filing, history: History, secrets: Secrets) -> dict[str, Any]:
-    blobs = Redacted(Shown(shelf.record.blobs), secrets)
-    document = secrets.taken_from(
+def _write(
+    export: Export, shelf: Shelf, filing: Filing, history: History, secrets: Secrets, taken_out: Found
+) -> dict[str, Any]:  # fmt: skip
+    blobs = CleanBlobs(Shown(shelf.record.blobs), secrets, taken_out)
+    document, found = secrets.taken_from(
         atif.atif(
             history, trajectory=trajectory(_ticket(history), history, blobs.get_json), extra=shelf.extra(filing),
             body=blobs.get_json, tell=lambda event: line(event, blobs), version=VERSION,
         )
     )  # fmt: skip
+    taken_out.update(found)
     if faults := atif.faults(document):
         raise Broken(f"{filing.ticket}: its document breaks a rule of the format, nothing was exported: {faults[0]}")
     split = shelf.split[filing.ticket]
@@ -149,17 +164,17 @@ def _write(export: Export, shelf: Shelf, filing: Filing, history: History, secre
 
 
 @dataclass(frozen=True, slots=True)
-class Redacted:
+class CleanBlobs:
     """Bodies without secrets: in a body that becomes text within a document they could not be told apart later."""
 
     shown: Shown
     secrets: Secrets
-
-    def put_json(self, value: Any) -> str:
-        raise Broken("an export reads only")
+    taken_out: Found
 
     def get_json(self, ref: str) -> Any:
-        return self.secrets.taken_from(self.shown.get_json(ref))
+        clean, found = self.secrets.taken_from(self.shown.get_json(ref))
+        self.taken_out.update(found)
+        return clean
 
 
 def _ticket(history: History) -> Ticket:

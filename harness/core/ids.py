@@ -68,3 +68,5 @@ def blob_stream(name: str) -> str:
 WATCH_STREAM: Final = "watch"
 PAUSE_STREAM: Final = "pause"
 """Stream of the global stop."""
+REDACTIONS_STREAM: Final = "redactions"
+"""Stream of what was taken out of texts before they were written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -47,6 +47,10 @@ class Signal:
     def fingerprint(self) -> str:
         """The name of its cause: the same thing burning again is the same cause."""
         return fingerprint(self.kind, self.service, self.name)
+
+    def with_evidence(self, **more: Any) -> Signal:
+        """The signal with more evidence."""
+        return replace(self, evidence={**self.evidence, **more})
 
 
 def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:

@@ -17,6 +17,7 @@ from harness.core import events as e
 from harness.core.case import Body, Case, cut, find, title
 from harness.core.lifecycle import LIVE, State
 from harness.core.record import Head, Recorded
+from harness.core.redaction import Found
 from harness.core.spending import cost_of
 from harness.core.summary_change import change, took_s
 from harness.core.ticket import fold, way_back_question
@@ -33,6 +34,8 @@ class _Gathered:
     signals: list[tuple[Recorded, e.Event]] = field(default_factory=list)
     beats: list[e.WatchBeat] = field(default_factory=list)
     observed: list[tuple[Recorded, e.ReleaseObserved]] = field(default_factory=list)
+    redacted: Found = field(default_factory=Found)
+    """What was taken out of texts in the week, before they were recorded."""
     positions: list[int] = field(default_factory=list)
     """Of the events of the week itself."""
 
@@ -74,6 +77,7 @@ def summary(
         "objectives": _objectives(gathered, week, body),
         "other_hands": _other_hands(gathered, week),
         "watch": _watch(gathered),
+        "redaction": dict(sorted(gathered.redacted.items())),
         "counts": _counts(of_week, tried),
         "trend": {"this_week": _resolved(cases, week), "week_before": _resolved(cases, week.before)},
     }  # fmt: skip
@@ -103,6 +107,8 @@ def _gather(history: Iterable[tuple[Recorded, e.Event]], week: Week) -> _Gathere
             gathered.signals.append((row, event))
         elif isinstance(event, e.WatchBeat) and week.holds(row.occurred_at):
             gathered.beats.append(event)
+        elif isinstance(event, e.Redacted) and week.holds(row.occurred_at):
+            gathered.redacted.update(event.found)
         elif isinstance(event, e.ReleaseObserved):
             gathered.observed.append((row, event))
     return gathered

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from harness.core.chain import Row, Walk, first_result, linked, opened
 from harness.core.errors import Broken, Forbidden, Invalid, VersionConflict
@@ -68,7 +68,7 @@ class Ledger:
         self._turn = threading.Lock()
 
     @classmethod
-    def open(cls, where: str | Path, *, now: Callable[[], datetime], busy_timeout_s: float = 5.0) -> Ledger:
+    def open(cls, where: str | Path, *, now: Callable[[], datetime], busy_timeout_s: float = 5.0) -> Self:
         """Opens the ledger at a path, a ``sqlite:///`` or a ``postgresql+psycopg://`` URL, and makes it where there
         is none.
 

@@ -1,4 +1,7 @@
-"""The ledger and the blobs in memory: the oracle the real ones are compared with. Keeps nothing past its process."""
+"""The ledger and the blobs in memory: the oracle the real ones are compared with. Keeps nothing past its process.
+
+The guarded ones are what the harness is given, as of the real ones: every text passes the door.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from harness.core.blob import digest, json_value, reference
 from harness.core.canonical import canonical_bytes
 from harness.core.chain import Row, Walk, first_result, linked, opened
+from harness.core.door import appended, told_of
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.events import BlobRef
 from harness.core.projections.in_memory import InMemory
@@ -26,6 +30,7 @@ from harness.core.record import (
     checked_limit,
     drafted,
 )
+from harness.core.redaction import Found, Secrets
 
 
 class MemoryLedger:
@@ -130,3 +135,37 @@ class MemoryBlobs:
 
     def get_json(self, ref: BlobRef) -> Any:
         return json_value(self.get(ref), ref)
+
+
+class GuardedMemoryLedger(MemoryLedger):
+    """Promises what ``ledger.door.GuardedLedger`` does."""
+
+    def __init__(self, *, now: Callable[[], datetime], secrets: Secrets) -> None:
+        super().__init__(now=now)
+        self.secrets = secrets
+
+    def append(self, writes: Sequence[StreamWrite]) -> list[Recorded]:
+        return appended(super().append, writes, self.secrets)
+
+
+class GuardedMemoryBlobs(MemoryBlobs):
+    """Promises what ``ledger.door.GuardedBlobs`` does."""
+
+    def __init__(self, *, ledger: MemoryLedger, secrets: Secrets, now: Callable[[], datetime]) -> None:
+        super().__init__()
+        self._ledger, self._secrets, self._now = ledger, secrets, now
+
+    def put_json(self, value: Any) -> BlobRef:
+        clean, found = self._secrets.taken_from(value)
+        return self._kept(clean, found) if found else super().put_json(clean)
+
+    def cleaned(self, value: Any) -> Any:
+        clean, found = self._secrets.taken_from(value)
+        if found:
+            self._kept(clean, found)
+        return clean
+
+    def _kept(self, clean: Any, found: Found) -> BlobRef:
+        ref = super().put_json(clean)
+        self._ledger.append([told_of(ref, found, self._now())])
+        return ref

@@ -7,7 +7,7 @@ look have no effect, tools that work carry the step's key and observe before the
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -60,6 +60,8 @@ class Worker:
     models: ModelPolicy
     prompt: str
     """What a model is told first, before the ticket."""
+    planted: str | None = None
+    """Added to what the first tool of a ticket gives."""
 
 
 def begin(journal: Journal, worker: Worker) -> int:
@@ -190,7 +192,8 @@ async def ask(journal: Journal, worker: Worker, step: int, requests: int) -> e.A
     opened_at = worker.clock.now()
     came = await worker.model.reply(_prompt(journal, worker, attempt))
     waited = e.Wait(kind="model", what=worker.model.name, opened_at=opened_at, closed_at=worker.clock.now())
-    reply = with_own_ids(came, taken_ids(session.steps(journal, attempt)))
+    clean = Reply.model_validate(journal.blobs.cleaned(came.model_dump(mode="json")))
+    reply = with_own_ids(clean, taken_ids(session.steps(journal, attempt)))
     usage = e.ModelUsage(
         model=reply.model, tokens_in=reply.usage.tokens_in, tokens_out=reply.usage.tokens_out,
         usd=worker.models.cost_usd(reply.model, reply.usage), requests=requests,
@@ -255,6 +258,8 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
         )  # fmt: skip
         begun_at = worker.clock.now()
         observation = await call(action, desk)
+        if worker.planted is not None and (attempt.n, step) == (1, 1):
+            observation = replace(observation, body={**observation.body, "planted": worker.planted})
         seen = journal.record(
             f"{key}/observation",
             e.ObservationRecorded(

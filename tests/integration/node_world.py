@@ -29,6 +29,7 @@ from harness.adapters.stack.processes import ProcessId
 from harness.adapters.stack.sockets import make_sockets, remove_sockets
 from harness.core.deployment import NodeOrder
 from harness.core.events import Slot
+from harness.core.redaction import Secrets
 from harness.simulation.routes import MemoryRoutes
 
 MANIFEST = """\
@@ -162,6 +163,7 @@ def agent_of(
         sandbox=sandbox or Sandbox(home=home, clock=SystemClock()),
         routes=routes,
         clock=SystemClock(),
+        secrets=Secrets.of({}),
         ready_limit_s=ready_limit_s,
         drain_limit_s=drain_limit_s,
     )

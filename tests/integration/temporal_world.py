@@ -33,12 +33,14 @@ from harness.core.action import Effect
 from harness.core.command import EVENT_OF, Command, refuse_unless_open
 from harness.core.errors import HarnessError
 from harness.core.lifecycle import ENDS, Life, State, evolve
+from harness.core.redaction import Secrets
 from workflows.agent_session import AgentSession
 from workflows.edge import HEARTBEATS_TOLD_EVERY, at_the_edge
 from workflows.ticket import TicketWorkflow
 from workflows.worker import STICKY_TIMEOUT
 
 NAMESPACE = "default"
+NO_SECRETS = Secrets.of({})
 STEPS = 3
 
 
@@ -46,6 +48,7 @@ class Server:
     """Temporal with the stack's own command line; ``start`` after ``stop`` is on the same port and data."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._home = Home(folder)
         for made in self._home.folders():
             made.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,7 @@ class Server:
 
     async def client(self) -> Client:
         """A client on the loop that runs."""
-        return await connect(self.address, NAMESPACE)
+        return await connect(self.address, NAMESPACE, NO_SECRETS)
 
 
 @contextmanager
@@ -308,7 +311,7 @@ def _read(url: str) -> str:
 
 
 async def _main(address: str, folder: str) -> None:
-    async with tickets_worked(await connect(address, NAMESPACE), Stages(Path(folder), SMOOTH)):
+    async with tickets_worked(await connect(address, NAMESPACE, NO_SECRETS), Stages(Path(folder), SMOOTH)):
         await asyncio.Event().wait()
 
 

@@ -17,8 +17,10 @@ from harness.adapters.node.agent import NodeAgent
 from harness.adapters.temporal import TemporalNodes, connect, node_queue
 from harness.core import deployment
 from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Refused, Retryable
+from harness.core.redaction import Secrets
+from tests.acceptance.searching import found, places
 from tests.integration.ports import free_port
-from tests.integration.temporal_world import NAMESPACE, Server, eventually, serving
+from tests.integration.temporal_world import NAMESPACE, NO_SECRETS, Server, eventually, serving
 from workflows.edge import HEARTBEATS_TOLD_EVERY
 from workflows.node_api import NodeActivities, NodeOrder, NodeReport
 from workflows.worker import STICKY_TIMEOUT
@@ -216,4 +218,24 @@ async def test_a_server_that_is_not_there_is_retryable(server: Server) -> None:
     free = free_port()
 
     with pytest.raises(Retryable, match=f"127.0.0.1:{free} is not reachable"):
-        await connect(f"127.0.0.1:{free}", NAMESPACE)
+        await connect(f"127.0.0.1:{free}", NAMESPACE, NO_SECRETS)
+
+
+async def test_what_a_node_says_and_fails_with_is_in_no_file_of_the_server(server: Server) -> None:
+    """Values go by payload, and an error with its message, its causes and its traceback."""
+    secret = 's3cret "of" a/node'
+    client = await connect(server.address, NAMESPACE, Secrets.of({"NODE_TOKEN": secret}))
+    agent = Agent("s1", Refused(f"it holds {secret}"), RuntimeError(f"deep {secret}, password=hunter2-of-it"))
+    nodes = TemporalNodes(client, lambda: ("s1",))
+    async with node(client, agent):
+        # given a node that refuses with a secret in its words, then fails with one, then does what it is asked
+        with pytest.raises(Refused, match=r"it holds \[redacted\]"):
+            await nodes.order("s1", order("INF-1/1/s", actor=f"somebody {secret}"))
+        await nodes.order("s1", order("INF-1/1/s", actor=f"somebody {secret}"))
+
+    # then the node was told the actor without it, and the server never had it
+    assert {effect.actor for effect in agent.effects} == {"somebody [redacted]"} and agent.calls == 3
+    kept = dict(places(server.folder))
+    assert any(b"it holds [redacted]" in content for content in kept.values())
+    assert any(b"password=[redacted]" in content for content in kept.values())
+    assert found(kept.items(), {"it": secret, "password": "hunter2-of-it"}) == []

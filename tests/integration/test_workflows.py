@@ -24,7 +24,17 @@ from harness.core.command import Command, Verb
 from harness.core.errors import Broken, Forbidden, Invalid, Refused, Retryable
 from harness.core.lifecycle import ENDS, State
 from harness.stages.observe import Memory
-from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, left, serving, tickets_worked, until
+from tests.integration.temporal_world import (
+    NO_SECRETS,
+    SMOOTH,
+    Server,
+    Stages,
+    eventually,
+    left,
+    serving,
+    tickets_worked,
+    until,
+)
 from workflows.edge import HEARTBEAT_TIMEOUT, at_the_edge
 from workflows.watch import SETTLES, WatchWorkflow
 
@@ -274,7 +284,7 @@ async def test_a_workflow_that_somebody_ended_in_a_session_is_begun_anew_and_goe
 
 async def test_without_temporal_nobody_is_told_anything() -> None:
     with pytest.raises(Retryable, match="is not reachable"):
-        await connect("127.0.0.1:9", "default")
+        await connect("127.0.0.1:9", "default", NO_SECRETS)
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from harness.core.command import INTERRUPTS, Command, Verb
 from harness.core.ids import lock_stream, ticket_stream
 from harness.core.lifecycle import ENDS, STAGE, State
 from harness.core.record import Recorded, StreamWrite
+from harness.core.redaction import Secrets
 from harness.core.ticket import Ticket, TicketSpec
 from harness.journal import Journal, decode, encode
-from harness.simulation.ledger import MemoryBlobs, MemoryLedger
+from harness.simulation.ledger import GuardedMemoryBlobs, GuardedMemoryLedger
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
 from harness.stages import file
@@ -38,6 +39,8 @@ HEALTHY_S = 28.0
 WATCHED_S = 8.0
 """The last part of that, in which the watch looks on."""
 RETRY_S = 0.2
+NO_SECRETS = Secrets.of({})
+"""Nothing is known by name; patterns are looked for all the same."""
 SLOW = Behaviour(wait_ms=85.0, wait_share=0.95)
 
 
@@ -45,7 +48,7 @@ class Crash(BaseException):
     """The harness's process ends here."""
 
 
-class HookedLedger(MemoryLedger):
+class HookedLedger(GuardedMemoryLedger):
     """A ledger that tells of every append, right before and right after it holds."""
 
     before: Callable[[], None] = staticmethod(lambda: None)
@@ -64,7 +67,7 @@ class Operations:
 
     world: World
     ledger: HookedLedger
-    blobs: MemoryBlobs
+    blobs: GuardedMemoryBlobs
     harness: Harness
     memory: Memory | None = None
     carried: dict[str, asyncio.Task[str]] = field(default_factory=dict)
@@ -81,8 +84,9 @@ class Operations:
     """After a crash, begin the ticket's workflow anew (as the pump does) instead of retrying the activity."""
 
     @classmethod
-    def on(cls, world: World, *, rules: Rules = RULES) -> Operations:
-        ledger, blobs = HookedLedger(now=world.clock.now), MemoryBlobs()
+    def on(cls, world: World, *, rules: Rules = RULES, secrets: Secrets = NO_SECRETS) -> Operations:
+        ledger = HookedLedger(now=world.clock.now, secrets=secrets)
+        blobs = GuardedMemoryBlobs(ledger=ledger, secrets=secrets, now=world.clock.now)
         # The memory ledger keeps the real one's contract: tests/spec/test_ledger_contract.py
         record = Record(cast(Any, ledger), cast(Any, blobs), world.clock)
         harness = Harness(
@@ -332,10 +336,11 @@ def days_work(bad: int, behaviour: Behaviour = SLOW, *, of: int = 10) -> list[Ch
 
 
 async def incident(
-    changes: list[Change], *, seed: int = 1, rules: Rules = RULES, healthy_s: float = HEALTHY_S
-) -> Operations:
+    changes: list[Change], *, seed: int = 1, rules: Rules = RULES, healthy_s: float = HEALTHY_S,
+    secrets: Secrets = NO_SECRETS,
+) -> Operations:  # fmt: skip
     """A world that was healthy for a while, under watch at last, until somebody released these changes."""
-    operations = Operations.on(World(MANIFEST, seed=seed), rules=rules)
+    operations = Operations.on(World(MANIFEST, seed=seed), rules=rules, secrets=secrets)
     operations.world.release()
     await operations.world.clock.sleep(healthy_s - WATCHED_S)
     await healthy(operations, WATCHED_S)

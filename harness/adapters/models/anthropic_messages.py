@@ -20,6 +20,7 @@ from anthropic import (
 
 from harness.adapters.models.wire import Endpoint, certificates
 from harness.core.conversation import Call, Message, Prompt, Reply, Results, Said, Stop, Usage
+from harness.core.redaction import REDACTED
 
 _CACHED: Final = {"cache_control": {"type": "ephemeral"}}
 _STOPS: Final[dict[str, Stop]] = {
@@ -161,7 +162,8 @@ def _message(message: Message) -> dict[str, Any]:
                 ],
             }
         case Reply(text=text, calls=calls, kept=kept):
-            content = [dict(block) for block in kept if block.get("type") in _KEPT]
+            # Its provider refuses a thought that is not as it signed it; one that held a secret is not sent again.
+            content = [dict(block) for block in kept if block.get("type") in _KEPT and REDACTED not in str(block)]
             if text.strip() or not calls:  # a message without content, or of spaces alone, is refused
                 content.append({"type": "text", "text": text.strip() or "(no answer)"})
             content += [

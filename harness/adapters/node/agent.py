@@ -24,6 +24,7 @@ from harness.adapters.stack.home import Home
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport, RunningRelease
 from harness.core.errors import Forbidden, HarnessError, Invalid, Retryable
 from harness.core.events import Slot
+from harness.core.redaction import Secrets
 from harness.ports import Clock
 
 _LOOK_EVERY_S = 0.2
@@ -50,6 +51,7 @@ class NodeAgent:
         sandbox: Sandbox,
         routes: Routes,
         clock: Clock,
+        secrets: Secrets,
         ready_limit_s: float = 10.0,
         drain_limit_s: float = 10.0,
     ) -> None:
@@ -58,8 +60,8 @@ class NodeAgent:
         self._routes = routes
         self._clock = clock
         self._runner = Runner(
-            name, home=home, sandbox=sandbox, routes=routes, clock=clock, ready_limit_s=ready_limit_s,
-            drain_limit_s=drain_limit_s,
+            name, home=home, sandbox=sandbox, routes=routes, clock=clock, secrets=secrets,
+            ready_limit_s=ready_limit_s, drain_limit_s=drain_limit_s,
         )  # fmt: skip
         self._state_path = home.nodes / name / "state.json"
         self._state = NodeState.load(self._state_path)

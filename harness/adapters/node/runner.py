@@ -19,6 +19,7 @@ from harness.adapters.releases import Release
 from harness.adapters.sandbox import SOCKET_DIR, TREE_DIR, Sandbox, Tag
 from harness.adapters.stack.home import Home
 from harness.core.events import Slot
+from harness.core.redaction import Secrets
 from harness.ports import Clock
 
 _POLL_S = 0.02
@@ -26,21 +27,23 @@ _ANSWER_TIMEOUT_S = 1.0
 _APPLIED_TIMEOUT_S = 5.0
 _DRAIN_CALL_TIMEOUT_S = 1.0
 _SOCKET = "http.sock"
-_LAST_LOG_BYTES = 2000
+_LOG_BYTES_READ = 64 * 1024
+_LAST_LOG_CHARS = 2000
 
 
 class Runner:
     """Runs releases for the node ``name``. Limits in seconds: until a start counts as failed, until a drain ends."""
 
     def __init__(
-        self, name: str, *, home: Home, sandbox: Sandbox, routes: Routes, clock: Clock, ready_limit_s: float,
-        drain_limit_s: float,
+        self, name: str, *, home: Home, sandbox: Sandbox, routes: Routes, clock: Clock, secrets: Secrets,
+        ready_limit_s: float, drain_limit_s: float,
     ) -> None:  # fmt: skip
         self._name = name
         self._home = home
         self._sandbox = sandbox
         self._routes = routes
         self._clock = clock
+        self._secrets = secrets
         self._ready_limit_s = ready_limit_s
         self._drain_limit_s = drain_limit_s
         self._specs: dict[str, RunSpec] = {}
@@ -175,5 +178,7 @@ class Runner:
         return self._home.log(f"{self._name}-{slot}")
 
     def _last_of_log(self, slot: Slot) -> str:
-        text = self._log(slot).read_bytes()[-_LAST_LOG_BYTES:].decode(errors="replace")
-        return text.rpartition("\n--- ")[2].strip()
+        """Without secrets, and only then cut: half of one could not be told from other text."""
+        text = self._log(slot).read_bytes()[-_LOG_BYTES_READ:].decode(errors="replace")
+        clean, _ = self._secrets.taken_from_text(text.rpartition("\n--- ")[2])
+        return clean[-_LAST_LOG_CHARS:].strip()

@@ -24,6 +24,11 @@ class Home:
         return self.root / "blobs"
 
     @property
+    def api_token(self) -> Path:
+        """The token of the local administrator: with mode 0600, and the only file that holds a secret."""
+        return self.root / "api-token"
+
+    @property
     def temporal(self) -> Path:
         return self.root / "temporal.db"
 

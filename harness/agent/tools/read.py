@@ -11,15 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
-from harness.core.errors import Invalid, Retryable
+from harness.core.errors import Invalid, Refused, Retryable
 from harness.core.ids import fleet_stream, service_stream
 from harness.core.operation import units
 from harness.core.paths import confined
+from harness.core.redaction import REDACTED
 from harness.core.ticket import Ticket
 from harness.core.tunable import value_in
 from harness.journal import decode
 from harness.measure import Window, measure
 from harness.operation import dry_run
+from harness.ports import Hit
 
 T = TypeVar("T")
 
@@ -220,7 +222,8 @@ class GitDiff(_Arguments):
 
 async def git_diff(arguments: GitDiff, desk: Desk) -> Observation:
     """The unified diff of the commit against its parent; ``next_line`` is there when more follows."""
-    lines = desk.repository.diff(f"{arguments.commit}^", arguments.commit).splitlines(keepends=True)
+    diff = _without_secrets(desk.repository.diff(f"{arguments.commit}^", arguments.commit), desk)
+    lines = diff.splitlines(keepends=True)
     shown, following = _page(lines, arguments.from_line, LINES_A_PAGE)
     return Observation(ok=True, body={"diff": "".join(shown)} | ({"next_line": following} if following else {}))
 
@@ -239,7 +242,8 @@ async def read_file(arguments: ReadFile, desk: Desk) -> Observation:
     files = desk.repository.files(desk.at)
     kind = "text"
     if path in files:
-        lines = [_cut(line) for line in desk.repository.read(desk.at, path).splitlines(keepends=True)]
+        text = _without_secrets(desk.repository.read(desk.at, path), desk)
+        lines = [_cut(line) for line in text.splitlines(keepends=True)]
     else:
         kind, lines = "entries", _entries(files, "" if path in ("", ".") else f"{path}/")
     if not lines and kind == "entries":
@@ -262,14 +266,41 @@ async def search_code(arguments: SearchCode, desk: Desk) -> Observation:
     folder = arguments.below.removesuffix("/")
     below = "" if folder in ("", ".") else confined(folder)
     hits = [
-        {"path": hit.path, "line": hit.line, "text": _cut(hit.text)}
+        hit
         for hit in desk.repository.search(desk.at, arguments.text)
         if not below or hit.path == below or hit.path.startswith(f"{below}/")
     ]
-    shown, following = _page(hits, arguments.from_hit, HITS_A_PAGE)
+    page, following = _page(hits, arguments.from_hit, HITS_A_PAGE)
+    shown = _shown(page, desk)
     return Observation(
         ok=True, body={"hits": shown, "count": len(hits)} | ({"next_hit": following} if following else {})
     )
+
+
+def _shown(hits: list[Hit], desk: Desk) -> list[dict[str, object]]:
+    """The lines; one that is not in its file any more when the secrets are taken out of that is a part of one."""
+    left = {path: _lines_left(path, desk) for path in {hit.path for hit in hits}}
+    return [
+        {"path": hit.path, "line": hit.line,
+         "text": _cut(hit.text) if (lines := left[hit.path]) is None or hit.text in lines else REDACTED}
+        for hit in hits
+    ]  # fmt: skip
+
+
+def _lines_left(path: str, desk: Desk) -> set[str] | None:
+    """The lines of a file that holds secrets, without them; None for one that holds none, or is no text as a whole."""
+    try:
+        text = desk.repository.read(desk.at, path)
+    except Refused:
+        return None
+    clean = _without_secrets(text, desk)
+    return None if clean == text else set(clean.split("\n"))
+
+
+def _without_secrets(text: str, desk: Desk) -> str:
+    """Before a part of it is shown: half a secret could not be told from other text."""
+    clean: str = desk.journal.blobs.cleaned(text)
+    return clean
 
 
 def _page(items: list[T], first: int, most: int) -> tuple[list[T], int | None]:

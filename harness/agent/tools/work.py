@@ -12,6 +12,7 @@ from harness.core.errors import Forbidden, Invalid, Refused
 from harness.core.events import Wait
 from harness.core.manifest import Tunable
 from harness.core.paths import confined
+from harness.core.redaction import REDACTED
 from harness.core.tunable import with_value
 from harness.measure import quantile
 from harness.ports import CheckRun
@@ -160,10 +161,17 @@ async def edit_file(arguments: EditFile, desk: Desk) -> Observation:
     """The new commit and its diff; not ok when the text is not there, or more than once."""
     path = _changeable(arguments.path, desk)
     text = desk.repository.read(desk.at, path)
+    if REDACTED in arguments.find and arguments.find not in text:
+        raise Invalid(
+            f"{path}: the text to replace holds {REDACTED}, which stands for something that the record does not show; "
+            "give a part of the line without it, or lines beside it"
+        )
     if (found := text.count(arguments.find)) != 1:
         way_out = "read the file again" if found == 0 else "give more of the lines around it"
         raise Invalid(f"{path}: the text to replace occurs {found} times, it has to be once; {way_out}")
-    return _write(path, text.replace(arguments.find, arguments.replace), arguments.why, desk)
+    edited = text.replace(arguments.find, arguments.replace)
+    _require_whole(path, edited, text)
+    return _write(path, edited, arguments.why, desk)
 
 
 class WriteFile(_Arguments):
@@ -176,7 +184,11 @@ class WriteFile(_Arguments):
 
 async def write_file(arguments: WriteFile, desk: Desk) -> Observation:
     """The new commit and its diff."""
-    return _write(_changeable(arguments.path, desk), arguments.text, arguments.why, desk)
+    path = _changeable(arguments.path, desk)
+    if REDACTED in arguments.text:
+        there = path in desk.repository.files(desk.at)
+        _require_whole(path, arguments.text, desk.repository.read(desk.at, path) if there else "")
+    return _write(path, arguments.text, arguments.why, desk)
 
 
 class RunChecks(_Arguments):
@@ -195,7 +207,7 @@ async def run_checks(arguments: RunChecks, desk: Desk) -> Observation:
         "passed": all(run.passed for run in runs) and bool(runs),
         "checks": [
             {"name": run.name, "passed": run.passed, "reason": run.reason, "tests_passed": run.tests_passed,
-             "output": _end(run.output)}
+             "output": _end(desk.journal.blobs.cleaned(run.output))}
             for run in runs
         ],
     }  # fmt: skip
@@ -206,6 +218,17 @@ def _changeable(path: str, desk: Desk) -> str:
     if desk.manifest.protects(confined(path)):
         raise Forbidden(f"{path}: is protected, for it judges changes; a change to it needs a person: `call_for_help`")
     return path
+
+
+def _require_whole(path: str, text: str, before: str) -> None:
+    """Raises Forbidden where more of the new text is redacted than the file itself says: it would overwrite what is
+    only not shown."""
+    if text.count(REDACTED) > before.count(REDACTED):
+        raise Forbidden(
+            f"{path}: {REDACTED} stands for a secret that the record does not show, and would overwrite it; change "
+            "the lines around it with `edit_file`. A new secret is not written by an agent: have the code read it "
+            "where it runs, or `call_for_help`"
+        )
 
 
 def _write(path: str, text: str, why: str, desk: Desk, subject: str | None = None) -> Observation:

@@ -95,3 +95,14 @@ def test_the_password_of_a_refused_ledger_is_not_repeated(monkeypatch: pytest.Mo
         Settings.load()
     assert "HARNESS_LEDGER_URL" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_what_must_not_be_written_is_what_the_environment_and_the_homes_token_file_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
+    monkeypatch.setenv("SOMEBODYS_API_KEY", "k-12345678")
+    assert Settings.load().secrets.taken_from_text("k-12345678 t-87654321")[0] == "[redacted] t-87654321"
+
+    (tmp_path / "api-token").write_text("t-87654321\n")
+    assert Settings.load().secrets.taken_from_text("k-12345678 t-87654321")[0] == "[redacted] [redacted]"

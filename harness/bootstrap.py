@@ -5,7 +5,8 @@ Adapters are imported where they are built: a command that only reads the ledger
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -25,6 +26,7 @@ from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
+from harness.core.notice import Notifications, Receiver
 from harness.core.operation import Catalog
 from harness.core.policy import Approvals, Opportunities, Profile, Registry
 from harness.core.retention import Retention
@@ -36,6 +38,7 @@ from harness.settings import NO_KEY, ModelAgent, Settings
 if TYPE_CHECKING:
     from harness.adapters.node.agent import NodeAgent
     from harness.adapters.temporal import Client
+    from harness.adapters.webhook import Webhook
     from harness.adapters.worktree import ServiceRepository
     from harness.ledger.door import GuardedBlobs, GuardedLedger
 
@@ -58,6 +61,7 @@ class Rules:
     opportunities: Opportunities
     models: ModelPolicy
     retention: Retention
+    notifications: Notifications
     prompt: str
     """What a model that works a ticket is told first."""
     digest: str
@@ -80,6 +84,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     )
     models = checkout / "policies" / "models.yaml"
     retention = checkout / "policies" / "retention.yaml"
+    notifications = checkout / "policies" / "notifications.yaml"
     prompt = PROMPTS / "ticket.md"
     return Rules(
         service=registered.service,
@@ -93,6 +98,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         retention=Retention.parse(declarations.read_yaml(retention), str(retention)),
+        notifications=Notifications.parse(declarations.read_yaml(notifications), str(notifications)),
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
     )
@@ -254,6 +260,14 @@ def build_model(
     from harness.adapters.models.openai_chat import OpenAIModel
 
     return OpenAIModel(endpoint)
+
+
+def build_webhooks(receivers: Iterable[Receiver]) -> list[tuple[Receiver, Webhook]]:
+    """Those of the receivers that this environment has an address for. Raises Invalid for one that is none."""
+    from harness.adapters.webhook import Webhook
+
+    found = [(receiver, Webhook.of(receiver, os.environ)) for receiver in receivers]
+    return [(receiver, webhook) for receiver, webhook in found if webhook]
 
 
 def build_probe(

@@ -1,4 +1,4 @@
-"""The pump: follows the ledger and starts the workflow of every filed ticket. Remembers only how far it has read.
+"""The pump: starts the workflow of every filed ticket. Remembers only how far it has read (``workflows.follow``).
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
 because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
@@ -16,30 +16,25 @@ from harness.core import events as e
 from harness.core.errors import Retryable
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE
+from harness.core.record import Recorded
 from harness.core.ticket import fold
 from harness.journal import decode
 from harness.ledger.store import Ledger
 from harness.stop import is_stopped
+from workflows.follow import RETRY_S, follow
 
 NAME = "pump"
-WAIT_S = 0.5
-RETRY_S = 0.5
 log = structlog.get_logger()
 
 
 async def pump(ledger: Ledger, client: Client) -> None:
     """Follow the ledger for ever."""
-    position = ledger.checkpoint(NAME)
-    while True:
-        rows = ledger.read_all(after_position=position)
-        if not rows:
-            await asyncio.to_thread(ledger.wait_past, position, timeout_s=WAIT_S)
-            continue
-        for row in rows:
-            if row.type == e.TicketFiled.__name__ and isinstance(filed := decode(row), e.TicketFiled):
-                await _start(ledger, client, filed.ticket_id)
-        position = rows[-1].position
-        ledger.save_checkpoint(NAME, position)
+
+    async def see(row: Recorded) -> None:
+        if row.type == e.TicketFiled.__name__ and isinstance(filed := decode(row), e.TicketFiled):
+            await _start(ledger, client, filed.ticket_id)
+
+    await follow(ledger, NAME, see)
 
 
 async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:

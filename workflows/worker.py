@@ -1,4 +1,4 @@
-"""The harness's worker process: ticket and watch workflows, their activities, the pump, the keeper. A process edge."""
+"""The harness's worker process: workflows of tickets and the watch, activities, pump, keeper, notifiers. An edge."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from temporalio.worker import Worker
 from harness.adapters.logs import log_without
 from harness.adapters.stack.addresses import LOOPBACK
 from harness.adapters.temporal import HARNESS_QUEUE, TemporalWorkflows, connect
-from harness.bootstrap import build_harness
+from harness.bootstrap import build_harness, build_webhooks
 from harness.core.errors import HarnessError
 from harness.settings import Settings
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
 from workflows.edge import HEARTBEATS_TOLD_EVERY
+from workflows.follow import follow
 from workflows.keeper import keep, look
+from workflows.notifier import Notifier
 from workflows.pump import pump
 from workflows.ticket import TicketWorkflow
 from workflows.watch import WatchWorkflow
@@ -53,10 +55,18 @@ async def run() -> None:
         ledger, workflows = harness.record.ledger, TemporalWorkflows(client)
         keeper = asyncio.create_task(keep(ledger, workflows, await look(ledger, workflows)))
         follower = asyncio.create_task(pump(ledger, client))
+        notifiers = [
+            Notifier(
+                receiver, webhook, ledger=ledger, blobs=harness.record.blobs, clock=harness.record.clock,
+                give_up_after_s=harness.rules.notifications.give_up_after_s,
+            )
+            for receiver, webhook in build_webhooks(harness.rules.notifications.receivers)
+        ]  # fmt: skip
+        telling = [asyncio.create_task(follow(ledger, one.name, one.see)) for one in notifiers]
         preparing = asyncio.create_task(harness.checks.prepare())
         start_http_server(settings.addresses.ports["worker_metrics"], addr=LOOPBACK)
         settings.announce_ready("worker")
-        await until_stopped(stop, follower, keeper)
+        await until_stopped(stop, follower, keeper, *telling)
         preparing.cancel()
 
 

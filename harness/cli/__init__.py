@@ -19,6 +19,7 @@ from harness.cli import (
     ledger_blobs,
     ledger_tail,
     node,
+    notice,
     opportunity,
     recover,
     stack,
@@ -56,6 +57,7 @@ app.add_typer(action.app, name="action")
 app.add_typer(budget.app, name="budget")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(node.app, name="node")
+app.add_typer(notice.app, name="notice")
 app.add_typer(opportunity.app, name="opportunity")
 app.add_typer(trajectory.app, name="trajectory")
 ledger.app.command("tail")(ledger_tail.tail)

@@ -65,6 +65,11 @@ def blob_stream(name: str) -> str:
     return f"blob-{name}"
 
 
+def notices_stream(receiver: str) -> str:
+    """Stream of what a receiver was told."""
+    return f"notices-{receiver}"
+
+
 WATCH_STREAM: Final = "watch"
 PAUSE_STREAM: Final = "pause"
 """Stream of the global stop."""

@@ -20,7 +20,7 @@ from harness.core.canonical import DEEPEST
 REDACTED: Final = "[redacted]"
 SHORTEST_SECRET: Final = 6
 """A shorter value occurs by chance in any text; it is counted as not searched for."""
-_NAMES = re.compile(r".*_(API_KEY|TOKEN|SECRET|PASSWORD)")
+_NAMES = re.compile(r".*_(API_KEY|TOKEN|SECRET|PASSWORD|WEBHOOK_URL)")
 _COMMON = re.compile(r"[a-z]{1,8}|[A-Z]{1,8}|[0-9]{1,8}")
 """A plain word or number, as `harness`: taking it out wherever it stands would take out what the record is made of."""
 _SHORT_HEX = re.compile(r"[0-9a-f-]{1,15}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bootstrap import read_rules
 from harness.settings import Settings
 from tests.docs.pages import ROOT, markdown, tokens
 
@@ -16,7 +17,9 @@ PAGES = [page for page in markdown() if not page.is_relative_to(ROOT / "services
 NO_ROOMS = {"__pycache__", "build", "dist", "var"}
 ROOMS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."} - NO_ROOMS
 CODE = [path for folder in ("harness", "workflows", "services", "scenarios") for path in (ROOT / folder).rglob("*.py")]
-VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()}
+VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()} | {
+    name for one in read_rules().notifications.receivers for name in (one.url_from, one.secret_from) if name
+}
 MADE_AT_RUN_TIME = {"docs/evidence"}
 
 

@@ -219,14 +219,19 @@ async def _probed(
     journal: Journal, stage: Stage, frozen: e.FrozenCriterion, window: Window, left: Left
 ) -> tuple[e.JudgedCriterion, tuple[e.Wait, ...]]:
     """A criterion on a probe. One that compares is measured in pairs, without the change and with it, and the pair in
-    the middle counts: since admission the machine itself may have become slower or faster."""
-    moved, condition = journal.ticket.attempt.main_moved, Condition.parse(frozen.condition)
+    the middle counts: since admission the machine itself may have become slower or faster.
+
+    Where this attempt has moved nothing, it is what was served when the ticket was begun beside what is served now.
+    """
+    condition, moved = Condition.parse(frozen.condition), journal.ticket.attempt.main_moved
+    served = (moved.before, moved.after) if moved else (journal.ticket.attempts[0].base, stage.repository.main())
     pairs: list[tuple[e.Measurement, e.Measurement]] = []
     waits: tuple[e.Wait, ...] = ()
-    if moved is not None and condition.needs_baseline and frozen.baseline is not None:
+    if condition.needs_baseline and frozen.baseline is not None:
+        without_bench, with_bench = (Bench(stage.checks, commit) for commit in served)
         for _ in range(PAIRS):
-            without, before = await measure_by_probe(stage.manifest, frozen.metric, Bench(stage.checks, moved.before))
-            with_it, after = await measure_by_probe(stage.manifest, frozen.metric, Bench(stage.checks, moved.after))
+            without, before = await measure_by_probe(stage.manifest, frozen.metric, without_bench)
+            with_it, after = await measure_by_probe(stage.manifest, frozen.metric, with_bench)
             waits = (*waits, *before, *after)
             pairs.append((without, with_it))
     if (pair := middle(pairs)) is None:  # nothing to compare with: as it is

@@ -136,6 +136,27 @@ def test_where_no_other_value_wins_nothing_is_changed_and_nobody_is_called(seed:
     run(story())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_machine_that_became_faster_for_all_is_nobodys_improvement(seed: int) -> None:
+    async def story() -> None:
+        # given a value that stands well, measured at admission while others use the machine, until an agent looks
+        operations = await incident([setting(1000)], seed=seed)
+        await healthy(operations, 40)
+        operations.world.checks.slowed = 2.0
+        assert await offered(operations) is not None
+        await operations.watch(lambda: operations.reached(State.WORKING))
+        operations.world.checks.slowed = 1.0
+        await operations.watch(lambda: operations.reached(*ENDED))
+        # then nothing is called better for it: what is served was measured beside itself
+        assert operations.ticket("INF-1").state is State.CANCELLED
+        goal = operations.last("INF-1", e.CriteriaNotMet).criteria[0]
+        frozen = operations.ticket("INF-1").admitted
+        assert frozen is not None and frozen.criteria[0].baseline is not None and goal.beside is not None
+        assert goal.measured.value and goal.measured.value < 0.9 * (frozen.criteria[0].baseline.value or 0.0)
+
+    run(story())
+
+
 def test_a_value_that_wins_on_the_probe_and_hurts_users_is_stopped_by_the_canary_and_not_tried_again() -> None:
     async def story() -> None:
         # given a service in which every other value of the file comes with errors, which the probe does not see

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.bootstrap import Record
-from harness.cli.history import rows
 from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
 from harness.cli.shown import Shown
 from harness.cli.story import line
@@ -23,6 +22,7 @@ from harness.core.lifecycle import State
 from harness.core.record import Recorded
 from harness.core.view import CanaryView, PhaseView, View, see
 from harness.journal import decode
+from harness.ledger.paging import rows
 
 WAIT_S = 1.0
 REDRAWN_PER_S = 4
@@ -56,7 +56,7 @@ class Watching:
     def from_here(cls, record: Record, position: int, began_at: datetime) -> Watching:
         """Watches the next ticket that is filed, and knows what the nodes served until now."""
         watching = cls(record, View(ticket_id=""))
-        for row in rows(record, position):
+        for row in rows(record.ledger, up_to=position):
             watching.see(row)
         watching.view = replace(watching.view, ticket_id=None, lines=(), began_at=began_at)
         return watching
@@ -64,12 +64,12 @@ class Watching:
     def turn_to(self, ticket_id: str, began_at: datetime) -> None:
         """Watch another ticket from now on, with all that is known of it."""
         until, self.view = self.position, View(ticket_id=ticket_id, began_at=began_at)
-        for row in rows(self.record, until):
+        for row in rows(self.record.ledger, up_to=until):
             self.see(row)
 
     def catch_up(self, tell: Callable[[str], None]) -> None:
         """See everything that is recorded by now; ``tell`` gets the lines of the ticket's story, from its cause on."""
-        for row in rows(self.record, self.record.ledger.head().position, after_position=self.position):
+        for row in rows(self.record.ledger, after_position=self.position):
             self.see(row)
             if self.view.filed is not None:
                 for one in self.view.lines:

@@ -13,12 +13,12 @@ import typer
 
 from harness.adapters.clock import SystemClock
 from harness.bootstrap import Record, build_webhooks, read_record, read_rules
-from harness.cli.history import rows
 from harness.cli.render import AsJson, print_json
 from harness.core import events as e
 from harness.core.errors import Invalid
 from harness.core.ids import notices_stream
 from harness.core.notice import TYPES, Receiver, meaning
+from harness.ledger.paging import rows
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # its client takes a tenth of a second to import, and no other command needs it
@@ -100,5 +100,5 @@ def _row(record: Record, receiver: Receiver) -> dict[str, Any]:
         "since": told[0].occurred_at.isoformat() if told else None,
         "sent": counts[e.NoticeSent.__name__],
         "given_up": counts[e.NoticeGivenUp.__name__],
-        "waiting": sum(TYPES.get(row.type) in receiver.tell for row in rows(record, head, after_position=up_to)),
+        "waiting": sum(TYPES.get(row.type) in receiver.tell for row in rows(record.ledger, after_position=up_to)),
     }

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from harness.bootstrap import Record, read_record
-from harness.cli.history import rows
 from harness.cli.render import AsJson
 from harness.cli.shown import Shown
 from harness.cli.story import line
@@ -22,6 +21,7 @@ from harness.core.redaction import Secrets
 from harness.core.summary import summary as document_of
 from harness.core.week import Week
 from harness.journal import decode
+from harness.ledger.paging import rows
 from harness.settings import Settings
 
 Format = Literal["md", "html", "json"]
@@ -51,10 +51,10 @@ def summary(
 def week_document(record: Record, week: Week) -> dict[str, Any]:
     """The document of a week, anchored at the ledger's head, without the secrets of this environment."""
     head, shown = record.ledger.head(), Shown(record.blobs)
+    told = ((row, decode(row)) for row in rows(record.ledger, up_to=head.position))
     document: dict[str, Any] = document_of(
-        ((row, decode(row)) for row in rows(record, head.position)), week=week, head=head, body=shown.get_json,
-        tell=lambda event: line(event, shown),
-    )  # fmt: skip
+        told, week=week, head=head, body=shown.get_json, tell=lambda event: line(event, shown)
+    )
     clean: dict[str, Any] = Secrets.of(os.environ).taken_from(document)[0]
     return clean
 

@@ -5,7 +5,6 @@ Reads the ledger and the folder of blobs; changes neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.core.blob import digest
@@ -17,25 +16,17 @@ from harness.core.record import Recorded
 from harness.core.referring import References, Referred, declared
 from harness.journal import decode
 from harness.ledger.blobs import Blobs
+from harness.ledger.paging import rows
 from harness.ports import Ledger
 
 
 def drop_of(ledger: Ledger, ref: BlobRef) -> Drop | None:
     """How a body was dropped; None when it was not."""
-    rows = ledger.read_stream(blob_stream(digest(ref)))
-    events = [(row, decode(row)) for row in rows]
+    events = [(row, decode(row)) for row in ledger.read_stream(blob_stream(digest(ref)))]
     return standing(
         [Drop(event, row.occurred_at, row.actor, row.position) for row, event in events
          if isinstance(event, BlobDropped)]
     )  # fmt: skip
-
-
-def all_rows(ledger: Ledger) -> Iterator[Recorded]:
-    """Every row up to the head as it is now, in order."""
-    position, last = 0, ledger.head().position
-    while position < last and (page := ledger.read_all(after_position=position)):
-        yield from (row for row in page if row.position <= last)
-        position = page[-1].position
 
 
 def references_of(row: Recorded) -> References:
@@ -73,7 +64,7 @@ def audit_bodies(ledger: Ledger, blobs: Blobs) -> BodiesAudit:
     In memory are their references, not the bodies. What is put or dropped meanwhile is no fault.
     """
     referred = Referred()
-    for row in all_rows(ledger):
+    for row in rows(ledger):
         referred.see(row.position, row.type, row.data, references_of(row))
     proven, faults = 0, []
     dropped = referred.gone()

@@ -25,7 +25,8 @@ from harness.core.retention import Aging, Expired, Retention, Verdict, verdict
 from harness.core.ticket import fold
 from harness.journal import HARNESS, decode, encode
 from harness.ledger.blobs import Blobs, Entry, Shelf
-from harness.ledger.bodies import all_rows, drop_of, references_of
+from harness.ledger.bodies import drop_of, references_of
+from harness.ledger.paging import rows
 from harness.ports import Clock, Ledger
 
 DROPS_PER_APPEND: Final = 500
@@ -51,7 +52,7 @@ def collect(ledger: Ledger, blobs: Blobs, clock: Clock, policy: Retention, *, dr
     """
     cutoff_ns = blobs.now_ns() - int(policy.unreferenced_s * 1e9)  # first: then whoever has to be seen is seen below
     referred, aging = Referred(), Aging(policy, clock.now())
-    for row in all_rows(ledger):
+    for row in rows(ledger):
         refs = references_of(row)
         referred.see(row.position, row.type, row.data, refs)
         aging.see(row.stream, row.occurred_at, row.type, row.data, refs)
@@ -103,7 +104,7 @@ def _forgotten(ledger: Ledger, ref: BlobRef) -> Drop | None:
 
 
 def _require_known(ledger: Ledger, blobs: Blobs, ref: BlobRef, drop: Drop | None) -> None:
-    if drop is None and not blobs.has(ref) and not any(ref in mentioned(row.data) for row in all_rows(ledger)):
+    if drop is None and not blobs.has(ref) and not any(ref in mentioned(row.data) for row in rows(ledger)):
         raise Invalid(
             f"BLOB: no event refers to {ref}, and there is no such body; `harness ticket explain ID --json` and "
             "`harness trajectory show ID --json` name those of a ticket"

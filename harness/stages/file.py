@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import NamedTuple
 
 from harness.core import events as e
 from harness.core.errors import Forbidden, VersionConflict
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.invariant import Invariant
-from harness.core.record import Recorded, StreamWrite
+from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.signal import Signal, ticket_for
 from harness.core.slo import Slo
 from harness.core.ticket import TicketSpec
@@ -40,11 +41,12 @@ def file(
     desk = _Desk(signal, spec, ledger=ledger, blobs=blobs, clock=clock)
     while True:
         causes = ledger.read_stream(cause_stream(signal.fingerprint))
+        at = _Place(len(causes), len(ledger.read_stream(signal_stream(signal.fingerprint))))
         alive, last_ticket = _cause(causes)
         try:
             if alive and last_ticket:
-                return desk.attach(last_ticket, len(causes))
-            return desk.open(last_ticket, len(causes), beside)
+                return desk.attach(last_ticket, at)
+            return desk.open(last_ticket, at, beside)
         except VersionConflict:  # somebody else filed or closed in between: look again
             continue
 
@@ -92,10 +94,18 @@ def _cause(rows: Sequence[Recorded]) -> tuple[bool, str | None]:
     return not isinstance(last, e.CauseClosed), last.ticket_id
 
 
+class _Place(NamedTuple):
+    """Where the streams of a cause stand: how many events its own has, and its signal's."""
+
+    cause: int
+    signal: int
+
+
 class _Desk:
     """The writes of one signal.
 
-    Their keys name the sighting, not only the place in the stream: two filers at one place conflict and look again.
+    Their keys name the sighting, the ticket and where both streams stand. So two filers conflict and look again, also
+    of the very same sighting, unless they write the very same: then it is one append.
     """
 
     def __init__(self, signal: Signal, spec: TicketSpec, *, ledger: Ledger, blobs: Blobs, clock: Clock) -> None:
@@ -104,13 +114,13 @@ class _Desk:
         self._sighting = f"{signal.sampled_at.isoformat()}/{self._evidence}"
         self._document = blobs.put_json(spec.document())
 
-    def attach(self, ticket_id: str, version: int) -> str:
+    def attach(self, ticket_id: str, at: _Place) -> str:
         """One more firing of a cause that is being worked on."""
         attached = e.SignalAttached(fingerprint=self._signal.fingerprint, ticket_id=ticket_id, evidence=self._evidence)
-        self._ledger.append([self._started(ticket_id), self._cause_write(attached, version, ticket_id)])
+        self._ledger.append(self._seen(attached, at, ticket_id))
         return ticket_id
 
-    def open(self, recurrence_of: str | None, version: int, beside: Callable[[str], Sequence[StreamWrite]]) -> str:
+    def open(self, recurrence_of: str | None, at: _Place, beside: Callable[[str], Sequence[StreamWrite]]) -> str:
         """A new ticket under the next free number."""
         signal = self._signal
         ticket_id = next_id(self._ledger)
@@ -121,26 +131,14 @@ class _Desk:
             signal_began_at=signal.began_at, recurrence_of=recurrence_of,
         )  # fmt: skip
         opened = e.CauseOpened(fingerprint=signal.fingerprint, ticket_id=ticket_id)
-        self._ledger.append(
-            [
-                self._started(ticket_id),
-                self._cause_write(opened, version, ticket_id),
-                self._write(
-                    ticket_stream(ticket_id),
-                    f"filed/{signal.fingerprint}/{version}/{self._sighting}",
-                    filed,
-                    0,
-                    ticket_id,
-                ),
-                *beside(ticket_id),
-            ]
-        )
+        seen = self._seen(opened, at, ticket_id)
+        ticket = StreamWrite(ticket_stream(ticket_id), 0, [self._event("filed", filed, at, ticket_id)])
+        self._ledger.append([*seen, ticket, *beside(ticket_id)])
         return ticket_id
 
-    def _started(self, ticket_id: str) -> StreamWrite:
+    def _seen(self, of_cause: e.Event, at: _Place, ticket_id: str) -> list[StreamWrite]:
+        """That the signal started, and what that is to its cause."""
         signal = self._signal
-        stream = signal_stream(signal.fingerprint)
-        version = len(self._ledger.read_stream(stream))
         wait = e.Wait(
             kind="query_window",
             what=f"{signal.kind} {signal.name}",
@@ -151,14 +149,12 @@ class _Desk:
             kind=signal.kind, name=signal.name, service=signal.service, fingerprint=signal.fingerprint,
             evidence=self._evidence, waits=(wait,),
         )  # fmt: skip
-        return self._write(
-            stream, f"signal/{signal.fingerprint}/{version}/{self._sighting}", started, version, ticket_id
-        )
+        of_signal, cause = self._event("signal", started, at, ticket_id), self._event("cause", of_cause, at, ticket_id)
+        return [
+            StreamWrite(signal_stream(signal.fingerprint), at.signal, [of_signal]),
+            StreamWrite(cause_stream(signal.fingerprint), at.cause, [cause]),
+        ]
 
-    def _cause_write(self, event: e.Event, version: int, ticket_id: str) -> StreamWrite:
-        cause = self._signal.fingerprint
-        return self._write(cause_stream(cause), f"cause/{cause}/{version}/{self._sighting}", event, version, ticket_id)
-
-    def _write(self, stream: str, key: str, event: e.Event, version: int, ticket_id: str) -> StreamWrite:
-        new = encode(key, event, clock=self._clock, actor=HARNESS, correlation=ticket_id, cause=None)
-        return StreamWrite(stream, version, [new])
+    def _event(self, what: str, event: e.Event, at: _Place, ticket_id: str) -> NewEvent:
+        key = f"{what}/{self._signal.fingerprint}/{at.cause}/{at.signal}/{ticket_id}/{self._sighting}"
+        return encode(key, event, clock=self._clock, actor=HARNESS, correlation=ticket_id, cause=None)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.newcomer import Newcomer
+from tests.acceptance.newcomer import NOTHING, Newcomer
 from tests.acceptance.outside import Outside
 
 
 @contextmanager
-def home_at(folder: Path) -> Iterator[Newcomer]:
+def home_at(folder: Path, settings: Mapping[str, str] = NOTHING) -> Iterator[Newcomer]:
     """Somebody with a new home; whatever they leave running is ended."""
-    newcomer = Newcomer(folder.resolve())
+    newcomer = Newcomer(folder.resolve(), settings)
     try:
         yield newcomer
     finally:

@@ -38,10 +38,11 @@ class Answer:
 
 
 class Newcomer:
-    """Somebody with one HARNESS_HOME, who runs commands one after the other."""
+    """Somebody with one HARNESS_HOME and settings of their own, who runs commands one after the other."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str] = NOTHING) -> None:
         self.home = home
+        self.settings = settings
 
     def types(self, *words: str, timeout_s: float = 60.0, environment: Mapping[str, str] = NOTHING) -> Answer:
         """Run one command to its end, with these variables set. Raises TimeoutExpired when it takes longer."""
@@ -59,4 +60,4 @@ class Newcomer:
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
-        return {**inherited, **SECRETS, "HARNESS_HOME": str(self.home), **more}
+        return {**inherited, **SECRETS, **self.settings, "HARNESS_HOME": str(self.home), **more}

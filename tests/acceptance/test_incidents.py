@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import cycle
@@ -25,10 +26,12 @@ import yaml
 from scenarios import oracle
 from scenarios.series import Commit, order
 from tests.acceptance.documents import PHASES, Demo, LedgerVerification, Quiet, Status, Ticket, TicketRow
+from tests.acceptance.homes import home_at
 from tests.acceptance.newcomer import ROOT, SECRETS, Answer, Newcomer
 from tests.acceptance.other_hand import INCIDENT, NODES, OtherHand
 from tests.acceptance.outside import HARNESS_AUTHOR, Outside, Process, Row, repeated
 from tests.acceptance.searching import assert_nowhere, lines_of, pem
+from tests.webhooks import SECRET, Inbox, receiving
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -54,6 +57,26 @@ def changes_of_the_checkout() -> str:
     return subprocess.run(
         ["git", "status", "--porcelain", "--untracked-files=all"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
+
+
+@pytest.fixture(scope="module")
+def inbox() -> Iterator[Inbox]:
+    """Where people are told."""
+    with receiving() as inbox:
+        yield inbox
+
+
+@pytest.fixture(scope="module")
+def settings(inbox: Inbox) -> dict[str, str]:
+    """Where that is."""
+    return {"HARNESS_WEBHOOK_URL": inbox.url, "HARNESS_WEBHOOK_SECRET": SECRET}
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Newcomer]:
+    """Somebody with a new home, who wants to be told."""
+    with home_at(tmp_path_factory.mktemp("home"), settings) as newcomer:
+        yield newcomer
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +348,25 @@ def test_the_oracle_tells_healthy_from_faulty_and_fixed(verdicts: dict[str, list
     assert healthy(verdicts["after"][-1]), verdicts["after"]
 
 
+# --- who is told ---------------------------------------------------------------------------------------------------
+
+
+def test_people_were_told_of_the_ticket_once_and_in_order(
+    demo: Demo, history: list[Row], inbox: Inbox, newcomer: Newcomer
+) -> None:
+    listed = newcomer.types("notice", "list", "--json").document
+    while [row["waiting"] for row in listed] != [0]:  # the demo ends with the ticket, not with what is told of it
+        listed = newcomer.types("notice", "list", "--json").document
+    told = [body for _, body in inbox.taken if body["data"]["ticket"] == demo.ticket]
+    assert [body["type"] for body in told] == ["ticket.filed", "change.deployed", "ticket.resolved"]
+    assert [(body["data"]["position"], body["data"]["event"]) for body in told] == [
+        (row.position, row.type) for row in history if row.type in ("TicketFiled", "ReleaseDeployed", "CriteriaMet")
+    ]
+    assert inbox.unsigned == 0
+    ((sent, given_up),) = ((row["sent"], row["given_up"]) for row in listed)
+    assert (sent, given_up) == (len(inbox.taken), 0)
+
+
 # --- afterwards ----------------------------------------------------------------------------------------------------
 
 
@@ -406,7 +448,9 @@ def verified_with_another(column: str, position: int, ledger: Path, home: Path) 
 # --- nothing that is secret ----------------------------------------------------------------------------------------
 
 
-def test_what_was_planted_is_in_no_file_of_the_home(kept: Path, newcomer: Newcomer, outside: Outside) -> None:
+def test_what_was_planted_is_in_no_file_of_the_home(
+    kept: Path, newcomer: Newcomer, outside: Outside, settings: dict[str, str]
+) -> None:
     """The last of this module: it files another ticket, with a private key in its notes."""
     # given what stood in a signal, in a tool's answer and in the environment, and a key that a person files
     notes = newcomer.home.parent / "notes.json"
@@ -417,7 +461,7 @@ def test_what_was_planted_is_in_no_file_of_the_home(kept: Path, newcomer: Newcom
     assert newcomer.types("ticket", "file", "--file", str(notes)).code == 0
 
     # then none of it is in the ledger, its log, a blob, a log, a worktree, an object of git, Temporal's or Prometheus'
-    values = {**SECRETS, **lines_of(pem("notes"))}
+    values = {**SECRETS, **settings, **lines_of(pem("notes"))}
     assert_nowhere(newcomer.home, values)
     # and the ledger says how often which was taken out
     counts = sum((Counter(row.data["found"]) for row in outside.rows() if row.type == "Redacted"), Counter())

@@ -23,7 +23,7 @@ from harness.adapters.webhook import Webhook
 from harness.ledger.store import Ledger
 from harness.simulation.ledger import MemoryBlobs
 from tests.integration.notices import PEOPLE, Hurried, handled
-from tests.integration.webhook_receiver import SECRET
+from tests.webhooks import SECRET
 from workflows.follow import follow
 from workflows.notifier import Notifier
 

@@ -22,8 +22,8 @@ from harness.simulation.clock import run
 from harness.simulation.ledger import MemoryBlobs
 from tests.acceptance.newcomer import Newcomer
 from tests.integration.notices import PEOPLE, Hurried, handled, lived, recorded, rows, told_of
-from tests.integration.webhook_receiver import SECRET, TAKES, Deed, Inbox, receiving
 from tests.simulation.operations import Operations, days_work, incident
+from tests.webhooks import SECRET, TAKES, Deed, Inbox, receiving
 from workflows.follow import follow
 from workflows.notifier import Notifier
 

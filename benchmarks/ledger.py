@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ from tests.postgresql import server
 
 SIZES = (1, 10, 100, 1_000)
 WRITERS = 8
+ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WAIT_S = 60.0
 
@@ -278,6 +280,31 @@ def million(where: str, database: str) -> None:
     )
 
 
+def shown(rounds: int) -> None:
+    """What the command `harness ticket show` takes, in turn in a ledger of 1,000 events and in one of a million."""
+    counts, taken = (1_000, 1_000_000), dict[int, list[float]]()
+    with tempfile.TemporaryDirectory() as folder:
+        for count in counts:
+            home = Path(folder, str(count))
+            with closing(Ours(str(home / "ledger.db"))) as side:
+                command(home, "ticket", "file", "--file", str(ROOT / "docs" / "ticket.yaml"))
+                for _ in range(count // 1_000):
+                    side.append(side.batch(1_000))
+        for _, count in itertools.product(range(rounds), counts):
+            begun = time.perf_counter()
+            command(Path(folder, str(count)), "ticket", "show", "INF-1", "--json")
+            taken.setdefault(count, []).append(time.perf_counter() - begun)
+    small, large = (statistics.median(taken[count]) for count in counts)
+    print(f"ticket show: {small:.3f} s of 1,000 events, {large:.3f} s of 1,000,000: {large / small:.2f} times as long")
+
+
+def command(home: Path, *words: str) -> None:
+    """Types a command of the harness."""
+    program = Path(sys.executable).with_name("harness")
+    environment = os.environ | {"HARNESS_HOME": str(home)}
+    subprocess.run([program, *words], env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds; medians are told")
@@ -297,6 +324,8 @@ def main() -> None:
             replay(new, database, asked.rounds)
             if asked.million:
                 million(new(), database)
+    if asked.million:
+        shown(asked.rounds)
 
 
 def places(only: str | None, kept: ExitStack) -> Iterator[tuple[str, Callable[[], str]]]:

@@ -183,9 +183,11 @@ def rate(side: Any, size: int, seconds: float) -> float:
     return events / spent
 
 
-def write_until(kind: type[Any], where: str, seconds: float, start: Any, told: Any) -> None:
-    """One of several writers: a process."""
-    with closing(kind(where)) as side:
+def write_until(kind: type[Any], where: str, seconds: float, opening: Any, start: Any, told: Any) -> None:
+    """One of several writers: a process. They open one after the other: theirs fails when two do so at once."""
+    with opening:
+        opened = kind(where)
+    with closing(opened) as side:
         rate(side, 1, 0.05)
         start.wait()
         begun, events = time.perf_counter(), 0
@@ -199,8 +201,9 @@ def rate_of_writers(kind: type[Any], where: str, seconds: float) -> float:
     """Commits per second of eight processes together, one event each."""
     kind(where).close()
     own = multiprocessing.get_context("spawn")
-    start, told = own.Barrier(WRITERS), own.SimpleQueue()
-    writers = [own.Process(target=write_until, args=(kind, where, seconds, start, told)) for _ in range(WRITERS)]
+    opening, start, told = own.Lock(), own.Barrier(WRITERS), own.SimpleQueue()
+    given = (kind, where, seconds, opening, start, told)
+    writers = [own.Process(target=write_until, args=given) for _ in range(WRITERS)]
     for writer in writers:
         writer.start()
     rates = [told.get() for _ in writers]

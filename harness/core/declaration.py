@@ -26,21 +26,10 @@ from harness.core.errors import Invalid
 T = TypeVar("T")
 
 
-class Declaration(BaseModel):
-    """A part of a declaration: unknown keys are refused with the nearest known one."""
+class Form(BaseModel):
+    """A part of a document in somebody's form. Keys that are not known are left alone here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys_only(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            for key in (str(key) for key in given if key not in known):
-                raise PydanticCustomError(
-                    "unknown_key", "unknown key; {choices}", {"key": key, "choices": units.choices(key, known)}
-                )
-        return given
+    model_config = ConfigDict(frozen=True)
 
     @classmethod
     def parse(cls, document: Any, where: str) -> Self:
@@ -64,6 +53,23 @@ class Declaration(BaseModel):
         if faults:
             raise Invalid("\n".join(faults))
         return model
+
+
+class Declaration(Form):
+    """A part of a declaration: unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in (str(key) for key in given if key not in known):
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key; {choices}", {"key": key, "choices": units.choices(key, known)}
+                )
+        return given
 
 
 def _without(document: Any, unknown: Sequence[Any]) -> Any:

@@ -50,6 +50,14 @@ class Windows(Declaration):
     period_s: Seconds = Field(alias="period")
     tiers: tuple[WindowTier, ...] = Field(min_length=1)
 
+    def over(self, period_s: float) -> tuple[Tier, ...]:
+        """Its tiers with the factors of a period, in its order, but those that state no share of a budget."""
+        return tuple(
+            Tier(tier.severity, tier.long_s, tier.short_s, tier.budget_share * period_s / tier.long_s)
+            for tier in self.tiers
+            if tier.budget_share is not None
+        )
+
 
 class Ratio(Declaration):
     """Counter selectors: ``total`` and either ``bad`` (a list is summed) or ``good``."""
@@ -226,9 +234,7 @@ def _tiers(spec: SloSpec, table: Windows, period_s: float) -> tuple[Tier, ...]:
     if spec.burn_rate_alert is not None:
         first, factor = table.tiers[0], float(spec.burn_rate_alert.removesuffix("x"))
         return (Tier(first.severity, first.long_s, first.short_s, factor),)
-    tiers = []
-    for tier in table.tiers:
-        if tier.budget_share is None:
-            raise Invalid(f"burn_rate_alert: is missing; table {spec.window!r} has no factors, so write one like 10x")
-        tiers.append(Tier(tier.severity, tier.long_s, tier.short_s, tier.budget_share * period_s / tier.long_s))
-    return tuple(tiers)
+    tiers = table.over(period_s)
+    if len(tiers) < len(table.tiers):
+        raise Invalid(f"burn_rate_alert: is missing; table {spec.window!r} has no factors, so write one like 10x")
+    return tiers

@@ -73,7 +73,8 @@ def rules(
         objectives, version=version("harness"), recordings=not disable_recordings, alerts=not disable_alerts
     )
     if not groups:
-        raise Invalid(f"{path}: no rule is left to write: its objectives have no alerts, or both kinds are disabled")
+        left = "nothing is left of its objectives" if objectives else "it holds no objective"
+        raise Invalid(f"{path}: no rule can be written: {left}")
     yaml.dump({"groups": groups}, sys.stdout, _Dumper, sort_keys=False, allow_unicode=True, width=2**20)
 
 

@@ -6,6 +6,7 @@ rule knows no ``min_events``, and burns on the first bad event of few.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -14,13 +15,11 @@ from harness.core.slo import Selectors, Slo
 from harness.core.slo_documents import promql
 from harness.core.slo_documents.rules import Alert, Objective, Severity
 
-ALERT = "ErrorBudgetBurn"
-
 
 def read(slo: Slo, service: str, selectors: Selectors, extra_labels: Mapping[str, str]) -> Objective:
     """What rules of an objective are made of. Raises Invalid where a selector is none."""
-    severities = dict.fromkeys(tier.severity for tier in slo.tiers)
-    alerts: dict[Severity, Alert] = {severity: Alert(ALERT) for severity in severities}
+    alert = Alert("".join(word.capitalize() for word in re.split("[-_]", f"{service}-{slo.name}-burn")))
+    alerts: dict[Severity, Alert] = {tier.severity: alert for tier in slo.tiers}
     return Objective(
         service=service,
         name=slo.name,

@@ -37,7 +37,7 @@ def _length(text: str) -> str:
 
 def length_s(text: str) -> float:
     """The seconds of a duration such as ``4w``; a month is 30 days, a year 365. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]+)([A-Za-z]+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})([A-Za-z]+)", text)
     if match is None or match[2] not in UNITS_S:
         raise ValueError(f"{text!r} is no duration; write a number and one of {', '.join(UNITS_S)}, as in `4w`")
     return float(int(match[1]) * UNITS_S[match[2]])
@@ -91,7 +91,7 @@ def exactly_one(of: BaseModel, *names: str) -> None:
     """Raise ValueError unless one of these fields is given."""
     given = [name for name in names if getattr(of, name) is not None]
     if len(given) != 1:
-        keys = " and ".join(map(to_camel, names))
+        keys = ", ".join(map(to_camel, names))
         raise ValueError(f"has {'none' if not given else 'more than one'} of {keys}; give one of them")
 
 
@@ -239,11 +239,11 @@ def reference_or_inline(of: BaseModel, reference: str) -> None:
     """Raise ValueError unless a part is either a reference, or an object with kind, metadata and spec."""
     inline = [name for name in ("kind", "metadata", "spec") if getattr(of, name) is not None]
     named = getattr(of, reference) is not None
-    if named == bool(inline):
-        raise ValueError(f"has {'both' if named else 'neither'} {to_camel(reference)} and spec; give one of them")
-    if inline and len(inline) < 3:
-        missing = sorted({"kind", "metadata", "spec"} - set(inline))
-        raise ValueError(f"{missing[0]} is missing")
+    if named and inline:
+        raise ValueError(f"has {to_camel(reference)} beside {inline[0]}; give a reference or an object")
+    if not named and len(inline) < 3:
+        missing = next(name for name in ("kind", "metadata", "spec") if name not in inline)
+        raise ValueError(f"{missing} is missing" if inline else f"is empty; give {to_camel(reference)}, or an object")
 
 
 class Calendar(Part):
@@ -440,7 +440,7 @@ KINDS: dict[str, type[Head]] = {
 def read(document: Any, where: str) -> Head:
     """The object of a parsed document. Raises Invalid, a line a fault."""
     kind = document.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         said = "is missing" if kind is None else f"{kind!r} cannot be read"
         raise Invalid(f"{where}: kind: {said}; {choices(str(kind), KINDS)}")
     return KINDS[kind].parse(document, where)

@@ -19,6 +19,7 @@ from harness.core.slo_documents.sloth import Number, Text
 
 VERSION: Literal["openslo/v1alpha"] = "openslo/v1alpha"
 DAY_S = 86400
+LONGEST_DAYS = 3660
 SOURCES = ("prometheus", "sloth")
 
 
@@ -77,12 +78,11 @@ def read(document: Any, where: str, reading: Reading) -> tuple[Objective, ...]:
     """The objectives of a parsed document. Raises Invalid, a line a fault."""
     form = Document.parse(document, where)
     name, spec = form.metadata.name, form.spec
-    period_s = float(spec.time_windows[0].count * DAY_S) if spec.time_windows else reading.period_s
-    faults = [f"{where}: {path}: {reason}" for path, reason in _faults(form)]
-    if not faults and period_s not in reading.catalog:
-        faults.append(f"{where}: spec.timeWindows: {reading.no_table(period_s)}")
-    if faults:
+    if faults := [f"{where}: {path}: {reason}" for path, reason in _faults(form)]:
         raise Invalid("\n".join(faults))
+    period_s = float(spec.time_windows[0].count * DAY_S) if spec.time_windows else reading.period_s
+    if period_s not in reading.catalog:
+        raise Invalid(f"{where}: spec.timeWindows: {reading.no_table(period_s)}")
     return tuple(
         Objective(
             service=spec.service,
@@ -108,8 +108,8 @@ def _faults(form: Document) -> Iterator[tuple[str, str]]:
         yield "spec.timeWindows", f"has {len(windows)} windows; give one"
     elif windows and windows[0].unit.lower() != "day":
         yield "spec.timeWindows[0].unit", f"{windows[0].unit!r} cannot be read; allowed: Day"
-    elif windows and windows[0].count <= 0:
-        yield "spec.timeWindows[0].count", f"{windows[0].count} is no number of days; give one above 0"
+    elif windows and not 0 < windows[0].count <= LONGEST_DAYS:
+        yield "spec.timeWindows[0].count", f"is no number of days; give 1 to {LONGEST_DAYS}"
     if not spec.objectives:
         yield "spec.objectives", "is empty; give at least one objective"
     for number, objective in enumerate(spec.objectives or ()):
@@ -120,7 +120,7 @@ def _objective_faults(objective: ObjectiveForm) -> Iterator[tuple[str, str]]:
     if objective.target is None:
         yield "target", "is missing; give a share of 1, such as 0.999"
     elif not 0 < objective.target <= 1:
-        yield "target", f"{objective.target:g} is outside of what is allowed, above 0 and up to 1"
+        yield "target", f"{objective.target!r} is outside of what is allowed, above 0 and up to 1"
     if objective.ratio_metrics is None:
         yield "ratioMetrics", "is missing; only a ratio of good events to all can be read"
         return

@@ -64,7 +64,7 @@ def _each(documents: Iterable[tuple[str, Any]], reading: Reading) -> list[tuple[
 def _items(documents: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """A document may be a list of objects."""
     for where, document in documents:
-        if isinstance(document, list):
+        if isinstance(document, list) and document:
             yield from ((f"{where}: [{number}]", item) for number, item in enumerate(document))
         else:
             yield where, document
@@ -94,6 +94,9 @@ def _objectives(slo: openslo.Slo, where: str, named: Named, reading: Reading) ->
         faults.append(f"{where}: spec.timeWindow[0].duration: {reading.no_table(period_s)}")
     errors = []
     for number, objective in enumerate(spec.objectives):
+        if objective.has_indicator:
+            faults.append(f"{where}: spec.objectives[{number}]: belongs to a composite; give each its own SLO")
+            continue
         try:
             errors.append(_error(spec, objective, named))
         except Invalid as error:
@@ -128,8 +131,6 @@ def _faults(slo: openslo.Slo, reading: Reading) -> Iterator[tuple[str, str]]:
     if not spec.objectives:
         yield "spec.objectives", "is empty; give at least one objective"
     for number, objective in enumerate(spec.objectives):
-        if objective.has_indicator:
-            yield f"spec.objectives[{number}]", "no rule is made of a composite; give each indicator an SLO of its own"
         if reason := percent_fault(_percent(objective)):
             yield f"spec.objectives[{number}].target", reason
 
@@ -162,8 +163,7 @@ def _error(spec: openslo.SloPart, objective: openslo.ObjectivePart, named: Named
 def _indicator(spec: openslo.SloPart, named: Named) -> openslo.SliSpec:
     if spec.indicator is not None:
         return spec.indicator.spec
-    assert spec.indicator_ref is not None
-    sli = named.get((openslo.Sli, spec.indicator_ref))
+    sli = named.get((openslo.Sli, spec.indicator_ref or ""))
     if not isinstance(sli, openslo.Sli):
         raise Invalid(f"indicatorRef names {spec.indicator_ref!r}; put the SLI of that name into the same file")
     return sli.spec

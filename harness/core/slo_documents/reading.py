@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.core.slo import Windows
-from harness.core.slo_documents.promql import duration
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,12 @@ class Reading:
 
     def no_table(self, period_s: float) -> str:
         """That a period has no table of alert windows, and the way out."""
-        periods = ", ".join(duration(each) for each in sorted(self.catalog))
+        periods = ", ".join(map(_days, sorted(self.catalog)))
         return (
-            f"period {duration(period_s)}: has no table of alert windows; allowed: {periods}, or give tables by "
+            f"a period of {_days(period_s)} has no table of alert windows; allowed: {periods}, or give tables by "
             "--slo-period-windows-path"
         )
+
+
+def _days(length_s: float) -> str:
+    return f"{length_s / 86400:g}d"

@@ -104,7 +104,7 @@ def name_fault(name: str) -> str | None:
 
 def percent_fault(percent: float) -> str | None:
     """Why a target in per cent is none; None when it is one."""
-    return None if 0 < percent <= 100 else f"{percent:g} is outside of what is allowed, above 0 and up to 100 per cent"
+    return None if 0 < percent <= 100 else f"{percent!r} is outside of what is allowed, above 0 and up to 100 per cent"
 
 
 def label_faults(labels: Mapping[str, str], *, annotations: bool = False) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,10 @@ def _number(given: Any) -> float:
         return 0.0
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise ValueError(f"{given!r} is no number; write it without quotes")
-    return float(given)
+    try:
+        return float(given)
+    except OverflowError:
+        raise ValueError("has too many digits") from None
 
 
 def _texts(given: Any) -> Any:

@@ -1,0 +1,247 @@
+"""`harness slo lint` and `rules`: recorded cases of others, and our own form. Runs the commands in this process.
+
+Rule files are compared as sets of rules, expressions by their tokens: what no reader of PromQL sees does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.adapters.declarations import parse_yaml
+from harness.cli import app
+from harness.core.errors import Invalid
+
+ROOT = Path(__file__).parents[3]
+SHELF = ROOT.parent / "shared/fixtures/slo"
+
+_TOKENS = re.compile(
+    r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*|[A-Za-z_:][A-Za-z0-9_:]*'
+    r"|(?:[0-9]*\.)?[0-9]+(?:[eE][-+]?[0-9]+)?[a-z0-9]*|[<>=!~]+|\S"
+)
+
+
+def shelf(kind: str) -> list[Any]:
+    if not SHELF.is_dir():
+        return [pytest.param(None, id=kind, marks=pytest.mark.skip(reason="no fixture shelf at ../shared/fixtures"))]
+    return [pytest.param(case, id=case["id"]) for case in json.loads((SHELF / "manifest.json").read_text())[kind]]
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    app(["slo", *words], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a refusal says; nothing may have been printed."""
+    with pytest.raises(Invalid) as error:
+        typed(capsys, *words)
+    assert capsys.readouterr().out == ""
+    return str(error.value)
+
+
+def tokens(expression: str) -> str:
+    found = [token for token in _TOKENS.findall(expression) if not token.startswith("#")]
+    numbers = [f"{float(each):.9g}" if re.fullmatch(r"[0-9.]+([eE][-+]?[0-9]+)?", each) else each for each in found]
+    text = " ".join(f'"{each[1:-1]}"' if each[0] in "\"'`" else each for each in numbers)
+    text = re.sub(r"\{ ([^}]*) \}", lambda match: f"{{ {_ordered(match[1])} }}", text)
+    return re.sub(r"\b(by|on|without|ignoring) \( ([^)]*) \)", lambda match: f"{match[1]} {_ordered(match[2])}", text)
+
+
+def _ordered(items: str) -> str:
+    return " , ".join(sorted(items.split(" , ")))
+
+
+def rules_of(text: str) -> list[dict[str, Any]]:
+    """Every rule of a file in one order; what names the program that wrote it is left out."""
+    rules = [rule for group in parse_yaml(text, "rules")["groups"] for rule in group["rules"]]
+    for rule in rules:
+        assert all(isinstance(value, str) for value in rule["labels"].values())
+        for said in ("sloth_version", "sloth_mode"):
+            if rule.get("record") == "sloth_slo_info":
+                assert rule["labels"].pop(said)
+        rule["expr"] = tokens(rule["expr"])
+        if "annotations" in rule:
+            rule["annotations"] = {key: " ".join(value.split()) for key, value in rule["annotations"].items()}
+    return sorted(rules, key=lambda rule: json.dumps(rule, sort_keys=True))
+
+
+@pytest.mark.parametrize("case", shelf("pairs"))
+def test_a_recorded_document_gives_the_recorded_rules(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [word.replace("{dir}", str(SHELF)) for word in case["args"]]
+
+    rules = typed(capsys, "rules", str(SHELF / case["input"]), "--format", case["format"], *given)
+
+    assert rules_of(rules) == rules_of((SHELF / case["golden"]).read_text())
+
+
+@pytest.mark.parametrize("case", shelf("lint"))
+def test_a_recorded_document_gets_the_recorded_verdict(
+    case: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(SHELF / case["file"]), "--format", case["format"]]
+    commands = ["lint", *(["rules"] if case.get("rules") else [])]
+
+    for command in commands:
+        if case["expect"] == "valid":
+            assert typed(capsys, command, *words)
+        else:
+            told = refused(capsys, command, *words)
+            assert all(re.match(r".+?: .+", line) for line in told.splitlines())
+            assert case.get("names", "") in told
+
+
+@pytest.mark.parametrize("case", shelf("refuse"))
+def test_a_recorded_document_that_asks_for_more_is_refused(
+    case: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, "rules", str(SHELF / case["file"]), "--format", case["format"], *case["args"])
+
+
+def one(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "slos.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_objectives_of_the_sample_service_become_rules_with_the_factors_of_the_watch(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rules = rules_of(typed(capsys, "rules", str(ROOT / "slos/ratelimiter.yaml"), "--extra-labels", "team=edge"))
+
+    by_name = {rule.get("record", rule.get("alert")): rule for rule in rules if "latency" in json.dumps(rule)}
+    alert = by_name["RatelimiterLatencyBurn"]
+    assert "( 2.5 * 0.1 )" in alert["expr"] and "ratio_rate12s" in alert["expr"] and "ratio_rate3s" in alert["expr"]
+    assert alert["labels"] == {"sloth_severity": "page"}
+    assert by_name["slo:sli_error:ratio_rate12s"]["labels"]["team"] == "edge"
+    assert by_name["slo:sli_error:ratio_rate12s"]["expr"].startswith("( sum ( rate ( traffic_slow_total {")
+
+
+def test_the_sample_objectives_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(capsys, "lint", str(ROOT / "slos/ratelimiter.yaml")).endswith(": fine\n")
+
+
+@pytest.mark.parametrize(
+    ("slo", "told"),
+    [
+        ("{name: latency, target: 99.9%, window: 30d}", "metric 'latency' is no ratio"),
+        ("{name: a1, service: other, target: 99%, window: 30d}", "service 'other' has no service.yaml"),
+        ("{name: a1, target: 90%, window: 30d, indicator: {ratio: {bad: b, total: t}}}", "can never fire"),
+        ("{name: a1, target: 99%, window: 30d, indicator: {ratio: {bad: 'b{', total: t}}}", "is no PromQL"),
+        (
+            "{name: a1, target: 99%, window: 30d, indicator: {ratio: {bad: 'rate(b[5m])', total: t}}}",
+            "neither a series",
+        ),
+    ],
+)
+def test_an_objective_of_ours_that_cannot_be_judged_is_refused(
+    slo: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, f"slos: [{slo}]")
+
+    assert told in refused(capsys, "lint", path)
+    assert told in refused(capsys, "rules", path)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--extra-labels", "team"], "'team' has no `=`"),
+        (["--extra-labels", "a-b=c"], "'a-b' is no name of a label"),
+        (["--extra-labels", "__name__=c"], "'__name__' is no name of a label"),
+        (["--extra-labels", "team="], "'team' has no value"),
+        (["--default-slo-period", "28d"], "states its own window"),
+        (["--slo-period-windows-path", "nowhere"], "cannot be read"),
+        (["--disable-alerts", "--disable-recordings"], "no rule can be written"),
+    ],
+)
+def test_an_option_that_cannot_be_followed_is_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(capsys, "rules", str(ROOT / "slos/ratelimiter.yaml"), *words)
+
+
+SLOTH = """
+version: prometheus/v1
+service: shop
+labels: {tier: 2, critical: true, share: 0.5}
+slos:
+  - name: reads
+    objective: 99.9
+    sli: {raw: {error_ratio_query: "a_ratio_over[{{.window}}]"}}
+    alerting: {name: Reads}
+"""
+
+
+def test_our_own_tables_serve_other_forms_when_they_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])"))
+    week = ["--format", "sloth", "--default-slo-period", "1w"]
+
+    assert "a period of 7d has no table of alert windows; allowed: 28d, 30d" in refused(capsys, "rules", path, *week)
+
+    rules = rules_of(typed(capsys, "rules", path, *week, "--slo-period-windows-path", str(ROOT / "slos/windows")))
+    (page,) = (rule for rule in rules if rule["labels"].get("sloth_severity") == "page")
+    assert "13.44" in page["expr"] and "3.5" in page["expr"]
+
+
+def test_values_of_labels_are_texts_however_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])"))
+
+    (info,) = (each for each in rules_of(typed(capsys, "rules", path, "--format", "sloth"))
+               if each.get("record") == "sloth_slo_info")  # fmt: skip
+
+    assert {key: info["labels"][key] for key in ("tier", "critical", "share")} == {
+        "tier": "2", "critical": "true", "share": "0.5",
+    }  # fmt: skip
+
+
+def test_a_query_that_no_rule_can_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "lint", one(tmp_path, SLOTH), "--format", "sloth")
+
+    assert "slos[0].sli.raw.error_ratio_query: gives a range or a text" in told
+
+
+def test_every_fault_of_every_document_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "lint", one(tmp_path, SLOTH + "---" + SLOTH.replace("99.9", "0")), "--format", "sloth")
+
+    assert [line.split(": ", 1)[1].rsplit(": ", 1)[0] for line in told.splitlines()] == [
+        "documents[0]: slos[0].sli.raw.error_ratio_query",
+        "documents[1]: slos[0].objective",
+        "documents[1]: slos[0].sli.raw.error_ratio_query",
+    ]
+
+
+@pytest.mark.parametrize("form", ["native", "sloth", "openslo"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "[]", "[1, a]", "{}", "1", "---\n---\n", "kind: [a]\napiVersion: openslo/v1", "a: {b: [", "\x00",
+             "&a {b: *a}", "apiVersion: {}", "version: prometheus/v1\nslos: {a: b}",
+             f"version: prometheus/v1\nservice: aa\nslos: [{{name: bb, objective: {'9' * 400}}}]"]
+)  # fmt: skip
+def test_what_is_no_document_is_refused_with_its_file(
+    form: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, text)
+
+    assert refused(capsys, "lint", path, "--format", form).startswith(f"{path}: ")
+    assert refused(capsys, "rules", path, "--format", form).startswith(f"{path}: ")
+
+
+def test_a_rule_file_is_one_document_whose_labels_no_reader_takes_for_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [word for pair in ("a=1e3", "b=yes", "c=12:30", "d=~", 'e=x "y": #z') for word in ("--extra-labels", pair)]
+    text = typed(capsys, "rules", str(ROOT / "slos/ratelimiter.yaml"), *labels)
+
+    (document,) = yaml.safe_load_all(text)
+    written = document["groups"][0]["rules"][0]["labels"]
+    assert [written[key] for key in "abcde"] == ["1e3", "yes", "12:30", "~", 'x "y": #z']

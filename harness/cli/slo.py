@@ -16,6 +16,7 @@ import yaml
 
 from harness.adapters.declarations import load_manifest, load_slos, load_windows, read_documents
 from harness.bootstrap import CHECKOUT, read_registered
+from harness.cli.render import AsJson, print_json, safe
 from harness.core.errors import Invalid
 from harness.core.slo import Slo, Windows
 from harness.core.slo_documents import native, openslo_rules, sloth
@@ -35,13 +36,16 @@ PERIOD = "30d"
 
 
 @app.command()
-def lint(path: File, form: InForm = "native") -> None:
+def lint(path: File, form: InForm = "native", as_json: AsJson = False) -> None:
     """Check a file of objectives. Exit 2 with every `path: reason`."""
     if form == "openslo":
         openslo_rules.check(read_documents(path), _reading(None, None, {}, alerts=False), str(path))
     else:
         _objectives(path, form, _reading(None, None, {}, alerts=True), None)
-    print(f"{path}: fine")
+    if as_json:
+        print_json({"file": str(path), "ok": True})
+    else:
+        print(f"{path}: fine")
 
 
 @app.command()
@@ -59,6 +63,7 @@ def rules(
     slo_period_windows_path: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Tables of windows, in this project's form or Sloth's.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print one YAML document of Prometheus rules: records, metadata and alerts with Sloth's names and labels.
 
@@ -75,6 +80,9 @@ def rules(
     if not groups:
         left = "nothing is left of its objectives" if objectives else "it holds no objective"
         raise Invalid(f"{path}: no rule can be written: {left}")
+    if as_json:
+        print_json({"groups": groups})
+        return
     yaml.dump({"groups": groups}, sys.stdout, _Dumper, sort_keys=False, allow_unicode=True, width=2**20)
 
 
@@ -86,7 +94,11 @@ def _objectives(path: Path, form: Form, reading: Reading, windows_path: Path | N
         return objectives
     if form == "openslo":
         return openslo_rules.read(read_documents(path), reading, str(path))
-    return sloth.read_all(read_documents(path), reading, str(path))
+    documents = read_documents(path)
+    objectives = sloth.read_all(documents, reading, str(path))
+    for line in sloth.left_alone(documents):
+        print(safe(line), file=sys.stderr)
+    return objectives
 
 
 def _native(slo: Slo, path: Path, extra_labels: Mapping[str, str]) -> Objective:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from harness.core.declaration import Form
 from harness.core.errors import Invalid
@@ -25,6 +25,7 @@ from harness.core.slo_documents.rules import (
     percent_fault,
     require_distinct,
 )
+from harness.core.units import choices
 
 VERSION: Literal["prometheus/v1"] = "prometheus/v1"
 TABLES = ("28d", "30d")
@@ -63,20 +64,39 @@ Flag = Annotated[bool, Field(strict=True), BeforeValidator(lambda given: False i
 Texts = Annotated[dict[str, Text], BeforeValidator(_texts)]
 
 
-class Events(Form):
+class Loose(Form):
+    """A part of a document of which keys that are not known are kept, to be told."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def left_alone(self, at: str = "") -> Iterator[str]:
+        """Every key below that is not known, as ``path: reason``."""
+        known = [name for name in type(self).model_fields if name not in ("plugins", "slo_plugins", "plugin")]
+        for key in self.model_extra or {}:
+            yield f"{at}{key}: is not known and left alone; {choices(key, known)}"
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Loose):
+                yield from value.left_alone(f"{at}{name}.")
+            elif isinstance(value, tuple):
+                for number, part in enumerate(value):
+                    yield from part.left_alone(f"{at}{name}[{number}].")
+
+
+class Events(Loose):
     """Queries for bad events and for all."""
 
     error_query: Text = ""
     total_query: Text = ""
 
 
-class Raw(Form):
+class Raw(Loose):
     """A query for the error ratio itself."""
 
     error_ratio_query: Text = ""
 
 
-class Sli(Form):
+class Sli(Loose):
     """One of the two; ``plugin`` is refused."""
 
     events: Events | None = None
@@ -84,7 +104,7 @@ class Sli(Form):
     plugin: Any = None
 
 
-class AlertForm(Form):
+class AlertForm(Loose):
     """What one severity's alert has beyond the common."""
 
     disable: Flag = False
@@ -92,7 +112,7 @@ class AlertForm(Form):
     annotations: Texts = Field(default={})
 
 
-class Alerting(Form):
+class Alerting(Loose):
     """Both alerts, by default under one name."""
 
     name: Text = ""
@@ -102,10 +122,11 @@ class Alerting(Form):
     ticket_alert: AlertForm | None = None
 
 
-class SloForm(Form):
+class SloForm(Loose):
     """One objective, in per cent."""
 
     name: Text = ""
+    description: Any = None
     objective: Number = 0.0
     labels: Texts = Field(default={})
     sli: Sli | None = None
@@ -113,7 +134,7 @@ class SloForm(Form):
     plugins: Any = None
 
 
-class Document(Form):
+class Document(Loose):
     """A document of ``prometheus/v1``."""
 
     version: Text = ""
@@ -164,6 +185,12 @@ def read(document: Any, where: str, reading: Reading) -> tuple[Objective, ...]:
         )
         for slo in form.slos or ()
     )
+
+
+def left_alone(documents: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """What of documents that were read was not: a line a key, for a slip of the pen looks like one."""
+    for where, document in documents:
+        yield from (f"{where}: {line}" for line in Document.parse(document, where).left_alone())
 
 
 def _other_form(document: Mapping[str, Any]) -> str:

@@ -205,6 +205,26 @@ def test_values_of_labels_are_texts_however_they_are_written(
     }  # fmt: skip
 
 
+def test_a_key_that_sloth_does_not_know_is_left_alone_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sloth = SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])")
+    path = one(tmp_path, sloth.replace("name: Reads}", "name: Reads, pageAlert: {disable: true}}"))
+
+    app(["slo", "lint", path, "--format", "sloth"], standalone_mode=False)
+
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}: slos[0].alerting.pageAlert: is not known and left alone")
+    assert told.endswith("nearest: page_alert\n")
+
+
+def test_rules_are_one_json_document_where_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(ROOT / "slos/ratelimiter.yaml")
+
+    assert json.loads(typed(capsys, "rules", path, "--json")) == yaml.safe_load(typed(capsys, "rules", path))
+    assert json.loads(typed(capsys, "lint", path, "--json")) == {"file": path, "ok": True}
+
+
 def test_a_query_that_no_rule_can_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, "lint", one(tmp_path, SLOTH), "--format", "sloth")
 

@@ -17,6 +17,7 @@ from harness.core import units
 from harness.core.declaration import Declaration, Seconds, Share
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
+from harness.core.slo_documents import promql
 
 SCALED_TABLE = "30d"
 """The windows of a period that has no table of its own; its factors scale with the period."""
@@ -73,16 +74,32 @@ class Ratio(Declaration):
         return self
 
 
+class Latency(Declaration):
+    """A histogram in seconds: a selector of its buckets, and the bound of one of them. What was slower is bad."""
+
+    histogram: str
+    below_s: Seconds = Field(alias="below")
+
+    @model_validator(mode="after")
+    def _is_a_series(self) -> Self:
+        try:
+            promql.buckets(self.histogram, self.below_s)
+        except Invalid as error:
+            raise ValueError(f"histogram: {self.histogram!r} {error}") from None
+        return self
+
+
 class Indicator(Declaration):
-    """What is counted: a ``ratio`` of its own, or ratio metrics of the manifest (the bad ones of a list are summed)."""
+    """What is counted: a ``ratio`` of its own, a ``latency``, or ratio metrics of the manifest, their bad summed."""
 
     ratio: Ratio | None = None
+    latency: Latency | None = None
     metric: Texts | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.ratio is None) == (self.metric is None):
-            raise ValueError("give either ratio or metric")
+    def _one_of_three(self) -> Self:
+        if sum(given is not None for given in (self.ratio, self.latency, self.metric)) != 1:
+            raise ValueError("give either ratio, latency or metric")
         return self
 
 
@@ -158,7 +175,7 @@ class Slo:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of the manifest that it is about; none for a ratio of its own."""
+        """The metrics of the manifest that it is about; none for a ratio or a histogram of its own."""
         return self.indicator.metric or ()
 
     @property
@@ -171,6 +188,9 @@ class Slo:
         if self.indicator.ratio is not None:
             ratio = self.indicator.ratio
             return Selectors(ratio.total, ratio.bad or (), ratio.good)
+        if self.indicator.latency is not None:
+            good, total = promql.buckets(self.indicator.latency.histogram, self.indicator.latency.below_s)
+            return Selectors(total, good=good)
         ratios = {name: metric for name, metric in manifest.metrics.items() if metric.kind == "ratio"}
         for name in self.metrics:
             if name not in ratios:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import promql_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.slo import Tier
-from harness.core.slo_documents.promql import duration, duration_s, enclosed, fault, ratio, windowed
+from harness.core.slo_documents.promql import duration, duration_s, enclosed, fault, over_windows, ratio, windowed
 from harness.core.slo_documents.rules import Alert, Objective, rule_groups
 
 NAMES = st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,20}[A-Za-z0-9]", fullmatch=True)
+LABELS = st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True), st.text(min_size=1), max_size=3)
 WINDOWS = st.integers(min_value=1, max_value=10**6).map(float)
 
 
@@ -70,14 +73,26 @@ def test_any_text_is_a_query_or_told_to_be_none(text: str) -> None:
         promql_parser.parse(enclosed(windowed(text, 300)))
 
 
+@given(LABELS, st.sampled_from(["=", "!="]))
+def test_a_series_stays_the_same_when_a_window_is_written_behind_it(labels: dict[str, str], operator: str) -> None:
+    series = (
+        "x{"
+        + ",".join(f"{name}{operator}{json.dumps(value, ensure_ascii=False)}" for name, value in labels.items())
+        + "}"
+    )
+
+    (read,) = _series(promql_parser.parse(windowed(over_windows(f"sum by (a) ({series})", "rate"), 300)))
+
+    assert read.name == "x"
+    assert {each.name: each.value for each in read.matchers.matchers} == labels
+
+
 def _series(expression: object) -> list[promql_parser.VectorSelector]:
     found: list[promql_parser.VectorSelector] = []
 
     def look(node: object) -> bool:
         if isinstance(node, promql_parser.VectorSelector):
             found.append(node)
-        elif isinstance(node, promql_parser.MatrixSelector):
-            found.append(node.vector_selector)
         return True
 
     promql_parser.walk(expression, look)

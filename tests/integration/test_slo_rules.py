@@ -163,6 +163,30 @@ def test_no_alert_comes_from_a_ratio_without_traffic(tmp_path: Path, capsys: pyt
     assert promtool_on(tmp_path, {"evaluation_interval": "1m", "tests": [idle]}) == ""
 
 
+def test_a_latency_is_the_share_of_what_is_in_no_bucket_up_to_its_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(native(tmp_path, "30d"))
+    indicator = {"latency": {"histogram": 'took_seconds_bucket{path="/"}', "below": "1s"}}
+    slo = yaml.safe_load(path.read_text())["slos"][0] | {"indicator": indicator}
+    path.write_text(yaml.safe_dump({"slos": [slo]}))
+    (tmp_path / "rules.yaml").write_text(written(capsys, str(path)))
+    buckets = {"0.5": 50, "1.0": 90, "+Inf": 100}
+    scenario = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'took_seconds_bucket{{path="/", le="{bound}"}}', "values": f"0+{count}x20"}
+            for bound, count in buckets.items()
+        ],
+        "promql_expr_test": [
+            {"expr": "round(max(slo:sli_error:ratio_rate5m), 0.001)", "eval_time": "20m",
+             "exp_samples": [{"labels": "{}", "value": 0.1}]}
+        ],
+    }  # fmt: skip
+
+    assert promtool_on(tmp_path, {"evaluation_interval": "1m", "tests": [scenario]}) == ""
+
+
 def test_rules_of_the_sample_service_are_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rules.yaml").write_text(written(capsys, str(ROOT / "slos/ratelimiter.yaml"), "--extra-labels", "a=1"))
 

@@ -5,6 +5,7 @@ Lengths of time are written as Prometheus writes them: 28 days are ``4w``, 30 da
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -14,6 +15,8 @@ from harness.core.errors import Invalid
 
 WINDOW = "{{.window}}"
 _WINDOW = re.compile(r"\{\{ *\.window *\}\}")  # a rule of the templates; what a query means is the parser's to say
+_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _EXAMPLE_S = 60.0
 
 
@@ -56,9 +59,9 @@ def fault(template: str) -> str | None:
     if "{{" in query:
         return f"{WINDOW} is the only variable that is filled in"
     try:
-        promql_parser.parse(query)
-    except ValueError as error:
-        return f"is no PromQL: {str(error).splitlines()[0]}"
+        _parsed(query)
+    except Invalid as error:
+        return str(error)
     try:
         promql_parser.parse(f"{enclosed(query)} + 0")
     except ValueError:
@@ -71,23 +74,57 @@ def over_windows(query: str, function: str) -> str:
 
     Raises Invalid for anything else: what a window over any other query means cannot be told from its text.
     """
-    try:
-        parsed = promql_parser.parse(query)
-    except ValueError as error:
-        raise Invalid(f"is no PromQL: {str(error).splitlines()[0]}") from None
+    parsed = _parsed(query)
     if isinstance(parsed, promql_parser.VectorSelector):
-        return f"sum({function}({_bare(parsed)}[{WINDOW}]))"
+        return f"sum({function}({_text(parsed)}[{WINDOW}]))"
     if (
         isinstance(parsed, promql_parser.AggregateExpr)
         and str(parsed.op) == "sum"
         and isinstance(parsed.expr, promql_parser.VectorSelector)
     ):
         modifier = f" {parsed.modifier} " if parsed.modifier is not None else ""
-        return f"sum{modifier}({function}({_bare(parsed.expr)}[{WINDOW}]))"
+        return f"sum{modifier}({function}({_text(parsed.expr)}[{WINDOW}]))"
     raise Invalid(f"is neither a series nor the sum of one; write the window into it, `rate(x[{WINDOW}])`")
 
 
-def _bare(series: promql_parser.VectorSelector) -> str:
+def buckets(histogram: str, below: float) -> tuple[str, str]:
+    """The buckets of a histogram that hold what was no more than ``below``, and all. Raises Invalid for no series.
+
+    A whole number is written with and without its `.0`, for clients differ.
+    """
+    parsed = _parsed(histogram)
+    if not isinstance(parsed, promql_parser.VectorSelector):
+        raise Invalid("is no series; name the buckets of a histogram, `latency_seconds_bucket`")
+    bound = f'le="{below!r}"' if below != int(below) else f'le=~"{int(below)}(\\\\.0)?"'
+    return _text(parsed, bound), _text(parsed, 'le="+Inf"')
+
+
+def _parsed(query: str) -> promql_parser.Expr:
+    try:
+        return promql_parser.parse(query)
+    except ValueError as error:
+        raise Invalid(f"is no PromQL: {str(error).splitlines()[0]}") from None
+
+
+def _text(series: promql_parser.VectorSelector, *more: str) -> str:
+    """A series as it is written. The parser's own text of one leaves quotes in values as they are."""
     if series.offset is not None or series.at is not None:
         raise Invalid(f"is moved in time; write the window into it, `rate(x[{WINDOW}] offset 5m)`")
-    return str(series)
+    if series.matchers.or_matchers:
+        raise Invalid("has `or` between its labels, which not every Prometheus takes; use a regular expression")
+    matchers = [
+        f"{_name(each.name)}{_OPERATORS[str(each.op)]}{_quoted(each.value)}" for each in series.matchers.matchers
+    ]
+    name = series.name or ""
+    if name and not _NAME.fullmatch(name):
+        name, matchers = "", [f"__name__={_quoted(name)}", *matchers]
+    labels = ",".join([*matchers, *more])
+    return f"{name}{{{labels}}}" if labels else name
+
+
+def _name(label: str) -> str:
+    return label if _NAME.fullmatch(label) else _quoted(label)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

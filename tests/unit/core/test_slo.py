@@ -64,6 +64,27 @@ def test_the_objectives_of_the_sample_service_count_what_its_manifest_declares()
 
 
 @pytest.mark.parametrize(
+    ("below", "bucket"),
+    [("5ms", 'le="0.005"'), ("2.5s", 'le="2.5"'), ("1s", r'le=~"1(\\.0)?"')],
+)
+def test_an_indicator_may_be_the_buckets_of_a_histogram(below: str, bucket: str) -> None:
+    manifest = load_manifest(ROOT / "services/ratelimiter/service.yaml")
+
+    slo = one(indicator={"latency": {"histogram": r'took_bucket{path=~"a\\.b"}', "below": below}})
+
+    assert slo.selectors(manifest, ".*") == Selectors(
+        total=r'took_bucket{path=~"a\\.b",le="+Inf"}', good=r'took_bucket{path=~"a\\.b",' + bucket + "}"
+    )
+    assert slo.metrics == ()
+
+
+@pytest.mark.parametrize("histogram", ["rate(a_bucket[5m])", "a_bucket{", "a_bucket offset 5m", ""])
+def test_a_histogram_is_a_series(histogram: str) -> None:
+    with pytest.raises(Invalid, match=r"indicator\.latency: histogram: "):
+        one(indicator={"latency": {"histogram": histogram, "below": "5ms"}})
+
+
+@pytest.mark.parametrize(
     ("ratio", "selectors"),
     [
         ({"bad": "e", "total": "t"}, Selectors("t", bad=("e",))),
@@ -102,7 +123,10 @@ def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_neares
         ({"window": "fortnight"}, "no table 'fortnight'; allowed: 28d, 30d, 7d, demo"),
         ({"burn_rate_alert": "14.4"}, "slos[0].burn_rate_alert: "),
         ({"indicator": {"ratio": {"bad": "e", "good": "g", "total": "t"}}}, "give either bad or good"),
-        ({"indicator": {"rato": {}}}, "slos[0].indicator.rato: unknown key; allowed: ratio, metric; nearest: ratio"),
+        (
+            {"indicator": {"rato": {}}},
+            "slos[0].indicator.rato: unknown key; allowed: ratio, latency, metric; nearest: ratio",
+        ),
         ({"on_burn": {"priority": "P9"}}, "slos[0].on_burn.priority: "),
     ],
 )

@@ -192,6 +192,23 @@ def test_our_own_tables_serve_other_forms_when_they_are_given(
     assert "13.44" in page["expr"] and "3.5" in page["expr"]
 
 
+def test_a_folder_of_tables_has_one_for_each_period_and_factors_to_alert_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])"))
+    tables, folder = ROOT / "slos/windows", tmp_path / "windows"
+    words = ["rules", path, "--format", "sloth", "--slo-period-windows-path", str(folder)]
+    folder.mkdir()
+    assert "holds no table of windows with shares of a budget" in refused(capsys, *words)
+
+    (folder / "demo.yaml").write_text((tables / "demo.yaml").read_text())
+    assert "holds no table of windows with shares of a budget" in refused(capsys, *words)
+
+    for name in ("month.yaml", "other.yml"):
+        (folder / name).write_text((tables / "30d.yaml").read_text())
+    assert "other: is a second table of the same period" in refused(capsys, *words)
+
+
 def test_values_of_labels_are_texts_however_they_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

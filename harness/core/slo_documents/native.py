@@ -42,6 +42,6 @@ def _error(slo: Slo, selectors: Selectors) -> str:
 
 def _events(slo: Slo, of: str, selector: str) -> str:
     try:
-        return promql.over_windows(selector, "rate")
+        return promql.series_over_windows(selector, "rate")
     except Invalid as error:
         raise Invalid(f"slo {slo.name}: indicator: {of} {selector!r} {error}") from None

@@ -76,7 +76,7 @@ def over_windows(query: str, function: str) -> str:
     """
     parsed = _parsed(query)
     if isinstance(parsed, promql_parser.VectorSelector):
-        return f"sum({function}({_text(parsed)}[{WINDOW}]))"
+        return series_over_windows(query, function)
     if (
         isinstance(parsed, promql_parser.AggregateExpr)
         and str(parsed.op) == "sum"
@@ -87,14 +87,17 @@ def over_windows(query: str, function: str) -> str:
     raise Invalid(f"is neither a series nor the sum of one; write the window into it, `rate(x[{WINDOW}])`")
 
 
+def series_over_windows(selector: str, function: str) -> str:
+    """The template that applies ``function`` to one counter and sums its series. Raises Invalid for no selector."""
+    return f"sum({function}({_text(_selector(selector))}[{WINDOW}]))"
+
+
 def buckets(histogram: str, below: float) -> tuple[str, str]:
     """The buckets of a histogram that hold what was no more than ``below``, and all. Raises Invalid for no series.
 
     A whole number is written with and without its `.0`, for clients differ.
     """
-    parsed = _parsed(histogram)
-    if not isinstance(parsed, promql_parser.VectorSelector):
-        raise Invalid("is no series; name the buckets of a histogram, `latency_seconds_bucket`")
+    parsed = _selector(histogram)
     bound = f'le="{below!r}"' if below != int(below) else f'le=~"{int(below)}(\\\\.0)?"'
     return _text(parsed, bound), _text(parsed, 'le="+Inf"')
 
@@ -104,6 +107,13 @@ def _parsed(query: str) -> promql_parser.Expr:
         return promql_parser.parse(query)
     except ValueError as error:
         raise Invalid(f"is no PromQL: {str(error).splitlines()[0]}") from None
+
+
+def _selector(query: str) -> promql_parser.VectorSelector:
+    parsed = _parsed(query)
+    if not isinstance(parsed, promql_parser.VectorSelector):
+        raise Invalid('is no selector of series; write it like `requests_total{code="500"}`')
+    return parsed
 
 
 def _text(series: promql_parser.VectorSelector, *more: str) -> str:

@@ -134,9 +134,10 @@ def test_the_sample_objectives_are_fine(capsys: pytest.CaptureFixture[str]) -> N
         ("{name: a1, service: other, target: 99%, window: 30d}", "service 'other' has no service.yaml"),
         ("{name: a1, target: 90%, window: 30d, indicator: {ratio: {bad: b, total: t}}}", "can never fire"),
         ("{name: a1, target: 99%, window: 30d, indicator: {ratio: {bad: 'b{', total: t}}}", "is no PromQL"),
+        ("{name: a1, target: 99%, window: 30d, indicator: {ratio: {bad: b, total: sum(t)}}}", "no selector of series"),
         (
             "{name: a1, target: 99%, window: 30d, indicator: {ratio: {bad: 'rate(b[5m])', total: t}}}",
-            "neither a series",
+            "no selector of series",
         ),
     ],
 )

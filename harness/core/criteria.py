@@ -18,6 +18,7 @@ from typing import Literal
 
 from harness.core import units
 from harness.core.errors import Invalid
+from harness.core.forms import Form, nearest_form
 from harness.core.units import Quantity
 
 Direction = Literal["lower", "higher", "either"]
@@ -32,9 +33,26 @@ _BETWEEN = re.compile(r"between\s+(\S.*?)\s+and\s+(\S.*)")
 _NO_REGRESSION = re.compile(r"no regression(?:\s*>\s*(\S.*))?")
 _BETTER = re.compile(r"at least\s+(\S.*?)\s+better")
 _WITHIN = re.compile(r"within\s+(\S.*?)\s+of baseline")
-_FORMS = (
-    "`< 500ms` (also <= > >= ==), `between 1 and 3`, `no regression`, `no regression > 5%`, "
-    "`at least 10% better`, `within 5% of baseline`"
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_VALUE = _NUMBER + r"\s?(?:[A-Za-z]+|%|/s|/m)?"
+_SHARE = _NUMBER + r"\s?%"
+_CONDITIONS = (
+    Form("< {}", ((_VALUE, "500ms"),), ("under 5", "below 5", "less than 5", "lower than 5", "faster than 5")),
+    Form("<= {}", ((_VALUE, "500ms"),), ("at most 5", "no more than 5", "up to 5", "max 5", "=< 5")),
+    Form("> {}", ((_VALUE, "20%"),), ("over 5", "above 5", "more than 5", "greater than 5", "higher than 5")),
+    Form(">= {}", ((_VALUE, "20%"),), ("at least 5", "no less than 5", "min 5", "=> 5")),
+    Form("== {}", ((_VALUE, "0"),), ("= 5", "is 5", "equals 5", "exactly 5", "5")),
+    Form("between {} and {}", ((_VALUE, "1"), (_VALUE, "3")), ("5 to 5", "from 5 to 5", "5 - 5", "5..5")),
+    Form("no regression", said=("not worse", "unchanged", "no worse", "as before")),
+    Form("no regression > {}", ((_SHARE, "5%"),), ("at most 5% worse", "no more than 5% worse", "regression < 5%")),
+    Form("at least {} better", ((_SHARE, "10%"),), ("5% better", "improve by 5%", "5% faster", "better by 5%")),
+    Form("within {} of baseline", ((_SHARE, "5%"),), ("5% of baseline", "+-5%", "about the same")),
+)  # fmt: skip
+_LENGTH = _NUMBER + r"\s?[A-Za-z]+"
+_DURATIONS = (
+    Form("{}", ((_LENGTH, "1h"),)),
+    Form("{} sustained", ((_LENGTH, "1h"),), ("5h maintained", "5h long", "sustained 5h", "sustained for 5h")),
+    Form("for {}", ((_LENGTH, "10m"),), ("during 5m", "over 5m", "for at least 5m")),
 )
 
 
@@ -45,19 +63,12 @@ class Condition(ABC):
 
     @staticmethod
     def parse(text: str) -> Condition:
-        """The condition that ``text`` says; raises Invalid with what can be written."""
-        text = " ".join(text.split())
-        if match := _COMPARE.fullmatch(text):
-            return Compare(match[1], Quantity.parse(match[2]))
-        if match := _BETWEEN.fullmatch(text):
-            return Between(Quantity.parse(match[1]), Quantity.parse(match[2]))
-        if match := _NO_REGRESSION.fullmatch(text):
-            return NoRegression(None if match[1] is None else Quantity.parse(match[1]))
-        if match := _BETTER.fullmatch(text):
-            return Better(Quantity.parse(match[1]))
-        if match := _WITHIN.fullmatch(text):
-            return Within(Quantity.parse(match[1]))
-        raise Invalid(f"condition {text!r} is not understood; write one of {_FORMS}")
+        """The condition that ``text`` says; raises Invalid with what can be written, and which of that is nearest."""
+        words = " ".join(text.split())
+        try:
+            return _condition(words)
+        except Invalid as error:
+            raise Invalid(f"{error}; nearest form: `{nearest_form(words, _CONDITIONS, _condition)}`") from None
 
     def holds(self, value: float | None, baseline: float | None = None, direction: Direction = "either") -> bool | None:
         """Whether ``value`` satisfies it; None, which is never met, when it or a baseline it needs is unmeasured."""
@@ -209,13 +220,12 @@ class Duration:
 
     @classmethod
     def parse(cls, text: str) -> Duration:
-        """Raises Invalid with what can be written."""
-        words = text.split()
-        if words[:1] == ["for"]:
-            return cls(Quantity.parse(" ".join(words[1:])), "for")
-        if words[-1:] == ["sustained"]:
-            return cls(Quantity.parse(" ".join(words[:-1])), "sustained")
-        return cls(Quantity.parse(" ".join(words)))
+        """Raises Invalid with the nearest that can be written."""
+        words = " ".join(text.split())
+        try:
+            return _duration(words)
+        except Invalid as error:
+            raise Invalid(f"{error}; nearest form: `{nearest_form(words, _DURATIONS, _duration)}`") from None
 
     @property
     def seconds(self) -> float:
@@ -240,22 +250,25 @@ class CriterionSpec:
 
     @classmethod
     def parse(cls, *, metric: str, condition: str, duration: str | None = None) -> CriterionSpec:
-        """From the three fields of a ticket file; raises Invalid naming the field."""
+        """From the three fields of a ticket file; raises Invalid with a line for each field that is wrong."""
+        understood, length, faults = None, None, []
         try:
             understood = Condition.parse(condition)
         except Invalid as error:
-            raise Invalid(f"condition: {error}") from None
+            faults.append(f"condition: {error}")
         try:
             length = None if duration is None else Duration.parse(duration)
         except Invalid as error:
-            raise Invalid(f"duration: {error}") from None
+            faults.append(f"duration: {error}")
+        if understood is None or faults:
+            raise Invalid("\n".join(faults))
         return cls(metric, understood, length)
 
     @classmethod
     def parse_text(cls, text: str) -> CriterionSpec:
         """From one line: ``cold_start_p99 < 500ms for 1h``."""
         metric, _, rest = text.strip().partition(" ")
-        match = re.fullmatch(r"(.*?)\s+(for\s+\S.*|[0-9.]+\s*[a-z]+\s+sustained)", rest)
+        match = re.fullmatch(rf"(.*?)\s+(for\s+\S.*|{_LENGTH}\s+sustained)", rest)
         if match:
             return cls.parse(metric=metric, condition=match[1], duration=match[2])
         return cls.parse(metric=metric, condition=rest)
@@ -267,6 +280,31 @@ class CriterionSpec:
             return f"{self.metric} {self.condition.text}"
         length = self.duration.text if self.duration.form != "plain" else f"for {self.duration.text}"
         return f"{self.metric} {self.condition.text} {length}"
+
+
+def _condition(words: str) -> Condition:
+    if match := _COMPARE.fullmatch(words):
+        return Compare(match[1], Quantity.parse(match[2]))
+    if match := _BETWEEN.fullmatch(words):
+        return Between(Quantity.parse(match[1]), Quantity.parse(match[2]))
+    if match := _NO_REGRESSION.fullmatch(words):
+        return NoRegression(None if match[1] is None else Quantity.parse(match[1]))
+    if match := _BETTER.fullmatch(words):
+        return Better(Quantity.parse(match[1]))
+    if match := _WITHIN.fullmatch(words):
+        return Within(Quantity.parse(match[1]))
+    raise Invalid(
+        f"condition {words!r} is not understood; write one of {', '.join(f'`{one.example}`' for one in _CONDITIONS)}"
+    )
+
+
+def _duration(words: str) -> Duration:
+    first, *rest = words.split() or [""]
+    if first == "for":
+        return Duration(Quantity.parse(" ".join(rest)), "for")
+    if rest[-1:] == ["sustained"]:
+        return Duration(Quantity.parse(words.removesuffix("sustained")), "sustained")
+    return Duration(Quantity.parse(words))
 
 
 def sustained(evaluations: Iterable[tuple[float, bool | None]], duration_s: float, max_gap_s: float) -> bool | None:

@@ -59,8 +59,10 @@ class Journal:
         return self.ticket.state
 
     def spec(self) -> TicketSpec:
-        """The ticket file."""
-        return TicketSpec.read(self.blobs.get_json(self.ticket.filed.spec), self.ticket_id)
+        """The ticket file, with the constraints that people gave the ticket since."""
+        spec = TicketSpec.read(self.blobs.get_json(self.ticket.filed.spec), self.ticket_id)
+        changed = self.ticket.constraints
+        return spec if changed is None else spec.model_copy(update={"constraints": changed})
 
     def trailers(self) -> str:
         """How the message of a commit of this attempt ends: for what it was made, and an anchor of the ledger.

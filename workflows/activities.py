@@ -7,13 +7,13 @@ from typing import Literal
 from prometheus_client import Gauge
 from temporalio import activity
 
-from harness import lock
+from harness import hours, lock
 from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
 from harness.core.action import Effect
 from harness.core.command import Command
-from harness.core.lifecycle import ENDS, STAGE, State
+from harness.core.lifecycle import ENDS, STAGE, TIMED, State
 from harness.journal import Journal
 from harness.measure import Bench
 from harness.stages import admit, canary, command, deploy, file, gate, observe, test, verify, work
@@ -55,7 +55,7 @@ class Activities:
         """A stage broke: a human is called with the reason."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            if journal.state not in STAGE:  # a person has it already, or it is over
+            if journal.state not in STAGE.keys() | TIMED:  # a person has it already, or it is over
                 return self._left(journal)
             n, words = journal.ticket.life.attempt, len(journal.ticket.words)
             question = journal.put({"question": f"A stage could not be completed: {reason}. What should be done?"})
@@ -135,7 +135,7 @@ class Activities:
             manifest = harness.manifest()
 
             def may_deliver(one: Journal) -> bool:
-                return gate.opens_in_s(one, manifest) is None
+                return hours.allow(one, manifest)
 
             if journal.ticket.life.interrupted:  # it was tested and deployed: under the lock it verifies anew
                 if self._due("test", journal):
@@ -201,14 +201,16 @@ class Activities:
 
     @activity.defn
     async def rest(self, ticket_id: str) -> float | None:
-        """How many seconds the ticket waits for its hours or its window; None when it waits for a person."""
+        """How many seconds the ticket waits for its hours, its window or its deadline; None when for a person alone."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
             match journal.state:
-                case State.WAITING if journal.ticket.waits_until is not None:
-                    return max(0.0, (journal.ticket.waits_until - journal.clock.now()).total_seconds())
+                case State.WAITING if journal.ticket.waits_until is None:
+                    return None
                 case State.QUEUED if not journal.ticket.life.interrupted:
-                    return gate.opens_in_s(journal, self._harness.manifest()) or 0.0
+                    return hours.rest_s(journal, self._harness.manifest())
+                case State.WAITING | State.AWAITING_APPROVAL:
+                    return hours.rest_s(journal, self._harness.manifest())
                 case State.QUEUED:
                     return 0.0
                 case State.VERIFYING:
@@ -217,10 +219,10 @@ class Activities:
 
     @activity.defn
     async def open_window(self, ticket_id: str) -> str:
-        """Go on with a ticket that waited for its hours, if they are there."""
+        """Go on with a ticket whose time has come: its hours are there, or its deadline is over."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            work.open_window(journal, self._worker())
+            hours.look_again(journal, self._harness.manifest())
             return self._left(journal)
 
     @activity.defn

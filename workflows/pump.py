@@ -1,4 +1,5 @@
-"""The pump: starts the workflow of every filed ticket. Remembers only how far it has read (``workflows.follow``).
+"""The pump: starts the workflow of every filed ticket, and wakes those that wait when main, and with it the service's
+hours, may have changed. Remembers only how far it has read (``workflows.follow``).
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
 because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
@@ -7,23 +8,26 @@ because a workflow's id is its ticket's. While everything is stopped it begins n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from temporalio.client import Client
 
-from harness.adapters.temporal import start_ticket
+from harness.adapters.temporal import start_ticket, wake_ticket
 from harness.core import events as e
 from harness.core.errors import Retryable
 from harness.core.ids import ticket_stream
-from harness.core.lifecycle import STAGE
+from harness.core.lifecycle import STAGE, State
 from harness.core.record import Recorded
 from harness.core.ticket import fold
-from harness.journal import decode
+from harness.journal import HARNESS, decode
 from harness.ledger.store import Ledger
+from harness.recover import live
 from harness.stop import is_stopped
 from workflows.follow import RETRY_S, follow
 
 NAME = "pump"
+SEEN = frozenset({e.TicketFiled.__name__, e.MainMoved.__name__, e.ReleaseObserved.__name__})
 log = structlog.get_logger()
 
 
@@ -31,10 +35,23 @@ async def pump(ledger: Ledger, client: Client) -> None:
     """Follow the ledger for ever."""
 
     async def see(row: Recorded) -> None:
-        if row.type == e.TicketFiled.__name__ and isinstance(filed := decode(row), e.TicketFiled):
-            await _start(ledger, client, filed.ticket_id)
+        if row.type not in SEEN:
+            return
+        match decode(row):
+            case e.TicketFiled(ticket_id=ticket_id):
+                await _start(ledger, client, ticket_id)
+            case e.MainMoved():
+                await _wake(ledger, client)
+            case e.ReleaseObserved(actor=actor) if actor != HARNESS:  # main was moved by another hand, it may be
+                await _wake(ledger, client)
 
     await follow(ledger, NAME, see)
+
+
+async def _wake(ledger: Ledger, client: Client) -> None:
+    for ticket_id, state in await asyncio.to_thread(live, ledger):
+        if state in (State.WAITING, State.QUEUED):
+            await _surely(wake_ticket, client, ticket_id)
 
 
 async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
@@ -44,9 +61,13 @@ async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
         return
     while is_stopped(ledger):
         await asyncio.sleep(RETRY_S)
+    await _surely(start_ticket, client, ticket_id)
+
+
+async def _surely(do: Callable[[Client, str], Awaitable[None]], client: Client, ticket_id: str) -> None:
     while True:
         try:
-            await start_ticket(client, ticket_id)
+            await do(client, ticket_id)
             return
         except Retryable as error:
             log.warning("pump waits", ticket=ticket_id, reason=str(error))

@@ -14,7 +14,7 @@ from temporalio.workflow import ActivityCancellationType
 with workflow.unsafe.imports_passed_through():
     from harness.core.command import INTERRUPTS, Command, refuse_unless_open
     from harness.core.errors import KINDS, Broken, HarnessError, Refused, Retryable
-    from harness.core.lifecycle import ENDS, STAGE, State
+    from harness.core.lifecycle import ENDS, STAGE, TIMED, State
     from workflows.agent_session import LOST_AFTER, AgentSession
     from workflows.edge import HEARTBEAT_TIMEOUT, RETRY
 
@@ -45,6 +45,8 @@ class TicketWorkflow:
         self._resting = False
         """Whether nothing is done until time or a person moves the ticket: then ``_state`` is where it is."""
         self._told: list[Told] = []
+        self._woken = False
+        """Whether what the ticket waits for may have changed since it was looked at."""
         self._breakable: asyncio.Task[str] | None = None
         """What is done now and may be broken off."""
 
@@ -80,6 +82,11 @@ class TicketWorkflow:
         if self._resting and not self._told:
             refuse_unless_open(self._state, command.verb)
 
+    @workflow.signal
+    def wake(self) -> None:
+        """What the ticket waits for may have changed: look again."""
+        self._woken = True
+
     async def _stage(self, stage: str, ticket_id: str) -> None:
         before = self._state
         work = self._session(ticket_id) if stage == "work" else self._do(stage, ticket_id)
@@ -108,17 +115,28 @@ class TicketWorkflow:
         return await self._do("look", ticket_id)
 
     async def _rest(self, ticket_id: str) -> None:
-        """Until a person says something, or until the time has come that the ticket waits for."""
-        seconds: float | None = await self._call("rest", ticket_id, gives=float | None)
+        """Until a person says something, or the time has come that the ticket waits for, or may have changed."""
+        self._woken = False
+        try:
+            seconds: float | None = await self._call("rest", ticket_id, gives=float | None)
+            if await self._nothing_for(seconds) and self._state in TIMED:
+                await self._go("open_window", ticket_id)
+        except ActivityError as failure:  # what says for how long, main's service.yaml say, is not as it should be
+            if is_cancelled_exception(failure):
+                raise
+            await self._surely("escalate", ticket_id, f"waiting: {_innermost(failure)}")
+
+    async def _nothing_for(self, seconds: float | None) -> bool:
+        """Whether that time has passed (None: all time) without anything that was told."""
         timeout = None if seconds is None else timedelta(seconds=seconds)
         self._resting = True
         try:
-            await workflow.wait_condition(lambda: bool(self._told), timeout=timeout)
+            await workflow.wait_condition(lambda: bool(self._told) or self._woken, timeout=timeout)
         except TimeoutError:
-            if self._state is State.WAITING:
-                await self._go("open_window", ticket_id)
+            return True
         finally:
             self._resting = False
+        return False
 
     async def _obey(self, ticket_id: str, told: Told) -> None:
         try:

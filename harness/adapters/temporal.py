@@ -38,7 +38,7 @@ from harness.core.errors import KINDS, Broken, Retryable
 from harness.core.redaction import Secrets
 
 __all__ = ["HARNESS_QUEUE", "Client", "TemporalNodes", "TemporalWorkflows", "connect", "node_queue", "start_ticket",
-           "tell_ticket"]  # fmt: skip
+           "tell_ticket", "wake_ticket"]  # fmt: skip
 
 HARNESS_QUEUE = "harness"
 WATCH = "watch"
@@ -165,6 +165,16 @@ async def start_ticket(client: Client, ticket_id: str) -> None:
         return
     except RPCError as error:
         raise Retryable(f"ticket {ticket_id}: Temporal did not start its workflow ({error})") from None
+
+
+async def wake_ticket(client: Client, ticket_id: str) -> None:
+    """Have a ticket that waits look again whether it still has to. Nothing where no workflow runs: one that is begun
+    looks anyway. Raises Retryable when Temporal is away."""
+    try:
+        await client.get_workflow_handle(ticket_id).signal("wake")
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise Retryable(f"ticket {ticket_id}: Temporal did not wake its workflow ({error})") from None
 
 
 async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:

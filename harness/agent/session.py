@@ -18,7 +18,7 @@ from harness.journal import Journal, decode
 
 def brief(journal: Journal, manifest: Manifest, catalog: Catalog, base: str, system: str) -> str:
     """Store what the model is told first; gives the blob's reference."""
-    spec = journal.blobs.get_json(journal.ticket.filed.spec)["ticket"]
+    spec = journal.spec().document()["ticket"]
     first = first_message(journal.ticket, spec, manifest, catalog, base, _evidence(journal))
     return journal.put({"system": system, "first": first})
 

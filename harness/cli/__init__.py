@@ -48,7 +48,7 @@ ticket.app.command("list")(ticket_list.list_)
 ticket.app.command("file")(ticket_file.file_)
 for command in (ticket_list.queue, ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume,
                 ticket_tell.cancel, ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve,
-                ticket_tell.reject):  # fmt: skip
+                ticket_tell.reject, ticket_tell.constrain):  # fmt: skip
     ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
 ledger.app.command()(ledger_blobs.gc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,11 @@ def number(value: float | None, unit: str = "") -> str:
     if unit in ("us", "ms", "s"):
         return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
     return f"{value:.4g}{' ' if unit else ''}{unit}"
+
+
+def minute(moment: str) -> str:
+    """A moment in ISO form, to the minute."""
+    return datetime.fromisoformat(moment).isoformat(timespec="minutes")
 
 
 def p_value(value: float) -> str:

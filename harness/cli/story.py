@@ -136,6 +136,9 @@ def _people(event: e.Event, blobs: Bodies) -> str | None:
             return f"resumed by {safe(event.by)}"
         case e.TicketCancelled():
             return f"cancelled by {safe(event.by)}{_why(blobs, event.why)}"
+        case e.ConstraintsChanged():
+            now = "; ".join(map(safe, event.constraints)) or "none any more"
+            return f"{safe(event.by)} changed its constraints{_why(blobs, event.why)}. They are: {now}"
         case e.ChangeReverted():
             return f"its change was taken back by {event.by_ticket}"
     return None

@@ -11,7 +11,7 @@ import typer
 
 from harness.bootstrap import Record, read_record
 from harness.cli.explain import explained
-from harness.cli.render import AsJson, condition_unit, number, print_json, safe
+from harness.cli.render import AsJson, condition_unit, minute, number, print_json, safe
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
@@ -61,6 +61,9 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
             f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
         )
         print(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+    if document["waits_until"]:
+        print(f"waits until {minute(document['waits_until'])}: {safe(document['waits_for'])}")
+        print(f"say: harness ticket constrain {document['id']}, to give it other constraints, or cancel")
     if document["approval"]:
         asked = document["approval"]
         print(f"waits for approval of {asked['what']}: {safe(asked['why'])}")
@@ -148,7 +151,7 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
         "source": ticket.filed.source, "priority": ticket.filed.priority, "objective": title(record, ticket.filed.spec),
         "acceptance_criteria": _criteria(ticket, written), "constraints": constraints,
         "labels": labels.model_dump(), "approval": _approval(record, ticket),
-        "question": _question(record, ticket),
+        "question": _question(record, ticket), **_waits(ticket),
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
         "cost": cost_of(ticket),
         "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
@@ -161,6 +164,13 @@ def _approval(record: Record, ticket: Ticket) -> dict[str, Any] | None:
     said = Shown(record.blobs).get_json(ticket.asked.why)
     told = dropped(said)
     return {"what": ticket.asked.what, "hash": ticket.asked.hash, **(said if told is None else {"why": told})}
+
+
+def _waits(ticket: Ticket) -> dict[str, str | None]:
+    """The constraint that has it wait now, and until when."""
+    if ticket.state not in (State.WAITING, State.QUEUED) or ticket.waits_until is None:
+        return {"waits_for": None, "waits_until": None}
+    return {"waits_for": ticket.waits_for, "waits_until": ticket.waits_until.isoformat()}
 
 
 def _question(record: Record, ticket: Ticket) -> str | None:

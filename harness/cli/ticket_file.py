@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,7 +74,7 @@ def lint(path: File, as_json: AsJson = False) -> None:
     """Check a ticket file. Exit 2 with every `path: reason`."""
     rules = read_rules()
     spec = _read(path, rules)
-    _require_admissible(spec, read_manifest(Settings.load(), rules), str(path))
+    _require_admissible(spec, read_manifest(Settings.load(), rules), datetime.now(UTC), str(path))
     if as_json:
         print_json({"file": str(path), "ok": True})
     else:
@@ -144,7 +145,7 @@ def _declared(rules: Rules) -> tuple[Criterion, ...]:
 
 def _file(settings: Settings, rules: Rules, spec: TicketSpec, by: str | None) -> str:
     record = read_record(settings)
-    _require_admissible(spec, read_manifest(settings, rules), "ticket")
+    _require_admissible(spec, read_manifest(settings, rules), record.clock.now(), "ticket")
     if spec.change is not None:
         repository = read_repository(settings, rules)
         if not repository.log(repository.main(), spec.change):
@@ -156,8 +157,8 @@ def _file(settings: Settings, rules: Rules, spec: TicketSpec, by: str | None) ->
     )
 
 
-def _require_admissible(spec: TicketSpec, manifest: Manifest, where: str) -> None:
-    if reasons := failing_rules(spec, manifest):
+def _require_admissible(spec: TicketSpec, manifest: Manifest, now: datetime, where: str) -> None:
+    if reasons := failing_rules(spec, manifest, now):
         raise Invalid("\n".join(f"{where}: {reason}" for reason in reasons))
 
 

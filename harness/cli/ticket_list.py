@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bootstrap import Record, read_record
-from harness.cli.render import AsJson, print_json, safe
+from harness.cli.render import AsJson, minute, print_json, safe
 from harness.cli.ticket import title
 from harness.core.errors import Broken
 from harness.core.events import DeliveryWaits
 from harness.core.lifecycle import State
 from harness.core.projections.projection import Document
 from harness.core.projections.queue import QUEUE
-from harness.core.projections.tickets import TICKETS, state_of
+from harness.core.projections.tickets import TICKETS, state_of, waits_of
 from harness.core.turn import turn
 from harness.projector import documents
 from harness.settings import Settings
@@ -25,7 +25,8 @@ def list_(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}")
+        until = f" (until {minute(row['waits_until'])}: {safe(row['waits_for'])})" if row["waits_until"] else ""
+        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{until}")
     if not rows:
         print("no tickets")
 
@@ -67,10 +68,12 @@ def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:
         wanted = title(record, ticket["spec"])
     except Broken as error:  # one text that is lost must not hide all other tickets
         wanted = safe(f"unreadable: {error}")
+    waits_for, waits_until = waits_of(ticket) or (None, None)
     return {
         "id": ticket_id, "state": state_of(ticket), "type": ticket["type"], "service": ticket["service"],
         "priority": ticket["priority"], "title": wanted, "fingerprint": ticket["fingerprint"],
-        "opened_at": ticket["opened_at"], "closed_at": ticket["closed_at"],
+        "opened_at": ticket["opened_at"], "closed_at": ticket["closed_at"], "waits_for": waits_for,
+        "waits_until": waits_until,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`harness ticket pause`, `resume`, `cancel`, `answer`, `take-over`, `approve`, `reject`: tells a live ticket.
+"""`harness ticket pause`, `resume`, `cancel`, `answer`, `take-over`, `approve`, `reject`, `constrain`: tells a ticket.
 
 The ticket's workflow does it and alone writes its stream; here only the global stop is recorded. Exit 4 without
 Temporal.
@@ -17,6 +17,7 @@ from harness.bootstrap import Record, read_record, read_repository, read_rules
 from harness.cli.render import AsJson, print_json
 from harness.cli.ticket import By, Id, login
 from harness.core.command import EVENT_OF, Command, Verb, refuse_unless_open
+from harness.core.constraint import Constraint
 from harness.core.errors import Forbidden, Invalid
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE, TABLE, State
@@ -97,6 +98,27 @@ def reject(
 ) -> None:
     """Reject the change that waits for approval."""
     _tell_one("reject", ticket_id, by, as_json, text=why, hash=hash_, final=final)
+
+
+def constrain(
+    ticket_id: Id,
+    constraint: Annotated[
+        list[str] | None, typer.Option(help="A constraint, `deadline 2026-12-01T00:00Z`; may be given often.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Lift all that it has.")] = False,
+    why: Why = "",
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a ticket other constraints, in place of all that it has. One that waits looks again at once."""
+    if bool(constraint) is none:
+        raise Invalid("--constraint: give those that hold from here on, or --none to lift all")
+    for text in constraint or ():
+        try:
+            Constraint.parse(text)
+        except Invalid as error:
+            raise Invalid(f"--constraint: {error}") from None
+    _tell_one("constrain", ticket_id, by, as_json, text=why, constraints=tuple(constraint or ()))
 
 
 def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, as_json: bool) -> None:

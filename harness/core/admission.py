@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from harness.core.constraint import check_fit
+from datetime import datetime
+
+from harness.core.constraint import check_fit, check_time
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.ticket import TicketSpec
 from harness.core.units import choices
 
 
-def failing_rules(spec: TicketSpec, manifest: Manifest) -> tuple[str, ...]:
+def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[str, ...]:
     """``path: reason`` of every rule that the ticket breaks, with the way to pass it."""
     if spec.service != manifest.name:
         return (f"service: `{spec.service}` is not registered; registered: {manifest.name}",)
@@ -25,14 +27,19 @@ def failing_rules(spec: TicketSpec, manifest: Manifest) -> tuple[str, ...]:
             else:
                 understood.condition.check_fits(metric.unit, metric.direction)
         except Invalid as error:
-            reasons.append(
-                f"{path}.{error}" if str(error).startswith(("condition:", "duration:")) else f"{path}: {error}"
-            )
+            reasons += [
+                f"{path}.{fault}" if fault.startswith(("condition:", "duration:")) else f"{path}: {fault}"
+                for fault in str(error).splitlines()
+            ]
     for number, constraint in enumerate(spec.limits()):
         try:
             check_fit(constraint, manifest.peak_hours, manifest.name)
         except Invalid as error:
             reasons.append(f"constraints[{number}]: {error}")
+    try:
+        check_time(spec.limits(), manifest.peak_hours, now)
+    except Invalid as error:
+        reasons.append(f"constraints: {error}")
     if spec.change is not None and spec.reverts is not None:
         reasons.append("change: a ticket has `change` or `reverts`, not both")
     return tuple(reasons)

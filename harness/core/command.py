@@ -7,11 +7,12 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from harness.core import events as e
+from harness.core.constraint import Constraint
 from harness.core.errors import Forbidden
-from harness.core.lifecycle import TABLE, State, evolve
+from harness.core.lifecycle import NOTES, TABLE, State, evolve
 from harness.core.ticket import Ticket
 
-Verb = Literal["pause", "resume", "cancel", "answer", "take_over", "approve", "reject"]
+Verb = Literal["pause", "resume", "cancel", "answer", "take_over", "approve", "reject", "constrain"]
 
 EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
     "pause": e.TicketPaused,
@@ -21,6 +22,7 @@ EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
     "take_over": e.TakenOver,
     "approve": e.ApprovalGranted,
     "reject": e.ApprovalDenied,
+    "constrain": e.ConstraintsChanged,
 }
 TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer", "take_over"})
 """Before these hold, a delivery that is half done is taken back: main equals what runs, and the lock can go."""
@@ -42,11 +44,15 @@ class Command(BaseModel):
     final: bool = False
     commit: str | None = None
     """By which a person takes the ticket over."""
+    constraints: tuple[str, ...] = ()
+    """In place of all that the ticket has."""
 
 
 def refuse_unless_open(state: State, verb: Verb) -> None:
     """Raise Forbidden when a ticket in this state cannot be told so, with what it can be told."""
-    open_to = [other for other, kind in EVENT_OF.items() if (state, kind) in TABLE]
+    open_to = [
+        other for other, kind in EVENT_OF.items() if (state, kind) in TABLE or state in NOTES.get(kind, frozenset())
+    ]
     if verb not in open_to:
         told = f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or 'nothing any more'}"
         raise Forbidden(told.replace("_", "-"))  # as it is typed
@@ -60,6 +66,7 @@ def event_of(command: Command, ticket: Ticket, nothing_said: str) -> e.Event:
 
     Raises:
         Forbidden: the ticket's state does not allow it, or another change than the one that was seen waits for a word.
+        Invalid: a constraint is not understood.
     """
     refuse_unless_open(ticket.state, command.verb)
     event = _event(command, ticket, command.text or nothing_said)
@@ -84,6 +91,9 @@ def _event(command: Command, ticket: Ticket, text: str) -> e.Event:
             return e.ApprovalGranted(hash=_asked(command, ticket), by=command.by)
         case "reject":
             return e.ApprovalDenied(hash=_asked(command, ticket), by=command.by, why=text, final=command.final)
+        case "constrain":
+            understood = tuple(Constraint.parse(one).text for one in command.constraints)
+            return e.ConstraintsChanged(by=command.by, constraints=understood, why=text)
 
 
 def _asked(command: Command, ticket: Ticket) -> str:

@@ -51,6 +51,7 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.FILED, e.TicketMerged): S.MERGED,
     (S.ADMITTED, e.WindowAwaited): S.WAITING,
     (S.ADMITTED, e.AttemptStarted): S.WORKING,
+    (S.WAITING, e.WindowAwaited): S.WAITING,
     (S.WAITING, e.WindowOpened): S.WORKING,
     (S.WORKING, e.AttemptStarted): S.WORKING,
     (S.WORKING, e.ChangeProposed): S.TESTING,
@@ -102,6 +103,8 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.WayBackBegun: frozenset({S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RolledBack: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.RollbackFailed: frozenset({S.ESCALATED, S.PAUSED}),
+    # not under a delivery: what it was let in by has been looked at
+    e.ConstraintsChanged: LIVE - {S.CANARYING, S.DEPLOYING, S.VERIFYING},
     e.StageStalled: frozenset({S.TESTING, S.CANARYING, S.DEPLOYING, S.VERIFYING}),
 }
 """Events that tell what happened within a state and don't leave it, with the states they may occur in."""
@@ -120,6 +123,8 @@ STAGE: Final[dict[State, str]] = {
     S.VERIFYING: "verify",
 }
 """The stage that acts on a ticket in this state. A state without one waits for a person, a window, or is an end."""
+TIMED: Final = frozenset({S.WAITING, S.AWAITING_APPROVAL})
+"""Where time moves a ticket that no stage acts on: its hours are over, or its deadline is."""
 
 
 @dataclass(frozen=True, slots=True)

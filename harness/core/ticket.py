@@ -250,7 +250,11 @@ class Ticket:
     granted: tuple[e.ApprovalGranted, ...] = ()
     denied: tuple[e.ApprovalDenied, ...] = ()
     waits_until: datetime | None = None
-    """When the window opens that the ticket waits for."""
+    """When the window opens that the ticket, or its delivery, waits for."""
+    waits_for: str | None = None
+    """The constraint that has it wait until then."""
+    constraints: tuple[str, ...] | None = None
+    """Those that a person gave it in place of the file's; None where nobody did."""
     stalled_at: datetime | None = None
     """Since when its stage gets no further; None while it does."""
     attempts: tuple[Attempt, ...] = ()
@@ -337,7 +341,11 @@ def _moved(ticket: Ticket | None, at: datetime, event: e.Event) -> Ticket:
         case e.ApprovalDenied():
             changed["denied"] = (*ticket.denied, event)
         case e.WindowAwaited():
-            changed["waits_until"] = event.until
+            changed |= {"waits_until": event.until, "waits_for": event.constraint}
+        case e.DeliveryQueued():
+            changed |= {"waits_until": event.until, "waits_for": event.holder if event.until else None}
+        case e.ConstraintsChanged():
+            changed["constraints"] = event.constraints
         case e.AttemptStarted():
             changed["attempts"] = (*ticket.attempts, _begun(event, at))
         case _ if ticket.attempts and not isinstance(event, Step):

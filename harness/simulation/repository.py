@@ -50,6 +50,10 @@ class MemoryRepository:
         self._main = self._write((self._main,), tree, change.name, author, self._clock.now())
         return self._main
 
+    def declare(self, manifest: Manifest) -> None:
+        """Another service.yaml on main, by a person's hand."""
+        self._manifest = manifest
+
     def behaviour(self, commit: str) -> Behaviour:
         """What a release of this commit does."""
         tree = self._tree(commit)

@@ -33,7 +33,7 @@ async def admit(
         assert isinstance(done, e.TicketAdmitted | e.TicketRejected)
         return done
     spec = journal.spec()
-    if reasons := failing_rules(spec, manifest):
+    if reasons := failing_rules(spec, manifest, journal.clock.now()):
         return journal.record(KEY, e.TicketRejected(reasons=reasons))
     began_at = journal.ticket.filed.signal_began_at or journal.clock.now()
     window = Window.before(began_at - timedelta(seconds=policy.gap_s), policy.baseline_s)

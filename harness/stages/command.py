@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 from harness import lock
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core.command import TAKES_BACK, Command, event_of
+from harness.core.constraint import Constraint, check_fit, check_time
 from harness.core.deployment import NodeOrder
 from harness.core.errors import Refused
 from harness.core.lifecycle import ENDS, evolve
+from harness.core.manifest import Manifest
 from harness.journal import Journal
 from harness.operation import Operator, undo
 from harness.ports import Nodes, Repository, Router
@@ -34,20 +37,31 @@ class Stage:
 
 
 async def obey(journal: Journal, stage: Stage, command: Command) -> None:
-    """Do it once per request. Raises Forbidden when the ticket's state does not allow it, Refused when the way back
-    failed: then the ticket is as it was, or with a person, and the service stays locked."""
+    """Do it once per request. Raises Forbidden when the ticket's state does not allow it, Invalid for constraints that
+    cannot be kept, Refused when the way back failed: then the ticket is as it was, or with a person, and the service
+    stays locked."""
     key = f"command/{command.request}"
     if journal.recorded(key, e.Event):
         return
     if command.text is not None:  # put a while ago, by another process: its event must not come too late for it
         journal.put(journal.blobs.get_json(command.text))
     event = event_of(command, journal.ticket, journal.put({"text": ""}))
+    if isinstance(event, e.ConstraintsChanged):
+        _check(event, stage.operator.manifest, journal.clock.now())
     if command.verb in TAKES_BACK:
         await _take_back(journal, stage, f"{command.verb} by {command.by}")
         event = event_of(command, journal.ticket, journal.put({"text": ""}))
     ends = evolve(journal.ticket.life, event).state in ENDS
     beside = close_cause(journal) if ends else []
     journal.record(key, event, actor=f"human:{command.by}", beside=beside)
+
+
+def _check(event: e.ConstraintsChanged, manifest: Manifest, now: datetime) -> None:
+    """Raise Invalid for constraints with which the ticket would not have been filed."""
+    limits = [Constraint.parse(text) for text in event.constraints]
+    for one in limits:
+        check_fit(one, manifest.peak_hours, manifest.name)
+    check_time(limits, manifest.peak_hours, now)
 
 
 async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:

@@ -5,15 +5,16 @@ Touches only the ledger. Stands before TEST, so that nobody is waited for while 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from hashlib import sha256
 
 from harness.core import events as e
-from harness.core.constraint import OnlyUnder, RequiresApproval, closed_until
+from harness.core.constraint import NoNewDependencies, OnlyUnder, RequiresApproval
+from harness.core.dependencies import added, locks
 from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
 from harness.core.policy import Approvals
+from harness.hours import call_if_missed, closed
 from harness.journal import Journal
 from harness.ports import Repository
 
@@ -33,16 +34,17 @@ def gate(journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Cat
     assert change is not None
     if journal.ticket.life.token is not None:  # it was let in before
         return True
+    if call_if_missed(journal):
+        return False
     constraints = journal.spec().limits()
     files = tuple(sorted({file for entry in repository.log(change.base, change.commit) for file in entry.files}))
     if outside := [f"{one.text}: {', '.join(bad)}" for one in constraints if isinstance(one, OnlyUnder)
                    if (bad := one.outside(files))]:  # fmt: skip
-        reason = f"the ticket's constraints forbid these files: {'; '.join(outside)}"
-        failed = e.ChecksFailed(
-            attempt=attempt.n, commit=change.commit, tree=None, outcomes=(), reason=reason, waits=()
-        )
-        journal.record(f"{attempt.n}/test", failed)
-        return False
+        return _forbidden(journal, f"the ticket's constraints forbid these files: {'; '.join(outside)}")
+    if any(isinstance(one, NoNewDependencies) for one in constraints) and (
+        new := _new_dependencies(repository, change.base, change.commit)
+    ):
+        return _forbidden(journal, f"the ticket's constraints forbid new dependencies: {', '.join(new)}")
     risk, why = rules.risk(change.kind, files)
     if change.operation is not None:
         risk = catalog.action(change.operation.action).risk
@@ -53,17 +55,30 @@ def gate(journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Cat
     return _open_now(journal, manifest)
 
 
-def opens_in_s(journal: Journal, manifest: Manifest) -> float | None:
-    """Seconds until the ticket's constraints allow a delivery; None when they do."""
-    closed = closed_until(journal.spec().limits(), manifest.peak_hours, journal.clock.now())
-    return (closed[1] - journal.clock.now()) / timedelta(seconds=1) if closed else None
+def _forbidden(journal: Journal, reason: str) -> bool:
+    attempt = journal.ticket.attempt
+    assert attempt.change is not None
+    failed = e.ChecksFailed(
+        attempt=attempt.n, commit=attempt.change.commit, tree=None, outcomes=(), reason=reason, waits=()
+    )
+    journal.record(f"{attempt.n}/test", failed)
+    return False
+
+
+def _new_dependencies(repository: Repository, base: str, commit: str) -> list[str]:
+    """By the locks that each of the two commits says are its own."""
+    before, after = (
+        [repository.read(one, lock) for lock in locks(repository.manifest(one)) if lock in repository.files(one)]
+        for one in (base, commit)
+    )
+    return added(before, after)
 
 
 def _open_now(journal: Journal, manifest: Manifest) -> bool:
-    closed = closed_until(journal.spec().limits(), manifest.peak_hours, journal.clock.now())
-    if closed is None:
+    shut = closed(journal, manifest)
+    if shut is None:
         return True
-    constraint, until = closed
+    constraint, until = shut
     if journal.state is State.TESTING:
         n = journal.ticket.attempt.n
         journal.record(f"{n}/closed", e.DeliveryQueued(holder=constraint.text, until=until))

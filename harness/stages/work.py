@@ -21,7 +21,6 @@ from harness.agent.toolbox import call, effect_of, schemas
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core.action import Action, Observation, Turn
-from harness.core.constraint import closed_until
 from harness.core.conversation import Prompt, Reply, with_own_ids
 from harness.core.errors import Refused
 from harness.core.lifecycle import State
@@ -31,6 +30,7 @@ from harness.core.operation import Catalog
 from harness.core.policy import Session
 from harness.core.spending import over_budget, spent, within
 from harness.core.ticket import Attempt
+from harness.hours import call_if_missed, closed, missed
 from harness.journal import HARNESS, Journal
 from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
 
@@ -67,17 +67,18 @@ class Worker:
 def begin(journal: Journal, worker: Worker) -> int:
     """Start the next attempt (or find the one under way); how many steps its session may take.
 
-    0 when there is no session to be had: a constraint forbids changes now, a human was called as the attempts or the
-    budget are used up, or the ticket names its change itself.
+    0 when there is no session to be had: a constraint forbids changes now, a human was called as the attempts, the
+    budget or the time are used up, or the ticket names its change itself.
     """
     ticket = journal.ticket
     if ticket.attempts and _under_way(ticket.attempt):
         return _go_on(journal, worker)
     assert ticket.admitted is not None
     spec = journal.spec()
-    closed = closed_until(spec.limits(), worker.manifest.peak_hours, worker.clock.now())
-    if closed and ticket.state is State.ADMITTED:
-        constraint, until = closed
+    if call_if_missed(journal):
+        return 0
+    if ticket.state is State.ADMITTED and (shut := closed(journal, worker.manifest)) is not None:
+        constraint, until = shut
         journal.record("window", e.WindowAwaited(constraint=constraint.text, until=until))
         return 0
     if _found_nothing(journal):
@@ -153,13 +154,6 @@ def _over_budget(journal: Journal, worker: Worker) -> str:
     return ""
 
 
-def open_window(journal: Journal, worker: Worker) -> None:
-    """Go on with a ticket whose window has opened; a constraint of other hours may close it again at once."""
-    until = journal.ticket.waits_until
-    if journal.state is State.WAITING and until is not None and worker.clock.now() >= until:
-        journal.record("window-opened", e.WindowOpened())
-
-
 def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | Literal["ask"] | None:
     """Record the action of this step; ASK when a model has to name it, None when a limit ends the session instead."""
     attempt = journal.ticket.attempt
@@ -227,6 +221,8 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
     """The limit that the session has reached; None while it may go on."""
     if over := _over_budget(journal, worker):
         return over
+    if (due := missed(journal)) is not None:
+        return f"the deadline {due.isoformat(timespec='minutes')} is over"
     if (same := _repeats(_turns(journal, attempt))) >= worker.policy.repeats:
         return f"one call gave the same answer {same} times"
     is_model = attempt.briefing is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,4 +55,4 @@ def test_every_make_target_on_a_page_exists(page: Path) -> None:
 def test_the_ticket_file_that_readers_are_given_is_admitted() -> None:
     spec = TicketSpec.read(read_yaml(ROOT / "docs/ticket.yaml"), "docs/ticket.yaml", service="ratelimiter")
 
-    assert failing_rules(spec, load_manifest(ROOT / "services/ratelimiter/service.yaml")) == ()
+    assert failing_rules(spec, load_manifest(ROOT / "services/ratelimiter/service.yaml"), datetime.now(UTC)) == ()

@@ -31,7 +31,7 @@ from harness.adapters.stack.programs import find_programs
 from harness.adapters.temporal import HARNESS_QUEUE, connect
 from harness.core.action import Effect
 from harness.core.command import EVENT_OF, Command, refuse_unless_open
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, Invalid
 from harness.core.lifecycle import ENDS, Life, State, evolve
 from harness.core.redaction import Secrets
 from workflows.agent_session import AgentSession
@@ -179,8 +179,12 @@ class Stages:
 
     @activity.defn
     async def rest(self, ticket_id: str) -> float | None:
-        """As long as the file ``rest`` says, for a person when there is none."""
+        """As long as the file ``rest`` says, for a person when there is none. In the state that the file
+        ``no-rest-when`` names it is refused."""
         self._note("rest")
+        if (named := self._folder / "no-rest-when").exists() and named.read_text() == self.state():
+            async with at_the_edge():
+                raise Invalid("its hours never end")
         try:
             return float((self._folder / "rest").read_text())
         except FileNotFoundError:

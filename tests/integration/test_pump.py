@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from harness.adapters.clock import SystemClock
+from harness.adapters.temporal import start_ticket
 from harness.core import events as e
 from harness.core.ids import PAUSE_STREAM, ticket_stream
 from harness.core.lifecycle import State
@@ -23,6 +25,8 @@ from harness.ledger.store import Ledger
 from harness.stop import record_stop
 from tests.integration.temporal_world import SMOOTH, Server, Stages, eventually, serving, tickets_worked
 from workflows.pump import NAME, pump
+
+NOW = SystemClock().now()
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +200,46 @@ async def test_while_everything_is_stopped_no_ticket_is_begun_and_none_is_forgot
     asked.close()
 
     assert [row.type for row in ledger.read_stream(PAUSE_STREAM)] == ["EverythingPaused", "EverythingResumed"]
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        e.MainMoved(before="a" * 40, after="b" * 40),
+        e.ReleaseObserved(node="n1", before="a" * 40, after="b" * 40, actor="external", since=NOW),
+    ],
+    ids=["by-a-delivery", "by-another-hand"],
+)
+async def test_a_ticket_that_waits_for_hours_looks_again_when_main_has_moved(
+    moved: e.Event, server: Server, ledger: Ledger, tmp_path: Path
+) -> None:
+    # given a ticket that waits for an hour
+    waits = f"H-{type(moved).__name__}"
+    (tmp_path / "rest").write_text("3600")
+    (tmp_path / "state").write_text(State.WAITING)
+    stages = Stages(tmp_path, SMOOTH)
+    client = await server.client()
+    append(
+        ledger, waits, filed(waits), e.TicketAdmitted(policy="0" * 64, criteria=(), sick=(), attempts_allowed=1),
+        e.WindowAwaited(constraint="no changes during peak hours", until=NOW + timedelta(hours=1)),
+    )  # fmt: skip
+    async with tickets_worked(client, stages), pumping(ledger, client):
+        await start_ticket(client, waits)
+        await eventually(lambda: timers(client, waits))
+        # when main moves, and with it the hours
+        (tmp_path / "rest").write_text("0")
+        append(ledger, "H-other", filed("H-other"), e.TicketRejected(reasons=()))
+        new = encode(f"moved-{waits}", moved, clock=SystemClock(), actor=HARNESS, correlation=waits, cause=None)
+        ledger.append([StreamWrite("service-tiny", None, [new])])
+        # then it goes on, an hour early
+        assert await client.get_workflow_handle(waits).result() == State.RESOLVED
+    assert "open_window" in stages.calls() and SystemClock().now() < NOW + timedelta(minutes=30)
+
+
+async def timers(client: Client, ticket_id: str) -> list[timedelta]:
+    """How long the ticket's workflow waited, or waits, each time."""
+    return [
+        told.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        async for told in client.get_workflow_handle(ticket_id).fetch_history_events()
+        if told.HasField("timer_started_event_attributes")
+    ]

@@ -100,6 +100,21 @@ async def test_a_ticket_that_waits_for_its_hours_goes_on_when_they_are_there(ser
     assert stages.calls()[5:] == [*SESSION, "test", "canary", "deploy", "verify"]
 
 
+@pytest.mark.parametrize("state", [State.WAITING, State.AWAITING_APPROVAL])
+async def test_a_wait_of_which_nobody_can_say_how_long_is_handed_to_a_person(
+    state: State, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "no-rest-when").write_text(state)
+    stages, client, ticket_id = Stages(tmp_path, SMOOTH | {"admit": [state]}), await server.client(), f"W-never-{state}"
+
+    async with tickets_worked(client, stages):
+        await start_ticket(client, ticket_id)
+        await eventually(lambda: asyncio.sleep(0, stages.state() == State.ESCALATED and stages.rests_for_a_person()))
+        await client.get_workflow_handle(ticket_id).terminate()
+
+    assert stages.calls() == ["admit", "rest", ["escalate", "waiting: Invalid: its hours never end"], "rest"]
+
+
 async def test_a_window_that_is_not_over_is_waited_for_outside_of_the_stage(server: Server, tmp_path: Path) -> None:
     (tmp_path / "rest").write_text("0.3")
     stages = Stages(tmp_path, SMOOTH | {"verify": [State.VERIFYING, State.VERIFYING, State.RESOLVED]})

@@ -19,7 +19,7 @@ from harness.bootstrap import CHECKOUT, Harness, Record, Rules, read_rules
 from harness.core import events as e
 from harness.core.command import INTERRUPTS, Command, Verb
 from harness.core.ids import lock_stream, ticket_stream
-from harness.core.lifecycle import ENDS, STAGE, State
+from harness.core.lifecycle import ENDS, STAGE, TIMED, State
 from harness.core.record import Recorded, StreamWrite
 from harness.core.redaction import Secrets
 from harness.core.ticket import Ticket, TicketSpec
@@ -152,6 +152,12 @@ class Operations:
             return str(await self.do("escalate", ticket_id, f"{stage}: {failure}"))
 
     async def _rest(self, ticket_id: str, state: str) -> str:
+        try:
+            return await self._rested(ticket_id, state)
+        except ApplicationError as failure:
+            return str(await self.do("escalate", ticket_id, f"waiting: {failure}"))
+
+    async def _rested(self, ticket_id: str, state: str) -> str:
         seconds: float | None = await self.do("rest", ticket_id)
         woken = self._woken.setdefault(ticket_id, asyncio.Event())
         woken.clear()
@@ -162,7 +168,7 @@ class Operations:
         try:
             await asyncio.wait_for(woken.wait(), seconds)
         except TimeoutError:
-            if state == State.WAITING:
+            if State(state) in TIMED:
                 return str(await self.do("open_window", ticket_id))
         return state
 
@@ -229,6 +235,10 @@ class Operations:
         if ticket_id not in self.carried:
             self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
         return await answer
+
+    def wake(self, ticket_id: str = "INF-1") -> None:
+        """As the pump does when main moved."""
+        self._woken.setdefault(ticket_id, asyncio.Event()).set()
 
     def file(self, **spec: Any) -> str:
         """A person files a ticket; its id."""

@@ -165,6 +165,16 @@ class TicketCancelled(Event):
     """The reason, as JSON with `text`."""
 
 
+class ConstraintsChanged(Event):
+    """A human gave the ticket other constraints, in place of all that it had."""
+
+    by: Person
+    constraints: tuple[str, ...]
+    """Those that hold from here on, as they are written; none when all were lifted."""
+    why: BlobRef
+    """The reason, as JSON with `text`."""
+
+
 class ChangeReverted(Event):
     """A later ticket took this ticket's change back."""
 

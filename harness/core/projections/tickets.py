@@ -14,7 +14,7 @@ def _filed(_: Document | None, event: Event) -> Document:
     return {
         "type": data["type"], "service": data["service"], "priority": data["priority"], "spec": data["spec"],
         "fingerprint": data.get("fingerprint"), "opened_at": event.told.occurred_at.isoformat(), "closed_at": None,
-        "life": _written(Life()),
+        "waits_for": None, "waits_until": None, "life": _written(Life()),
     }  # fmt: skip
 
 
@@ -22,9 +22,19 @@ def _lived(document: Document | None, event: Event) -> Document:
     document = begun(document, event)
     life = evolve(_read(document["life"]), _BARE.get(event.told.type) or _told(event))
     document["life"] = _written(life)
+    if event.told.type in _WAITS:
+        until = event.data.get("until")
+        document["waits_until"] = until
+        document["waits_for"] = until and event.data.get("constraint", event.data.get("holder"))
     if life.state in ENDS and document["closed_at"] is None:
         document["closed_at"] = event.told.occurred_at.isoformat()
     return document
+
+
+def waits_of(document: Document) -> tuple[str, str] | None:
+    """The constraint that has the ticket, or its delivery, wait, and until when; None where none has."""
+    waits = state_of(document) in (State.WAITING, State.QUEUED) and document["waits_until"] is not None
+    return (document["waits_for"], document["waits_until"]) if waits else None
 
 
 def state_of(document: Document) -> str:
@@ -53,12 +63,13 @@ def _read(life: Document) -> Life:
 
 _LIVED = {kind for _, kind in TABLE} | {e.LockAcquired, e.LockReleased}
 """Those that move it, and those that its life remembers beside the state; other notes leave it as it is."""
+_WAITS = {e.WindowAwaited.__name__, e.DeliveryQueued.__name__}
 _BARE = {kind.__name__: kind.model_construct() for kind in _LIVED - READ}
 """An event whose fields nobody reads is not parsed for them: a replay has many, and of some the data are long."""
 
 TICKETS: Final = Projection(
     name="tickets",
-    version=1,
+    version=2,
     folds={e.TicketFiled.__name__: _filed} | {kind.__name__: _lived for kind in _LIVED},
     key=ticket_of,
 )

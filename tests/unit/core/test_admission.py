@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from harness.core.ticket import TicketSpec
 from harness.core.units import choices
 
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 def spec(**fields: Any) -> TicketSpec:
@@ -23,7 +25,7 @@ def spec(**fields: Any) -> TicketSpec:
 
 
 def test_a_ticket_that_can_be_measured_breaks_no_rule() -> None:
-    assert failing_rules(spec(), MANIFEST) == ()
+    assert failing_rules(spec(), MANIFEST, NOW) == ()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,26 @@ def test_a_ticket_that_can_be_measured_breaks_no_rule() -> None:
     ],
 )  # fmt: skip
 def test_a_rule_that_is_broken_is_told_with_its_place(fields: dict[str, Any], said: str) -> None:
-    (reason,) = failing_rules(spec(**fields), MANIFEST)
+    (reason,) = failing_rules(spec(**fields), MANIFEST, NOW)
+    assert reason.startswith(said)
+
+
+def test_both_fields_of_a_criterion_that_are_wrong_are_told_at_once() -> None:
+    wrong = {"metric": "slow_share", "condition": "under 5%", "duration": "1 hour"}
+    condition, duration = failing_rules(spec(acceptance_criteria=[wrong]), MANIFEST, NOW)
+    assert condition.startswith("acceptance_criteria[0].condition: ") and condition.endswith("form: `< 5%`")
+    assert duration.startswith("acceptance_criteria[0].duration: ") and duration.endswith("form: `1h`")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"constraints": ["deadline 2026-03-02T09:00Z"]}, "constraints: the deadline 2026-03-02T09:00+00:00 is over"),
+        ({"constraints": ["no changes 00:00-24:00 Mon-Sun UTC"]}, "constraints: constraint 'no changes 00:00-24:00"),
+    ],
+)
+def test_constraints_that_leave_no_time_are_no_ticket(fields: dict[str, Any], said: str) -> None:
+    (reason,) = failing_rules(spec(**fields), MANIFEST, NOW)
     assert reason.startswith(said)
 
 

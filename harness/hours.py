@@ -1,0 +1,85 @@
+"""When a ticket's constraints let it change something: until when it waits, and a person when its time is over.
+
+Touches only the ledger.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from harness.core import events as e
+from harness.core.constraint import Constraint, closed_until, due_at
+from harness.core.errors import Invalid
+from harness.core.lifecycle import TIMED, State
+from harness.core.manifest import Manifest
+from harness.journal import Journal
+
+
+def closed(journal: Journal, manifest: Manifest) -> tuple[Constraint, datetime] | None:
+    """The constraint that forbids a change now, and when none does any more; None when none does.
+
+    Raises Invalid when that never comes: they were not filed so, but the service may have other peak hours by now.
+    """
+    return closed_until(journal.spec().limits(), manifest.peak_hours, journal.clock.now())
+
+
+def missed(journal: Journal) -> datetime | None:
+    """The deadline that is over; None while there is time."""
+    due = due_at(journal.spec().limits())
+    return due if due is not None and due <= journal.clock.now() else None
+
+
+def allow(journal: Journal, manifest: Manifest) -> bool:
+    """Whether a delivery may begin now. Not where its hours never end: that is told where its own turn comes."""
+    try:
+        return missed(journal) is None and closed(journal, manifest) is None
+    except Invalid:
+        return False
+
+
+def call_if_missed(journal: Journal) -> bool:
+    """Call a person when the ticket's deadline is over; whether one was called."""
+    due = missed(journal)
+    if due is None:
+        return False
+    n, ticket = journal.ticket.life.attempt, journal.ticket
+    question = (
+        f"The deadline {due.isoformat(timespec='minutes')} is over and nothing was delivered. It is worked on again "
+        "once it has another deadline or none: `harness ticket constrain`. What now?"
+    )
+    journal.record(
+        f"{n}/missed-{len(ticket.words)}",
+        e.HelpRequested(attempt=n, exit_status="limits", question=journal.put({"question": question})),
+    )
+    return True
+
+
+def rest_s(journal: Journal, manifest: Manifest) -> float | None:
+    """Seconds until a ticket that waits, is queued or needs a person's word has to be looked at; None: not by itself.
+
+    0 where it waits for other hours than those that were recorded: they were changed meanwhile.
+    """
+    now, until = journal.clock.now(), None
+    if journal.state is not State.AWAITING_APPROVAL:
+        shut = closed(journal, manifest)
+        stale = journal.state is State.WAITING and shut is not None and shut[1] != journal.ticket.waits_until
+        until = now if shut is None or stale else shut[1]
+    moments = [moment for moment in (until, due_at(journal.spec().limits())) if moment is not None]
+    return max(0.0, (min(moments) - now) / timedelta(seconds=1)) if moments else None
+
+
+def look_again(journal: Journal, manifest: Manifest) -> None:
+    """Go on with a ticket whose hours are over, or say until when it waits instead; call a person when it is too late.
+
+    Does nothing to one that is where it was for another reason.
+    """
+    if journal.state not in TIMED or call_if_missed(journal):
+        return
+    if journal.state is State.AWAITING_APPROVAL or journal.ticket.waits_until is None:
+        return
+    shut = closed(journal, manifest)
+    if shut is None:
+        journal.record("window-opened", e.WindowOpened())
+    elif shut[1] != journal.ticket.waits_until:
+        awaited = e.WindowAwaited(constraint=shut[0].text, until=shut[1])
+        journal.record(f"window/{journal.ticket.version}", awaited)

@@ -30,13 +30,13 @@ async def follow(ledger: Ledger, name: str, see: Callable[[Recorded], Awaitable[
 
 
 async def _from_checkpoint(ledger: Ledger, name: str, see: Callable[[Recorded], Awaitable[None]]) -> None:
-    position = ledger.checkpoint(name)
+    position = await asyncio.to_thread(ledger.checkpoint, name)
     while True:
-        rows = ledger.read_all(after_position=position)
+        rows = await asyncio.to_thread(ledger.read_all, after_position=position)
         if not rows:
             await asyncio.to_thread(ledger.wait_past, position, timeout_s=WAIT_S)
             continue
         for row in rows:
             await see(row)
         position = rows[-1].position
-        ledger.save_checkpoint(name, position)
+        await asyncio.to_thread(ledger.save_checkpoint, name, position)

@@ -15,7 +15,7 @@ from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
 from harness.core.errors import Broken, VersionConflict
-from harness.core.ids import notices_stream, ticket_stream
+from harness.core.ids import follower, notices_stream, ticket_stream
 from harness.core.notice import TYPES, Receiver, meaning, notice, pause_s
 from harness.core.record import Recorded, StreamWrite
 from harness.journal import HARNESS, decode, encode
@@ -38,6 +38,9 @@ class Notifier:
         self._clock = clock
         self._give_up_after_s = give_up_after_s
         self._stream = notices_stream(receiver.name)
+        self._outcome: tuple[int, e.NoticeSent | e.NoticeGivenUp] | None = None
+        """What became of the notice about the event at this position: it is not sent again while the ledger does not
+        take that."""
         self._version, self._told = 0, 0
         """How long its stream is, and up to which position it was told of everything."""
         self._read()
@@ -45,14 +48,15 @@ class Notifier:
     @property
     def name(self) -> str:
         """Under which it keeps how far it has followed."""
-        return f"notifier-{self._receiver.name}"
+        return follower(self._receiver.name)
 
     async def see(self, row: Recorded) -> None:
         """Tell the receiver of the event, if it is to be told and was not yet."""
         if TYPES.get(row.type) in self._receiver.tell and row.position > self._told:
-            outcome = await self._tell(row)
+            if self._outcome is None or self._outcome[0] != row.position:
+                self._outcome = (row.position, await self._tell(row))
             while row.position > self._told:
-                self._append(outcome)
+                self._append(self._outcome[1])
 
     async def _tell(self, row: Recorded) -> e.NoticeSent | e.NoticeGivenUp:
         name, status, failures = self._receiver.name, None, 0

@@ -34,15 +34,23 @@ log = structlog.get_logger()
 async def pump(ledger: Ledger, client: Client) -> None:
     """Follow the ledger for ever."""
 
+    begun_at: int | None = None
+
     async def see(row: Recorded) -> None:
+        nonlocal begun_at
+        if begun_at is None:  # one look is enough for all that was moved until now: a wake only says «look again»
+            begun_at = ledger.head().position
+            await _wake(ledger, client)
         if row.type not in SEEN:
             return
         match decode(row):
             case e.TicketFiled(ticket_id=ticket_id):
                 await _start(ledger, client, ticket_id)
-            case e.MainMoved():
+            case e.MainMoved() if row.position > begun_at:
                 await _wake(ledger, client)
-            case e.ReleaseObserved(actor=actor) if actor != HARNESS:  # main was moved by another hand, it may be
+            case e.ReleaseObserved(actor=actor) if (
+                actor != HARNESS and row.position > begun_at
+            ):  # main was moved by another hand, it may be
                 await _wake(ledger, client)
 
     await follow(ledger, NAME, see)

@@ -49,7 +49,7 @@ class Webhook:
         """As the environment says; None where it has no address for this receiver. Raises Invalid."""
         if not (url := environment.get(receiver.url_from)):
             return None
-        if not _ADDRESS.fullmatch(url):
+        if not _ADDRESS.fullmatch(url) or not _may_be_asked(url):
             raise Invalid(
                 f"{receiver.url_from}: is not the address of a webhook; allowed: https://HOST/PATH, and http:// on "
                 "loopback"
@@ -81,5 +81,14 @@ class Webhook:
                 return Answer(response.status_code, float(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else None)
         except TimeoutError:
             return Answer(None, trouble=f"no answer within {self._timeout_s:g} s")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer(None, trouble=type(error).__name__)
+
+
+def _may_be_asked(url: str) -> bool:
+    """Whether a request can be made of it: a port within bounds, a host that names can have."""
+    try:
+        port = httpx.Request("POST", url).url.port
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return port is None or 0 < port < 65536

@@ -16,7 +16,7 @@ from harness.bootstrap import Record, build_webhooks, read_record, read_rules
 from harness.cli.render import AsJson, print_json
 from harness.core import events as e
 from harness.core.errors import Invalid
-from harness.core.ids import notices_stream
+from harness.core.ids import follower, notices_stream
 from harness.core.notice import TYPES, Receiver, meaning
 from harness.ledger.paging import rows
 from harness.settings import Settings
@@ -92,11 +92,12 @@ def _row(record: Record, receiver: Receiver) -> dict[str, Any]:
     told, head = record.ledger.read_stream(notices_stream(receiver.name)), record.ledger.head().position
     counts = Counter(row.type for row in told)
     up_to = max((row.data.get("position", row.position) for row in told), default=head)
+    up_to = max(up_to, record.ledger.checkpoint(follower(receiver.name)))
     return {
         "receiver": receiver.name,
         "tell": receiver.tell,
         "url_from": receiver.url_from,
-        "address": receiver.url_from in os.environ,
+        "address": bool(os.environ.get(receiver.url_from)),
         "since": told[0].occurred_at.isoformat() if told else None,
         "sent": counts[e.NoticeSent.__name__],
         "given_up": counts[e.NoticeGivenUp.__name__],

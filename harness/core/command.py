@@ -69,6 +69,8 @@ def event_of(command: Command, ticket: Ticket, nothing_said: str) -> e.Event:
         Invalid: a constraint is not understood.
     """
     refuse_unless_open(ticket.state, command.verb)
+    if command.verb == "constrain" and (ticket.life.token is not None or ticket.life.interrupted):
+        raise Forbidden("constrain: its change is being delivered, and nothing would keep to it; it can be cancelled")
     event = _event(command, ticket, command.text or nothing_said)
     evolve(ticket.life, event)
     return event

@@ -70,6 +70,11 @@ def notices_stream(receiver: str) -> str:
     return f"notices-{receiver}"
 
 
+def follower(receiver: str) -> str:
+    """The name under which the notifier of a receiver keeps how far it has followed the ledger."""
+    return f"notifier-{receiver}"
+
+
 WATCH_STREAM: Final = "watch"
 PAUSE_STREAM: Final = "pause"
 """Stream of the global stop."""

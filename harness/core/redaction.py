@@ -160,6 +160,9 @@ _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{8}(-[0-9a-f]
 _A_NAME = re.compile(r"[A-Za-z]+([_.][A-Za-z]+)*_?[0-9]{0,2}")
 """As code names things, `next_token2`; no key that a program made looks so."""
 _PLACEHOLDER = re.compile(r"\$|.*(\$\{|\{\{|%\(|<|\.\.\.|…)|[*xX.]+$")
+_LONGEST_READ: Final = 400
+"""So much of a value is read before it is decided whether it is one; the rest of its run goes with it."""
+_REST = re.compile(r"[^\s\"'\\]*+")
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{24}")
 
 
@@ -205,9 +208,9 @@ class Pattern:
         end = 0
         for match in self.regex.finditer(given):
             begins, ends = match.span(match.lastindex or 0)
-            if self.is_one(text[begins:ends], match[0]):
+            if begins >= end and self.is_one(text[begins:ends], match[0]):
                 parts += [text[end:begins], REDACTED]
-                end = ends
+                end = ends if ends - begins < _LONGEST_READ else _REST.match(text, ends).end()  # type: ignore[union-attr]
         if not parts:
             return text
         found[self.name] += len(parts) // 2
@@ -220,9 +223,15 @@ def _lowered(text: str) -> str:
 
 
 def _key(name: str, anchor: str, rest: str, is_one: Callable[[str, str], bool] = _always) -> Pattern:
-    """A key that begins so. Not within a longer word: so each run of letters is walked once, from its beginning."""
+    """A key that begins so. Not within a longer word: so each run of letters is walked once, from its beginning.
+
+    What is no part of the word, though it looks so: an escaped line break or tab, a terminal's colour, a character as a
+    URL writes it, and the sign of a line that a diff takes out.
+    """
     begins = re.escape(anchor)
-    return Pattern(name, anchor, re.compile(rf"{begins}(?<!{_WORD}{begins}){rest}"), is_one)
+    before = (rf"\\[nrt]{begins}", rf"[0-9;]m{begins}", rf"%[0-9A-Fa-f]{{2}}{begins}", rf"^-{begins}")
+    follows = "|".join([rf"(?<!{_WORD}{begins})", *(rf"(?<={one})" for one in before)])
+    return Pattern(name, anchor, re.compile(rf"{begins}(?:{follows}){rest}", re.MULTILINE), is_one)
 
 
 def _assigned(anchor: str, rest: str) -> Pattern:

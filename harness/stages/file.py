@@ -55,7 +55,7 @@ def file_by_hand(spec: TicketSpec, *, by: str, request: str, ledger: Ledger, blo
     """Record the ticket that a person wrote, under the id that it asks for or the next free number; the id.
 
     Args:
-        request: names this filing: the same one again gives the same ticket.
+        request: names this filing, in the id of its event.
 
     Raises:
         Forbidden: the id that the file asks for is taken.

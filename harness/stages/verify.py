@@ -239,19 +239,23 @@ async def _probed(
 async def _pairs(
     journal: Journal, stage: Stage, metric: str
 ) -> tuple[list[tuple[e.Measurement, e.Measurement]], tuple[e.Wait, ...]]:
-    """Of a probe, without this attempt's change and with it.
+    """Of a probe, without what the ticket changed and still stands, and with it.
 
-    Where it moved nothing, it is what was served when the ticket was begun and what is served now. If that is the same
-    commit, one run is both: two would differ by the machine alone.
+    Where nothing stands it is what was served when the ticket was begun, and what is served now. Where both are the
+    same tree, one run is both: two would differ by the machine alone.
     """
+    attempts, repository = journal.ticket.attempts, stage.repository
+    standing = [one.main_moved for one in attempts if one.main_moved is not None and one.rolled_back is None]
+    before = standing[0].before if standing else attempts[0].base
     moved = journal.ticket.attempt.main_moved
-    before, after = (moved.before, moved.after) if moved else (journal.ticket.attempts[0].base, stage.repository.main())
+    after = moved.after if moved is not None else repository.main()
+    same = repository.tree(before) == repository.tree(after)
     pairs: list[tuple[e.Measurement, e.Measurement]] = []
     waits: tuple[e.Wait, ...] = ()
-    for _ in range(PAIRS if before != after else 1):
+    for _ in range(1 if same else PAIRS):
         without, waited = await measure_by_probe(stage.manifest, metric, Bench(stage.checks, before))
         with_it, waits = without, (*waits, *waited)
-        if before != after:
+        if not same:
             with_it, waited = await measure_by_probe(stage.manifest, metric, Bench(stage.checks, after))
             waits += waited
         pairs.append((without, with_it))

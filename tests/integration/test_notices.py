@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 
 from harness.adapters.webhook import Webhook
 from harness.core import events as e
+from harness.core.errors import Retryable
 from harness.core.ids import notices_stream
 from harness.core.notice import TYPES
 from harness.core.record import Recorded
@@ -169,6 +171,24 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(ledger: Ledger) -> None
 
     assert waits == [120.0, 120.0]
     assert inbox.unsigned == len(inbox.taken) > 0
+
+
+async def test_what_a_receiver_took_is_not_sent_again_while_the_ledger_does_not_take_that(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    with receiving() as inbox, closing(Ledger.open(path, now=Hurried().now, busy_timeout_s=0.05)) as ledger:
+        one = notifier(ledger, inbox)
+        lived(ledger, events=10, seed=11)
+        first = next(row for row in rows(ledger) if row.type in TYPES)
+        # given another writer that holds the ledger
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(3):
+                with pytest.raises(Retryable):
+                    await one.see(first)
+            other.execute("ROLLBACK")
+        await one.see(first)
+
+        assert inbox.requests == 1 and recorded(ledger, [e.NoticeSent]) == [first.id]
 
 
 def test_people_read_what_happens_to_a_ticket() -> None:

@@ -7,6 +7,8 @@ from typing import Final
 from harness.core import events as e
 from harness.core.projections.projection import Document, Event, Fold, Projection, begun, ticket_of
 
+_TAKEN_BACK: Final = ("taken back", "way back failed")
+
 
 def _filed(_: Document | None, event: Event) -> Document:
     return {"service": event.data["service"], "change": None, "deployments": []}
@@ -52,8 +54,12 @@ def _became(outcome: str) -> Fold:
 
 
 def _not_met(document: Document | None, event: Event) -> Document:
+    """What was taken back before this says more."""
+    document = begun(document, event)
+    if document["deployments"] and document["deployments"][-1]["outcome"] in _TAKEN_BACK:
+        return document
     outcome = "kept" if event.data.get("kept") else "not verified"
-    return _outcome(begun(document, event), event, event.data["attempt"], outcome)
+    return _outcome(document, event, event.data["attempt"], outcome)
 
 
 def _reverted(document: Document | None, event: Event) -> Document:
@@ -71,7 +77,7 @@ def _outcome(document: Document, event: Event, attempt: int | None, outcome: str
 
 DEPLOYMENTS: Final = Projection(
     name="deployments",
-    version=1,
+    version=2,
     folds={
         e.TicketFiled.__name__: _filed,
         e.ChangeProposed.__name__: _proposed,
@@ -79,8 +85,8 @@ DEPLOYMENTS: Final = Projection(
         e.DeployFailed.__name__: _failed,
         e.CriteriaMet.__name__: _became("verified"),
         e.CriteriaNotMet.__name__: _not_met,
-        e.RolledBack.__name__: _became("taken back"),
-        e.RollbackFailed.__name__: _became("way back failed"),
+        e.RolledBack.__name__: _became(_TAKEN_BACK[0]),
+        e.RollbackFailed.__name__: _became(_TAKEN_BACK[1]),
         e.ChangeReverted.__name__: _reverted,
     },
     key=ticket_of,

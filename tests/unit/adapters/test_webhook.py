@@ -21,7 +21,17 @@ def test_https_and_loopback_are_addresses(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://chat.example/hook-abc", "chat.example/hook-abc", "file:///hook-abc", "http://127.0.0.1.evil/hook-abc"],
+    [
+        "http://chat.example/hook-abc",
+        "chat.example/hook-abc",
+        "file:///hook-abc",
+        "http://127.0.0.1.evil/hook-abc",
+        "https://chat.example:port/hook-abc",
+        "http://127.0.0.1:99999/hook-abc",
+        "https://[::1/hook-abc",
+        "https://host\x01/hook-abc",
+        f"https://chat.example/hook-abc{'x' * 70_000}",
+    ],
 )
 def test_what_would_travel_in_the_clear_is_no_address_and_is_not_repeated(url: str) -> None:
     with pytest.raises(Invalid, match=r"^HARNESS_WEBHOOK_URL: ") as caught:

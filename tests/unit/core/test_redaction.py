@@ -77,6 +77,11 @@ def test_a_document_without_secrets_is_the_same_one() -> None:
         ("X-Api-Key: q1w2e3r4t5", f"X-Api-Key: {REDACTED}", "assignment"),
         ("aws_secret_access_key = wJalrXUtn/K7MDENG", f"aws_secret_access_key = {REDACTED}", "assignment"),
         ("İ password=hunter2", f"İ password={REDACTED}", "assignment"),
+        ("aws_session_token=" + "a1B2" * 150 + " end", f"aws_session_token={REDACTED} end", "assignment"),
+        (r"a\nghp_" + "a1" * 18, rf"a\n{REDACTED}", "github-token"),
+        ("\x1b[32mAKIAIOSFODNN7EXAMPLE\x1b[0m", f"\x1b[32m{REDACTED}\x1b[0m", "aws-access-key"),
+        ("x=a%3DAKIAIOSFODNN7EXAMPLE", f"x=a%3D{REDACTED}", "aws-access-key"),
+        ("+a\n-AKIAIOSFODNN7EXAMPLE", f"+a\n-{REDACTED}", "aws-access-key"),
     ],
 )
 def test_a_well_known_form_is_taken_out(text: str, left: str, name: str) -> None:

@@ -20,7 +20,7 @@ from harness.core.lifecycle import State
 from harness.core.manifest import PeakHours
 from harness.simulation.clock import run
 from harness.simulation.world import World
-from tests.simulation.operations import MANIFEST, Crash, Operations, healthy, innocent
+from tests.simulation.operations import MANIFEST, Crash, Operations, days_work, healthy, incident, innocent
 from tests.simulation.test_by_hand import a_commit, quiet
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -364,5 +364,17 @@ def test_a_delivery_takes_one_node_after_the_other_and_so_does_the_way_back() ->
         )
         assert delivered >= 3 and nodes.orders >= delivered + 3
         assert nodes.most == AT_ONCE == 1
+
+    run(story())
+
+
+@pytest.mark.parametrize("state", [State.TESTING, State.DEPLOYING])
+def test_a_delivery_that_is_paused_takes_no_constraint_that_nothing_would_keep_to(state: State) -> None:
+    async def story() -> None:
+        operations = await incident(days_work(2, of=4))
+        await operations.watch(lambda: operations.reached(state) and operations.ticket("INF-1").life.token is not None)
+        await operations.tell("pause")
+        with pytest.raises(ApplicationError, match="its change is being delivered"):
+            await operations.tell("constrain", constraints=("requires approval",))
 
     run(story())

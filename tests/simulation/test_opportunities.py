@@ -181,6 +181,26 @@ def test_a_value_that_wins_on_the_probe_and_hurts_users_is_stopped_by_the_canary
     run(story())
 
 
+def test_a_change_that_was_taken_back_is_no_other_tree_to_compare_with() -> None:
+    async def story() -> None:
+        # given a better value whose delivery was taken back, as far too much was admitted meanwhile
+        operations = await incident([setting(2)], seed=3)
+        await healthy(operations, 40)
+        assert await offered(operations) is not None
+        await operations.watch(lambda: operations.reached(State.VERIFYING))
+        operations.world.disturb(Behaviour(over_admission_share=0.05))
+        await operations.watch(lambda: operations.happened(e.RolledBack))
+        # when the next attempt finds nothing to change
+        await operations.watch(lambda: operations.reached(*ENDED))
+        # then what is served is what was served at the begin, under another commit, and one run is both
+        ticket = operations.ticket("INF-1")
+        assert operations.happened(e.NothingToChange) and ticket.attempts[0].base != operations.world.repository.main()
+        goal = operations.last("INF-1", e.CriteriaNotMet).criteria[0]
+        assert goal.beside == goal.measured and ticket.state is State.CANCELLED
+
+    run(story())
+
+
 def test_policy_counts_offers_of_seven_days_from_the_ledger() -> None:
     async def story() -> None:
         # given a value that somebody sets anew after each offer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.cli import deployment
 from harness.core import events as e
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
@@ -53,6 +54,8 @@ def test_what_is_admitted_beyond_the_promise_after_a_change_takes_it_back() -> N
         ]
         tree = operations.world.repository.tree
         assert tree(operations.world.repository.main()) == tree(sick)
+        (row,) = deployment.listed(operations.harness.record)
+        assert row["outcome"] == "taken back"
 
     run(story())
 
@@ -85,6 +88,7 @@ def test_a_repair_that_is_not_enough_but_better_is_kept() -> None:
         failed = operations.last("INF-1", e.CriteriaNotMet)
         assert failed.kept and not failed.criteria[0].met and "slow_share < 10%" in failed.reason
         assert operations.runs_everywhere(main) and not operations.happened(e.RolledBack)
+        assert deployment.listed(operations.harness.record)[0]["outcome"] == "kept"
         await operations.watch(lambda: operations.ticket("INF-1").life.token is None)
         first = operations.ticket("INF-1").attempts[0]
         assert first.failure is not None and not first.failure.disproved

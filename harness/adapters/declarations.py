@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,21 +24,37 @@ from harness.core.slo_documents.sloth import read_windows
 T = TypeVar("T")
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+_MOST_KEYS = 10_000  # merges of merges double what they hold
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 core schema; a key that comes twice is refused."""
+    """YAML 1.2 core schema with merge keys (``<<``); a key that comes twice is refused, what is merged yields to it."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # the way in which PyYAML takes its table
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._merged: dict[int, yaml.MappingNode] = {}
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Runs once for a mapping, for afterwards what was merged stands beside its own keys."""
+        if id(node) in self._merged:
+            return
+        self._merged[id(node)] = node
+        own = [key for key, _ in node.value if key.tag != _MERGE]
+        keys = [self.construct_object(key, deep=True) for key in own]
         for number, key in enumerate(keys):
             if key in keys[:number]:
-                line = node.value[number][0].start_mark.line + 1
+                line = own[number].start_mark.line + 1
                 raise yaml.constructor.ConstructorError(None, None, f"line {line}: key {key!r} comes twice")
-        return super().construct_mapping(node, deep)
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, f"merges more than {_MOST_KEYS} keys into one mapping")
 
 
 for _tag, _pattern, _first in (
+    ("merge", "<<", ["<"]),
     ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", "true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", "[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),

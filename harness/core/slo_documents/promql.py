@@ -18,6 +18,18 @@ _WINDOW = re.compile(r"\{\{ *\.window *\}\}")  # a rule of the templates; what a
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _EXAMPLE_S = 60.0
+_TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`|#[^\n]*")
+_GLUED = re.compile(r"[\w.]\{\{ *\.window *\}\}|\{\{ *\.window *\}\}[\w.]")
+_NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_OFFSET = re.compile(r"\boffset\s*[-+]?\s*([0-9][0-9A-Za-z.]*(?:(?<=e)[-+]?[0-9]+)?)", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?|(?:[0-9]{1,10}(?:ms|[smhdwy]))+")
+
+SHORTEST_S, LONGEST_S = 0.001, 100 * 365 * 86400.0
+"""What Prometheus can write (whole milliseconds) and hold (nanoseconds in 64 bits) of a length of time."""
+LONGEST_QUERY = 20_000
+MOST_NODES = 500
+"""Characters of a query, and operators and parentheses in it: the parser's stack ends the process at a few thousand."""
 
 
 def duration(length_s: float) -> str:
@@ -27,10 +39,24 @@ def duration(length_s: float) -> str:
 
 def duration_s(text: str) -> float:
     """The seconds of ``30d``, ``4w`` or ``1d12h``. Raises Invalid."""
+    if _LENGTH.fullmatch(text) is None:
+        raise Invalid(f"{text[:80]!r} is no length of time; write it like `30d`, `4w` or `1d12h`")
     try:
-        return promql_parser.parse_duration(text).total_seconds()
+        length_s = promql_parser.parse_duration(text).total_seconds()
     except (ValueError, OverflowError) as error:
         raise Invalid(f"{text!r} is no length of time ({error}); write it like `30d`, `4w` or `1d12h`") from None
+    if reason := length_fault(length_s):
+        raise Invalid(f"{text!r} {reason}")
+    return length_s
+
+
+def length_fault(length_s: float) -> str | None:
+    """Why a period or a window cannot be one of Prometheus; None when it can."""
+    if not SHORTEST_S <= length_s <= LONGEST_S:
+        return "is outside of what is allowed, 1ms to 100y"
+    if abs(length_s * 1000 - round(length_s * 1000)) > 1e-6 * max(1.0, length_s):
+        return "is no whole number of milliseconds"
+    return None
 
 
 def windowed(template: str, window_s: float) -> str:
@@ -55,6 +81,8 @@ def fault(template: str) -> str | None:
         return "is missing; write a query in PromQL"
     if not _WINDOW.search(template):
         return f"has to contain the variable {WINDOW}, as in `rate(requests_total[{WINDOW}])`"
+    if _GLUED.search(_bare(template)):
+        return f"has a letter, a digit or a dot beside {WINDOW}, which stands for a whole length such as `5m`"
     query = windowed(template, _EXAMPLE_S)
     if "{{" in query:
         return f"{WINDOW} is the only variable that is filled in"
@@ -63,8 +91,8 @@ def fault(template: str) -> str | None:
     except Invalid as error:
         return str(error)
     try:
-        promql_parser.parse(f"{enclosed(query)} + 0")
-    except ValueError:
+        _parsed(f"{enclosed(query)} + 0")
+    except Invalid:
         return "gives a range or a text; a rule is made of an instant vector or a number"
     return None
 
@@ -98,15 +126,75 @@ def buckets(histogram: str, below: float) -> tuple[str, str]:
     A whole number is written with and without its `.0`, for clients differ.
     """
     parsed = _selector(histogram)
+    if not (parsed.name or "").endswith("_bucket"):
+        raise Invalid("names no buckets; write a series that ends with `_bucket`")
+    if any(each.name == "le" for each in parsed.matchers.matchers):
+        raise Invalid("has the label `le`, which is the bound's; leave it out")
     bound = f'le="{below!r}"' if below != int(below) else f'le=~"{int(below)}(\\\\.0)?"'
     return _text(parsed, bound), _text(parsed, 'le="+Inf"')
 
 
 def _parsed(query: str) -> promql_parser.Expr:
+    _check_bounds(query)
     try:
-        return promql_parser.parse(query)
+        parsed = promql_parser.parse(query)
     except ValueError as error:
         raise Invalid(f"is no PromQL: {str(error).splitlines()[0]}") from None
+    except BaseException as error:  # a panic of the parser, whose class it does not export
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Invalid(f"is no PromQL: {error}") from None
+    if _has_or_between_labels(parsed):
+        raise Invalid("has `or` between its labels, which not every Prometheus takes; use a regular expression")
+    return parsed
+
+
+def _check_bounds(query: str) -> None:
+    """Raise Invalid for what the parser would not survive."""
+    if len(query) > LONGEST_QUERY:
+        raise Invalid(f"has {len(query)} characters; allowed are {LONGEST_QUERY}")
+    bare = _bare(query)
+    if (nodes := len(_NODE.findall(bare))) > MOST_NODES:
+        raise Invalid(f"has {nodes} operators and parentheses; allowed are {MOST_NODES}")
+    lengths = [part.strip() for inside in _IN_BRACKETS.findall(bare) for part in inside.split(":")]
+    for text in lengths + _OFFSET.findall(bare):
+        if _is_too_long(text):
+            raise Invalid(f"has a length of {text[:80]!r}; the longest that is allowed is 100y")
+
+
+def _is_too_long(text: str) -> bool:
+    """Whether it is a length beyond the bound; what is none is the parser's to refuse."""
+    try:
+        return not float(text) <= LONGEST_S
+    except ValueError:
+        pass
+    if _LENGTH.fullmatch(text) is None:
+        return len(text) > 80
+    try:
+        return promql_parser.parse_duration(text).total_seconds() > LONGEST_S
+    except OverflowError:
+        return True
+    except ValueError:
+        return False
+
+
+def _bare(query: str) -> str:
+    """The query without what stands in quotes and comments."""
+    return _TEXT_OR_COMMENT.sub('""', query)
+
+
+def _has_or_between_labels(parsed: promql_parser.Expr) -> bool:
+    found: list[promql_parser.VectorSelector] = []
+
+    def look(node: object) -> bool:
+        if isinstance(node, promql_parser.MatrixSelector):
+            node = node.vector_selector
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        return True
+
+    promql_parser.walk(parsed, look)
+    return any(series.matchers.or_matchers for series in found)
 
 
 def _selector(query: str) -> promql_parser.VectorSelector:
@@ -120,8 +208,6 @@ def _text(series: promql_parser.VectorSelector, *more: str) -> str:
     """A series as it is written. The parser's own text of one leaves quotes in values as they are."""
     if series.offset is not None or series.at is not None:
         raise Invalid(f"is moved in time; write the window into it, `rate(x[{WINDOW}] offset 5m)`")
-    if series.matchers.or_matchers:
-        raise Invalid("has `or` between its labels, which not every Prometheus takes; use a regular expression")
     matchers = [
         f"{_name(each.name)}{_OPERATORS[str(each.op)]}{_quoted(each.value)}" for each in series.matchers.matchers
     ]

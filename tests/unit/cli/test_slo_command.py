@@ -283,3 +283,67 @@ def test_a_rule_file_is_one_document_whose_labels_no_reader_takes_for_numbers(
     (document,) = yaml.safe_load_all(text)
     written = document["groups"][0]["rules"][0]["labels"]
     assert [written[key] for key in "abcde"] == ["1e3", "yes", "12:30", "~", 'x "y": #z']
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ('sum(rate(x{a="b" or c="d"}[{{.window}}]))', "has `or` between its labels"),
+        ("rate(x[{{.window}}]) + rate(x[1e30])", "has a length of '1e30'"),
+        ("rate(x[{{.window}}:1e30])", "has a length of '1e30'"),
+        ("rate(x[{{.window}}] offset 1e30)", "has a length of '1e30'"),
+        ("rate(x[{{.window}}] offset 999y)", "has a length of '999y'"),
+        ("(" * 30_000 + "rate(x[{{.window}}])" + ")" * 30_000, "characters; allowed are"),
+        ("(" * 5_000 + "rate(x[{{.window}}])" + ")" * 5_000, "operators and parentheses; allowed are"),
+        ("rate(x[{{.window}}])" + " + x" * 4_500, "operators and parentheses; allowed are"),
+        ("rate(x[{{.window}}s])", "beside {{.window}}"),
+        ("rate(x[1h{{.window}}])", "beside {{.window}}"),
+    ],
+)
+def test_a_query_that_the_parser_or_a_rule_would_not_survive_is_refused(
+    query: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, SLOTH.replace('"a_ratio_over[{{.window}}]"', json.dumps(query)))
+
+    assert told in refused(capsys, "lint", path, "--format", "sloth")
+
+
+@pytest.mark.parametrize("period", ["inf", "nan", "1e30", "999y", "9" * 30, "0"])
+def test_a_default_period_that_is_no_length_is_refused(
+    period: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(tmp_path, SLOTH)
+
+    told = refused(capsys, "rules", path, "--format", "sloth", "--default-slo-period", period)
+
+    assert told.startswith("--default-slo-period: ")
+
+
+def test_what_is_merged_into_a_mapping_is_read_and_yields_to_its_own_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one(
+        tmp_path,
+        """
+version: prometheus/v1
+service: shop
+slos:
+  - &reads
+    name: reads
+    objective: 99.9
+    sli: {raw: {error_ratio_query: "avg_over_time(a_ratio[{{.window}}])"}}
+    alerting: {name: Reads}
+  - {<<: *reads, name: writes, objective: 99.5}
+""",
+    )
+
+    rules = rules_of(typed(capsys, "rules", path, "--format", "sloth"))
+
+    infos = [rule["labels"] for rule in rules if rule.get("record") == "sloth_slo_info"]
+    assert [(each["sloth_slo"], each["sloth_objective"]) for each in infos] == [("reads", "99.9"), ("writes", "99.5")]
+
+
+def test_merges_that_grow_without_end_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["k0: &k0 {a: 1, b: 2}", *(f"k{n}: &k{n} {{<<: [*k{n - 1}, *k{n - 1}]}}" for n in range(1, 40))]
+
+    assert "merges more than" in refused(capsys, "lint", one(tmp_path, "\n".join(lines)))

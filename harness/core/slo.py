@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.core import units
 from harness.core.declaration import Declaration, Seconds, Share
@@ -27,7 +27,26 @@ def _one_or_more(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...])]
+def _each_once(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given or "" in given:
+        raise ValueError("is empty; name at least one")
+    if twice := next((each for each in given if given.count(each) > 1), None):
+        raise ValueError(f"{twice!r} comes twice and would be counted twice; leave one of them")
+    return given
+
+
+def _length(length_s: float) -> float:
+    if reason := promql.length_fault(length_s):
+        raise ValueError(f"{length_s:g}s {reason}")
+    return length_s
+
+
+Texts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...]),
+    AfterValidator(_each_once),
+]
+Length = Annotated[Seconds, AfterValidator(_length)]
 
 
 class WindowTier(Declaration):
@@ -35,11 +54,13 @@ class WindowTier(Declaration):
 
     severity: Literal["page", "ticket"]
     budget_share: Share | None = Field(default=None, alias="budget")
-    long_s: Seconds = Field(alias="long")
-    short_s: Seconds = Field(alias="short")
+    long_s: Length = Field(alias="long")
+    short_s: Length = Field(alias="short")
 
     @model_validator(mode="after")
-    def _short_is_shorter(self) -> Self:
+    def _can_fire(self) -> Self:
+        if self.budget_share is not None and not 0 < self.budget_share <= 1:
+            raise ValueError(f"budget: {self.budget_share:%} is outside of what is allowed, above 0% and up to 100%")
         if self.short_s >= self.long_s:
             raise ValueError(f"short ({self.short_s:g}s) has to be shorter than long ({self.long_s:g}s)")
         return self
@@ -48,7 +69,7 @@ class WindowTier(Declaration):
 class Windows(Declaration):
     """A table of windows, ``slos/windows/NAME.yaml``; the first tier is the fastest."""
 
-    period_s: Seconds = Field(alias="period")
+    period_s: Length = Field(alias="period")
     tiers: tuple[WindowTier, ...] = Field(min_length=1)
 
     def over(self, period_s: float) -> tuple[Tier, ...]:
@@ -126,7 +147,16 @@ class SloSpec(Declaration):
     def _leaves_a_budget(self) -> Self:
         if not 0 < self.target < 1:
             raise ValueError(f"target: {self.target:%} leaves no error budget; allowed above 0% and below 100%")
+        if budget_of(self.target) <= 0:
+            raise ValueError("target: leaves an error budget that rounds to 0; allowed up to 99.9999999999%")
+        if self.burn_rate_alert is not None and float(self.burn_rate_alert.removesuffix("x")) <= 0:
+            raise ValueError(f"burn_rate_alert: {self.burn_rate_alert!r} has to be above 0")
         return self
+
+
+def budget_of(target: float) -> float:
+    """The share of bad events that a target allows, without what binary leaves of it."""
+    return round(1 - target, 12)
 
 
 class SloFile(Declaration):
@@ -171,7 +201,7 @@ class Slo:
     @property
     def error_budget(self) -> float:
         """The share of bad events that the objective allows."""
-        return round(1 - self.target, 12)
+        return budget_of(self.target)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -225,7 +255,7 @@ def _resolved(spec: SloSpec, windows: Mapping[str, Windows]) -> Slo:
     period_s = table.period_s if table else _period_s(spec.window, windows)
     tiers = _tiers(spec, table or windows[SCALED_TABLE], period_s)
     for tier in tiers:
-        budget = round(1 - spec.target, 12)
+        budget = budget_of(spec.target)
         if tier.factor * budget >= 1:
             raise Invalid(
                 f"burn_rate_alert: the tier {tier.long_s:g}s/{tier.short_s:g}s can never fire: factor {tier.factor:g} "
@@ -247,7 +277,10 @@ def _resolved(spec: SloSpec, windows: Mapping[str, Windows]) -> Slo:
 def _period_s(window: str, windows: Mapping[str, Windows]) -> float:
     if not re.fullmatch(r"[0-9]+[hd]", window) or SCALED_TABLE not in windows:
         raise Invalid(f"window: no table {window!r}; {units.choices(window, sorted(windows))}")
-    return units.seconds(window)
+    period_s = units.seconds(window)
+    if reason := promql.length_fault(period_s):
+        raise Invalid(f"window: {window[:80]!r} {reason}")
+    return period_s
 
 
 def _tiers(spec: SloSpec, table: Windows, period_s: float) -> tuple[Tier, ...]:

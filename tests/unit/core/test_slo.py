@@ -9,7 +9,7 @@ import pytest
 
 from harness.adapters.declarations import load_manifest, load_slos, load_windows, parse_yaml
 from harness.core.errors import Invalid
-from harness.core.slo import Selectors, Slo, parse_slos
+from harness.core.slo import Selectors, Slo, Windows, parse_slos
 
 ROOT = Path(__file__).parents[3]
 WINDOWS = load_windows(ROOT / "slos/windows")
@@ -127,6 +127,14 @@ def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_neares
             {"indicator": {"rato": {}}},
             "slos[0].indicator.rato: unknown key; allowed: ratio, latency, metric; nearest: ratio",
         ),
+        ({"target": "99.99999999999999%"}, "rounds to 0"),
+        ({"burn_rate_alert": "0x"}, "has to be above 0"),
+        ({"window": "999999999d"}, "window: '999999999d' is outside of what is allowed, 1ms to 100y"),
+        ({"indicator": {"metric": []}}, "slos[0].indicator.metric: is empty"),
+        ({"indicator": {"ratio": {"bad": [], "total": "t"}}}, "slos[0].indicator.ratio.bad: is empty"),
+        ({"indicator": {"ratio": {"bad": ["e", "e"], "total": "t"}}}, "'e' comes twice"),
+        ({"indicator": {"latency": {"histogram": "took", "below": "5ms"}}}, "names no buckets"),
+        ({"indicator": {"latency": {"histogram": 'a_bucket{le="1"}', "below": "5ms"}}}, "has the label `le`"),
         ({"on_burn": {"priority": "P9"}}, "slos[0].on_burn.priority: "),
     ],
 )
@@ -142,3 +150,22 @@ def test_a_name_is_taken_once() -> None:
 
     with pytest.raises(Invalid, match="f: slos: 'a' is declared twice"):
         parse_slos(parse_yaml(text.replace("99%", "99.5%"), "f"), "f", WINDOWS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"period": "101000d"}, "period: 8.7264e+09s is outside"),
+        ({"tiers": [{"severity": "page", "budget": "2%", "long": "1h", "short": "1us"}]}, "short: 1e-06s is outside"),
+        ({"tiers": [{"severity": "page", "budget": "2%", "long": "1h", "short": "1.5ms"}]}, "no whole number of milli"),
+        ({"tiers": [{"severity": "page", "budget": "0%", "long": "1h", "short": "5m"}]}, "budget: 0.000000% is"),
+        ({"tiers": [{"severity": "page", "budget": "-2%", "long": "1h", "short": "5m"}]}, "budget: -2.000000% is"),
+    ],
+)
+def test_a_table_has_lengths_that_prometheus_can_write_and_shares_above_0(changed: dict[str, Any], told: str) -> None:
+    table = {"period": "30d", "tiers": [{"severity": "page", "budget": "2%", "long": "1h", "short": "5m"}]}
+
+    with pytest.raises(Invalid) as refused:
+        Windows.parse(table | changed, "f")
+
+    assert told in str(refused.value)

@@ -40,8 +40,8 @@ def lint(path: File, form: InForm = "native", as_json: AsJson = False) -> None:
     """Check a file of objectives. Exit 2 with every `path: reason`."""
     if form == "openslo":
         openslo_rules.check(read_documents(path), _reading(None, None, {}, alerts=False), str(path))
-    else:
-        _objectives(path, form, _reading(None, None, {}, alerts=True), None)
+    elif not _objectives(path, form, _reading(None, None, {}, alerts=True), None):
+        raise Invalid(f"{path}: holds no objective; name a file, or a folder of YAML files, that does")
     if as_json:
         print_json({"file": str(path), "ok": True})
     else:

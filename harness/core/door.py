@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from harness.core.blob import digest
 from harness.core.canonical import canonical_bytes
 from harness.core.events import BlobRef, Redacted
 from harness.core.ids import REDACTIONS_STREAM, event_id
 from harness.core.record import NewEvent, Recorded, StreamWrite
-from harness.core.redaction import Found, Secrets
+from harness.core.redaction import Secrets
 
 HARNESS: Final = "harness"
 
@@ -32,10 +32,23 @@ def appended(
     return append([*clean, StreamWrite(REDACTIONS_STREAM, None, told)])[: -len(told)]
 
 
-def told_of(body: BlobRef, found: Found, at: datetime) -> StreamWrite:
-    """That this was taken out of the body, which is stored without it."""
-    event = Redacted(found=dict(sorted(found.items())), body=digest(body))
-    return StreamWrite(REDACTIONS_STREAM, None, [_event(event, at)])
+def passed(
+    value: Any,
+    secrets: Secrets,
+    *,
+    put: Callable[[Any], BlobRef],
+    append: Callable[[Sequence[StreamWrite]], list[Recorded]],
+    now: Callable[[], datetime],
+) -> tuple[Any, BlobRef | None]:
+    """A body's value without its secrets. One that held any is ``put``, what was taken out is told, and it comes with
+    its reference."""
+    clean, found = secrets.taken_from(value)
+    if not found:
+        return clean, None
+    ref = put(clean)
+    event = _event(Redacted(found=dict(sorted(found.items())), body=digest(ref)), now())
+    append([StreamWrite(REDACTIONS_STREAM, None, [event])])
+    return clean, ref
 
 
 def _clean(event: NewEvent, secrets: Secrets, told: list[NewEvent]) -> NewEvent:

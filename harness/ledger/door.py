@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.core.door import appended, told_of
+from harness.core.door import appended, passed
 from harness.core.dropping import Drop
 from harness.core.events import BlobRef
 from harness.core.record import Recorded, StreamWrite
-from harness.core.redaction import Found, Secrets
+from harness.core.redaction import Secrets
 from harness.ledger.blobs import Blobs
 from harness.ledger.store import Ledger
 
@@ -50,17 +50,12 @@ class GuardedBlobs(Blobs):
 
     def put_json(self, value: Any) -> BlobRef:
         """Stores the value without its secrets, as ``Blobs.put_json`` does."""
-        clean, found = self._secrets.taken_from(value)
-        return self._kept(clean, found) if found else super().put_json(clean)
+        clean, ref = self._passed(value)
+        return ref or super().put_json(clean)
 
     def cleaned(self, value: Any) -> Any:
         """The value as it is stored, without its secrets; one that held any is stored."""
-        clean, found = self._secrets.taken_from(value)
-        if found:
-            self._kept(clean, found)
-        return clean
+        return self._passed(value)[0]
 
-    def _kept(self, clean: Any, found: Found) -> BlobRef:
-        ref = super().put_json(clean)
-        self._ledger.append([told_of(ref, found, self._now())])
-        return ref
+    def _passed(self, value: Any) -> tuple[Any, BlobRef | None]:
+        return passed(value, self._secrets, put=super().put_json, append=self._ledger.append, now=self._now)

@@ -14,7 +14,7 @@ from typing import Any
 from harness.core.blob import digest, json_value, reference
 from harness.core.canonical import canonical_bytes
 from harness.core.chain import Row, Walk, first_result, linked, opened
-from harness.core.door import appended, told_of
+from harness.core.door import appended, passed
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.events import BlobRef
 from harness.core.projections.in_memory import InMemory
@@ -30,7 +30,7 @@ from harness.core.record import (
     checked_limit,
     drafted,
 )
-from harness.core.redaction import Found, Secrets
+from harness.core.redaction import Secrets
 
 
 class MemoryLedger:
@@ -156,16 +156,11 @@ class GuardedMemoryBlobs(MemoryBlobs):
         self._ledger, self._secrets, self._now = ledger, secrets, now
 
     def put_json(self, value: Any) -> BlobRef:
-        clean, found = self._secrets.taken_from(value)
-        return self._kept(clean, found) if found else super().put_json(clean)
+        clean, ref = self._passed(value)
+        return ref or super().put_json(clean)
 
     def cleaned(self, value: Any) -> Any:
-        clean, found = self._secrets.taken_from(value)
-        if found:
-            self._kept(clean, found)
-        return clean
+        return self._passed(value)[0]
 
-    def _kept(self, clean: Any, found: Found) -> BlobRef:
-        ref = super().put_json(clean)
-        self._ledger.append([told_of(ref, found, self._now())])
-        return ref
+    def _passed(self, value: Any) -> tuple[Any, BlobRef | None]:
+        return passed(value, self._secrets, put=super().put_json, append=self._ledger.append, now=self._now)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 MODEL = "claude-opus-5"
 PIECE_CHARS = 7
@@ -179,24 +179,20 @@ def serving(script: Script, *, streams: bool = True) -> Iterator[Endpoint]:
         thread.join()
 
 
-class Wire:
+class Wire(Protocol):
     """One provider's protocol."""
 
     def problem(self, request: dict[str, Any], headers: Any) -> str | None:
         """Why the provider would refuse the request."""
-        raise NotImplementedError
 
-    def whole(self, say: Say) -> dict[str, Any]:
-        raise NotImplementedError
+    def whole(self, say: Say) -> dict[str, Any]: ...
 
-    def events(self, say: Say) -> Iterator[str]:
-        raise NotImplementedError
+    def events(self, say: Say) -> Iterator[str]: ...
 
-    def error(self, kind: str) -> str:
-        raise NotImplementedError
+    def error(self, kind: str) -> str: ...
 
 
-class Messages(Wire):
+class Messages:
     """Anthropic."""
 
     STOPS: ClassVar = {"whole": "end_turn", "cut": "max_tokens", "declined": "refusal"}
@@ -272,7 +268,7 @@ class Messages(Wire):
         return _event("error", error={"type": kind, "message": "Overloaded"})
 
 
-class Completions(Wire):
+class Completions:
     """OpenAI."""
 
     STOPS: ClassVar = {"whole": "stop", "cut": "length", "declined": "content_filter"}

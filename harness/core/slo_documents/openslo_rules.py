@@ -29,7 +29,10 @@ def read(documents: Iterable[tuple[str, Any]], reading: Reading, where: str) -> 
     found: list[Objective] = []
     faults: list[str] = []
     objects = _each(documents, reading)
-    named = {(type(one), one.metadata.name): one for _, one in objects if isinstance(one, openslo.Head)}
+    named: dict[tuple[type[openslo.Head], str], openslo.Head] = {}
+    for place, one in objects:
+        if isinstance(one, openslo.Head) and named.setdefault((type(one), one.metadata.name), one) is not one:
+            faults.append(f"{place}: metadata.name: {one.metadata.name!r} names another {type(one).__name__}, too")
     for place, one in objects:
         if isinstance(one, openslo.Slo):
             try:

@@ -127,6 +127,10 @@ def test_the_sample_objectives_are_fine(capsys: pytest.CaptureFixture[str]) -> N
     assert typed(capsys, "lint", str(ROOT / "slos/ratelimiter.yaml")).endswith(": fine\n")
 
 
+def test_a_folder_without_an_objective_is_not_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds no objective" in refused(capsys, "lint", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("slo", "told"),
     [

@@ -142,6 +142,14 @@ def test_what_no_rule_can_say_is_refused(document: dict[str, Any], told: str) ->
     assert told in str(refusal.value)
 
 
+def test_two_parts_of_one_name_are_refused_for_either_could_be_meant() -> None:
+    one = other("SLI", "good-ones", ratio(good=metric("sum(good_total)")))
+    named = slo(indicator=None, indicatorRef="good-ones")
+    assert len(read(named, one)) == 1
+    with pytest.raises(Invalid, match=r"metadata\.name: 'good-ones' names another"):
+        read(named, one, one)
+
+
 def test_policies_are_in_nobodys_way_where_alerts_are_not_wanted() -> None:
     assert read(slo(alertPolicies=[{"alertPolicyRef": "a"}]), alerts=False)
 

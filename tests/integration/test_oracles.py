@@ -37,6 +37,7 @@ CHEAPER = {
 """What users cannot see: the oracle compares what a check costs the service."""
 REQUESTS, RATE_PER_S = 320, 100.0
 ASKED_AT_MOST = 5
+TURNS = 3
 SEED = 11
 
 
@@ -126,15 +127,17 @@ def test_the_oracle_tells_a_release_that_costs_too_much_from_its_repair_whatever
     assert len(drawn) > 2
     repaired = [commit for commit in release if commit["role"] != "fault"]
 
-    # when the kernel is asked what their checks cost
-    with on_socket(tree_with(repaired, tmp_path / "repaired")) as socket:
-        after_us = cost_us([socket])
     for number, faulty in enumerate(drawn.values()):
-        with on_socket(tree_with(faulty, tmp_path / f"faulty-{number}")) as socket:
-            before_us = cost_us([socket])
+        # when the kernel is asked what their checks cost, in turn: the machine itself is not always as fast
+        with (
+            on_socket(tree_with(repaired, tmp_path / f"repaired-{number}")) as after,
+            on_socket(tree_with(faulty, tmp_path / f"faulty-{number}")) as before,
+        ):
+            readings = [(cost_us([before]), cost_us([after])) for _ in range(TURNS)]
+        before_us, after_us = (min(costs) for costs in zip(*readings, strict=True))
 
         # then the repair is cheaper by what the file asks for, and the release is not cheaper than itself
-        assert is_cheaper(scenario.oracle, before_us, after_us), (number, before_us, after_us)
+        assert is_cheaper(scenario.oracle, before_us, after_us), (number, readings)
         assert not is_cheaper(scenario.oracle, before_us, before_us)
         assert not is_cheaper(scenario.oracle, after_us, before_us)
     # and of what is asked of no release nothing is known

@@ -306,20 +306,28 @@ def test_traffic_survives_a_limiter_that_is_away_and_comes_back() -> None:
 
 
 def test_every_request_is_counted_once_over_a_stall_of_the_process_itself(limiter: TinyLimiter) -> None:
-    with playing(limiter.url, "--rate", "200") as traffic:
+    rate_per_s, slow_s = 200, 0.05
+
+    def counted(reading: dict[str, float]) -> float:
+        return reading["requests_total{stable}"] + reading["errors_total{none}"]
+
+    with playing(limiter.url, "--rate", str(rate_per_s)) as traffic:
         traffic.more("requests_total{stable}", 50)
+        asked_s, before, read_s = time.monotonic(), traffic.read(), time.monotonic()
         # when the process stands still for longer than users wait
-        began_s = time.monotonic()
         traffic.process.send_signal(signal.SIGSTOP)
-        while time.monotonic() - began_s < 2.5:
+        stood_s = time.monotonic()
+        while time.monotonic() - stood_s < 2.5:
             time.sleep(0.05)
+        moves_s = time.monotonic()
         traffic.process.send_signal(signal.SIGCONT)
-        # then those whose users have left are unsent, and the later ones sent, but slow
-        seen = traffic.more("requests_total{stable}", 500)
-        unsent, late = seen["errors_total{none}"], seen["slow_total{stable}"]
-        assert unsent >= 50
-        assert late >= 100
-        assert unsent + late >= 450  # of the 500 of the stall; a machine that stalls on moves some from late to unsent
+        # then whoever was due in the stall is counted, and all but the last either unsent or slow
+        due = rate_per_s * (moves_s - slow_s - stood_s) - 1
+        traffic.wait_for(lambda now: now["errors_total{none}"] + now["slow_total{stable}"] >= due)
+        after = traffic.wait_for(lambda now: counted(now) - counted(before) >= rate_per_s * (moves_s - read_s) - 1)
+        assert after["errors_total{none}"] >= 50 and after["slow_total{stable}"] >= 100
+        # and nobody twice: no more are counted than were ever due, or in the air at the first look
+        assert counted(after) - counted(before) <= rate_per_s * (time.monotonic() - asked_s + slow_s) + 1
 
 
 def test_only_metrics_are_served(limiter: TinyLimiter) -> None:

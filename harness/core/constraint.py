@@ -98,6 +98,11 @@ class OnlyUnder(Constraint):
     def __post_init__(self) -> None:
         if self.path.startswith("/") or ".." in self.path.split("/"):
             raise Invalid(f"constraint {self.text!r}: the path is relative to the root of the service's repository")
+        if {"", "."} & set(self.path.removesuffix("/").split("/")) or set("*?[") & set(self.path):
+            raise Invalid(
+                f"constraint {self.text!r}: no file of a change is named like this; write the path of a file or a "
+                "folder, as in `only files under src/app`"
+            )
 
     @property
     def text(self) -> str:
@@ -160,8 +165,8 @@ class Deadline(Constraint):
 class Hours:
     """Hours of some days of the week in a time zone; hours that end before they begin end on the next day.
 
-    Where the clocks change they are read wide. Of a minute that comes twice, hours begin at the first and end at the
-    last; instead of a minute that is skipped, the first one after it counts.
+    Where the clocks change they are read wide. Of a minute that comes twice, hours begin at the first, and they end
+    after the last showing of their last minute; instead of a minute that is skipped, the first one after it counts.
     """
 
     opens: time
@@ -200,7 +205,7 @@ class Hours:
             if day.weekday() not in self.days:
                 continue
             last_day = day if self.opens < self.closes else day + timedelta(days=1)
-            if _moment(day, self.opens, zone, fold=0) <= now < (end := _moment(last_day, self.closes, zone, fold=1)):
+            if _first(day, self.opens, zone) <= now < (end := _end(last_day, self.closes, zone)):
                 return end
         return None
 
@@ -208,13 +213,30 @@ class Hours:
 _SPAN = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)")
 
 
-def _moment(day: date, at: time, zone: ZoneInfo, *, fold: Literal[0, 1]) -> datetime:
-    """When the zone's clock shows this, or the first minute after it that it does show."""
+_MINUTE = timedelta(minutes=1)
+
+
+def _first(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """When the zone's clock first shows this, or the first minute after it that it does show."""
     wall = datetime.combine(day, at)
-    while wall.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) != wall:
-        wall += timedelta(minutes=1)
+    while not _shown(wall, zone):
+        wall += _MINUTE
+    return _moment(wall, zone, fold=0)
+
+
+def _end(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """When hours that end at this are over: a minute after the last showing of the one before it."""
+    last = datetime.combine(day, at) - _MINUTE
+    return _moment(last, zone, fold=1) + _MINUTE if _shown(last, zone) else _first(day, at, zone)
+
+
+def _shown(wall: datetime, zone: ZoneInfo) -> bool:
+    return wall.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall
+
+
+def _moment(wall: datetime, zone: ZoneInfo, *, fold: Literal[0, 1]) -> datetime:
+    """With an offset of its own: moments in one zone are compared by their clock, which may show a minute twice."""
     there = wall.replace(tzinfo=zone, fold=fold)
-    # with an offset of its own: moments in one zone are compared by their clock, which may show a minute twice
     return there.astimezone(timezone(there.utcoffset() or timedelta()))
 
 

@@ -6,7 +6,7 @@ One objective for each of a document's, without alerts: the form has none. Keys 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -49,7 +49,7 @@ class TimeWindow(Form):
     """A number of units."""
 
     unit: Text = ""
-    count: int = 0
+    count: Annotated[int, Field(strict=True)] = 0
 
 
 class SpecForm(Form):

@@ -43,6 +43,10 @@ def test_what_is_understood_reads_as_it_was_written(text: str) -> None:
         ("no changes 09:00-09:00 Mon UTC", "begin and end at the same minute"),
         ("only files under ../elsewhere", "relative to the root"),
         ("only files under /etc", "relative to the root"),
+        ("only files under .", "no file of a change is named like this; write the path of a file or a folder"),
+        ("only files under ./src", "no file of a change is named like this"),
+        ("only files under src//app", "no file of a change is named like this"),
+        ("only files under src/*", "no file of a change is named like this"),
     ],
 )
 def test_what_is_not_understood_or_not_enforced_is_refused(text: str, said: str) -> None:
@@ -109,6 +113,9 @@ def test_when_the_clocks_go_forward_hours_are_what_is_left_of_them(hours: str, n
         ("00:00-02:30", "00:45Z", "01:30Z"),
         ("00:00-02:30", "01:30Z", None),
         ("02:15-02:45", "01:10Z", "01:45Z"),
+        # hours whose last minute comes once are over after it, though 02:00 will be shown once more
+        ("00:00-02:00", "00:00Z", None),
+        ("02:00-03:00", "00:00Z", "02:00Z"),
     ],
 )
 def test_when_the_clocks_go_back_hours_are_all_that_is_shown_as_them(hours: str, now: str, until: str | None) -> None:

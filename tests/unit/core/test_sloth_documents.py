@@ -216,6 +216,8 @@ def test_alpha_objectives_are_numbered_and_have_no_alerts() -> None:
     [
         (alpha(timeWindows=[{"count": 720, "unit": "Hour"}]), "f: spec.timeWindows[0].unit: 'Hour' cannot be read"),
         (alpha(timeWindows=[{"count": 0, "unit": "Day"}]), "f: spec.timeWindows[0].count: is no number of days"),
+        (alpha(timeWindows=[{"count": "28", "unit": "Day"}]), "f: spec.timeWindows[0].count: "),
+        (alpha(timeWindows=[{"count": 28.0, "unit": "Day"}]), "f: spec.timeWindows[0].count: "),
         (alpha(timeWindows=[{"count": 7, "unit": "Day"}]), "f: spec.timeWindows: a period of 7d has no table"),
         (alpha(timeWindows=[{"count": 28, "unit": "Day"}] * 2), "f: spec.timeWindows: has 2 windows"),
         (alpha({"target": None}), "f: spec.objectives[0].target: is missing"),

@@ -19,7 +19,7 @@ from harness.bootstrap import CHECKOUT, read_registered
 from harness.cli.render import AsJson, print_json, safe
 from harness.core.errors import Invalid
 from harness.core.slo import Slo, Windows
-from harness.core.slo_documents import native, openslo_rules, sloth
+from harness.core.slo_documents import importing, native, openslo_rules, sloth
 from harness.core.slo_documents.promql import duration_s
 from harness.core.slo_documents.reading import Reading
 from harness.core.slo_documents.rules import Objective, label_faults, require_distinct, rule_groups
@@ -84,6 +84,28 @@ def rules(
         print_json({"groups": groups})
         return
     yaml.dump({"groups": groups}, sys.stdout, _Dumper, sort_keys=False, allow_unicode=True, width=2**20)
+
+
+@app.command("import")
+def import_(
+    path: File,
+    form: Annotated[
+        Literal["sloth", "openslo"], typer.Option("--format", help="The form that the file is in.")
+    ] = "sloth",
+    default_slo_period: Annotated[
+        str | None, typer.Option(metavar="28d", help=f"The period of a document that states none; else {PERIOD}.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write another form's objectives as a file for `slos/`. What an entry has no place for is told on stderr."""
+    objectives = _objectives(path, form, _reading(None, default_slo_period, {}, alerts=False), None)
+    document = importing.entries(objectives, str(path), load_windows(CHECKOUT / "slos" / "windows"))
+    for line in importing.left_out(objectives, str(path)):
+        print(safe(line), file=sys.stderr)
+    if as_json:
+        print_json(document)
+    else:
+        yaml.dump(document, sys.stdout, _Dumper, sort_keys=False, allow_unicode=True, width=2**20)
 
 
 def _objectives(path: Path, form: Form, reading: Reading, windows_path: Path | None) -> tuple[Objective, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 import promql_parser
@@ -18,6 +20,8 @@ _WINDOW = re.compile(r"\{\{ *\.window *\}\}")  # a rule of the templates; what a
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _EXAMPLE_S = 60.0
+_MARK_S = 61.007
+"""Stands for the window where it is to be found again: a length that nobody writes."""
 _TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`|#[^\n]*")
 _GLUED = re.compile(r"[\w.]\{\{ *\.window *\}\}|\{\{ *\.window *\}\}[\w.]")
 _NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
@@ -132,6 +136,75 @@ def buckets(histogram: str, below: float) -> tuple[str, str]:
         raise Invalid("has the label `le`, which is the bound's; leave it out")
     bound = f'le="{below!r}"' if below != int(below) else f'le=~"{int(below)}(\\\\.0)?"'
     return _text(parsed, bound), _text(parsed, 'le="+Inf"')
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Selectors of counters: ``good``, or the sum of ``bad``, by ``total``."""
+
+    total: str
+    bad: tuple[str, ...] = ()
+    good: str | None = None
+
+
+def counted(template: str) -> Counted:
+    """The counters that a template of an error ratio counts. Raises Invalid for any other query.
+
+    Read are ``bad / total`` and ``1 - good / total``, each a sum of the rate or the increase of one series, over the
+    whole window; ``bad`` may be several of them, added.
+    """
+    parsed = _bared(_parsed(windowed(template, _MARK_S)))
+    if (
+        isinstance(parsed, promql_parser.BinaryExpr)
+        and str(parsed.op) == "-"
+        and isinstance(parsed.lhs, promql_parser.NumberLiteral)
+        and parsed.lhs.val == 1
+    ):
+        good, total = _halves(_bared(parsed.rhs))
+        return Counted(_increase(total), good=_increase(good))
+    bad, total = _halves(parsed)
+    return Counted(_increase(total), bad=tuple(_increase(part) for part in _summands(bad)))
+
+
+def _halves(parsed: promql_parser.Expr) -> tuple[promql_parser.Expr, promql_parser.Expr]:
+    if not isinstance(parsed, promql_parser.BinaryExpr) or str(parsed.op) != "/" or parsed.modifier is not None:
+        raise Invalid("its query is no ratio of counted events, `bad / total` or `1 - good / total`")
+    return _bared(parsed.lhs), _bared(parsed.rhs)
+
+
+def _summands(parsed: promql_parser.Expr) -> Iterator[promql_parser.Expr]:
+    if isinstance(parsed, promql_parser.BinaryExpr) and str(parsed.op) == "+" and parsed.modifier is None:
+        yield from _summands(_bared(parsed.lhs))
+        yield from _summands(_bared(parsed.rhs))
+    else:
+        yield parsed
+
+
+def _increase(parsed: promql_parser.Expr) -> str:
+    """The selector of ``sum(rate(selector[window]))``."""
+    if (
+        isinstance(parsed, promql_parser.AggregateExpr)
+        and str(parsed.op) == "sum"
+        and parsed.modifier is None
+        and isinstance(call := _bared(parsed.expr), promql_parser.Call)
+        and call.func.name in ("rate", "increase")
+        and isinstance(over := _bared(call.args[0]), promql_parser.MatrixSelector)
+        and over.range == timedelta(seconds=_MARK_S)
+        and over.vector_selector.offset is None
+        and over.vector_selector.at is None
+    ):
+        return _text(over.vector_selector)
+    written = parsed.prettify().replace(duration(_MARK_S), WINDOW)
+    raise Invalid(
+        f"`{written}` is no sum of the rate or the increase of one series over {WINDOW}, without grouping or offset: "
+        "what it counts cannot be told"
+    )
+
+
+def _bared(parsed: promql_parser.Expr) -> promql_parser.Expr:
+    while isinstance(parsed, promql_parser.ParenExpr):
+        parsed = parsed.expr
+    return parsed
 
 
 def _parsed(query: str) -> promql_parser.Expr:

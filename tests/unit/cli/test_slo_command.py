@@ -351,3 +351,61 @@ def test_merges_that_grow_without_end_are_refused(tmp_path: Path, capsys: pytest
     lines = ["k0: &k0 {a: 1, b: 2}", *(f"k{n}: &k{n} {{<<: [*k{n - 1}, *k{n - 1}]}}" for n in range(1, 40))]
 
     assert "merges more than" in refused(capsys, "lint", one(tmp_path, "\n".join(lines)))
+
+
+BAD, TOTAL = 'hits_total{code=~"5.."}', "hits_total"
+SLOTH_IMPORT = f"""
+version: prometheus/v1
+service: ratelimiter
+slos:
+- name: pages
+  objective: 99.9
+  sli:
+    events:
+      error_query: 'sum(rate({BAD}[{{{{.window}}}}]))'
+      total_query: 'sum(rate({TOTAL}[{{{{.window}}}}]))'
+  alerting: {{name: PagesBurn}}
+"""
+OPENSLO_IMPORT = f"""
+apiVersion: openslo/v1
+kind: SLO
+metadata: {{name: pages}}
+spec:
+  service: ratelimiter
+  budgetingMethod: Occurrences
+  timeWindow: [{{duration: 4w, isRolling: true}}]
+  objectives: [{{target: 0.999}}]
+  indicator:
+    metadata: {{name: answered}}
+    spec:
+      ratioMetric:
+        counter: true
+        bad: {{metricSource: {{type: Prometheus, spec: {{query: '{BAD}'}}}}}}
+        total: {{metricSource: {{type: Prometheus, spec: {{query: '{TOTAL}'}}}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "window"), [("sloth", SLOTH_IMPORT, "30d"), ("openslo", OPENSLO_IMPORT, "28d")]
+)
+def test_what_is_imported_is_fine_and_counts_what_it_counted(
+    form: str, text: str, window: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given an objective in another's form, when it is imported, as YAML and as JSON
+    theirs = one(tmp_path, text)
+    written = typed(capsys, "import", theirs, "--format", form)
+    document = json.loads(typed(capsys, "import", theirs, "--format", form, "--json"))
+
+    # then both are one document of the same counters, and fine as a file of our own
+    assert parse_yaml(written, "f") == document
+    (slo,) = document["slos"]
+    assert (slo["target"], slo["window"]) == ("99.9%", window)
+    assert slo["indicator"] == {"ratio": {"bad": [BAD], "total": TOTAL}}
+    ours = tmp_path / "ours.yaml"
+    ours.write_text(written)
+    assert typed(capsys, "lint", str(ours)) == f"{ours}: fine\n"
+
+
+def test_what_cannot_be_counted_is_refused_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = one(tmp_path, SLOTH_IMPORT.replace("'sum(rate(hits_total[", "'max(rate(hits_total["))
+    assert f"{path}: ratelimiter-pages: `max(rate(hits_total[" in refused(capsys, "import", path, "--format", "sloth")

@@ -22,6 +22,7 @@ from harness.cli import (
     notice,
     opportunity,
     recover,
+    signal,
     slo,
     stack,
     summary,
@@ -60,6 +61,7 @@ app.add_typer(deployment.app, name="deployment")
 app.add_typer(node.app, name="node")
 app.add_typer(notice.app, name="notice")
 app.add_typer(opportunity.app, name="opportunity")
+app.add_typer(signal.app, name="signal")
 app.add_typer(slo.app, name="slo")
 app.add_typer(trajectory.app, name="trajectory")
 ledger.app.command("tail")(ledger_tail.tail)

@@ -8,6 +8,8 @@ from datetime import timedelta
 from rich.console import Console
 
 from harness.cli.live import Watching, screen, watch_ticket
+from harness.cli.signal import listed
+from harness.core.ids import ticket_stream
 from harness.core.lifecycle import State
 from harness.core.timeline import phases
 from harness.core.view import View
@@ -66,6 +68,26 @@ def test_what_burns_who_serves_what_and_the_arms_are_seen_while_they_are_so() ->
         assert totals == sorted(totals) and totals[-1] > 0
         assert not looks[0].counts and looks[-1].passed is True and looks[-1].verdicts
         assert [one.met for one in seen[-1].criteria] == [True] * 4
+
+    run(story())
+
+
+def test_a_signal_is_listed_with_its_ticket_while_it_fires_and_after() -> None:
+    async def story() -> None:
+        # given a ticket that was just filed, then what burns is firing
+        operations = await incident(days_work(4))
+        assert listed(operations.harness.record) == []
+        await operations.watch(lambda: bool(operations.ledger.read_stream(ticket_stream("INF-1"))))
+        (row,) = listed(operations.harness.record)
+        assert (row["kind"], row["name"], row["state"], row["ticket"], row["count"]) == (
+            "slo", "latency", "firing", "INF-1", 1,
+        )  # fmt: skip
+        assert row["reason"].startswith("SLO latency burns") and row["since"] == row["first_seen"]
+        # and when it is repaired, it has ended
+        await operations.settle()
+        (after,) = listed(operations.harness.record)
+        assert (after["state"], after["ticket"], after["first_seen"]) == ("ended", "INF-1", row["first_seen"])
+        assert after["since"] > row["since"]
 
     run(story())
 

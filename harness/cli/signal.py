@@ -1,0 +1,60 @@
+"""`harness signal list`: what was seen to be wrong, whether it still is, and whose ticket it is. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from harness.bootstrap import Record, read_record
+from harness.cli.render import AsJson, many, minute, print_json, safe
+from harness.cli.shown import Shown
+from harness.core import events as e
+from harness.core.ids import cause_stream, signal_stream
+from harness.core.record import Recorded
+from harness.journal import decode
+from harness.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Signals: what was seen to be wrong, or could be better.")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List every signal that ever started: those that fire first, then by the time of the last change."""
+    rows = listed(read_record(Settings.load()))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        what = f"{row['kind']} {safe(row['name'])} of {row['service']}"
+        seen = f"{row['state']} since {minute(row['since'])}, started {many(row['count'], 'time')}"
+        print(f"{row['ticket'] or '-':<8} {what:<40} {seen}: {safe(row['reason'])}")
+    if not rows:
+        print("no signals")
+
+
+def listed(record: Record) -> list[dict[str, Any]]:
+    """A row for each fingerprint; ``ticket``: the last that its cause had, whether it lives or not."""
+    streams = record.ledger.streams(signal_stream(""))
+    rows = [_row(record, record.ledger.read_stream(stream)) for stream in streams]
+    rows.sort(key=lambda row: row["since"], reverse=True)
+    return sorted(rows, key=lambda row: row["state"] != "firing")
+
+
+def _row(record: Record, rows: list[Recorded]) -> dict[str, Any]:
+    started = [event for row in rows if isinstance(event := decode(row), e.SignalStarted)]
+    last = started[-1]
+    fires = rows[-1].type == e.SignalStarted.__name__
+    return {
+        "fingerprint": last.fingerprint, "kind": last.kind, "name": last.name, "service": last.service,
+        "state": "firing" if fires else "ended", "since": rows[-1].occurred_at.isoformat(),
+        "first_seen": rows[0].occurred_at.isoformat(), "count": len(started),
+        "ticket": _ticket(record.ledger.read_stream(cause_stream(last.fingerprint))),
+        "reason": str(Shown(record.blobs).get_json(last.evidence).get("reason", "")),
+    }  # fmt: skip
+
+
+def _ticket(cause: Iterable[Recorded]) -> str | None:
+    opened = [event.ticket_id for row in cause if isinstance(event := decode(row), e.CauseOpened | e.SignalAttached)]
+    return opened[-1] if opened else None

@@ -111,6 +111,10 @@ def _delivery(event: e.Event, blobs: Bodies) -> str | None:
             return f"{event.node} was seen to serve {event.after[:10]} instead of {event.before[:10]}, by {event.actor}"
         case e.SignalEnded():
             return "the signal has ended"
+        case e.StateChanged():
+            flaps = f" ({event.untold} changes in between)" if event.untold else ""
+            before = f"{event.before} → " if event.before else ""
+            return f"{event.kind} {event.name} of {event.service}: {before}{event.after}{flaps}: {safe(event.reason)}"
     return _people(event, blobs)
 
 

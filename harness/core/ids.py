@@ -35,6 +35,11 @@ def signal_stream(cause: str) -> str:
     return f"signal-{cause}"
 
 
+def state_stream(cause: str) -> str:
+    """Stream of the states that an objective or an invariant was told to be in."""
+    return f"state-{cause}"
+
+
 def service_stream(service: str) -> str:
     """Stream of what was seen of a service."""
     return f"service-{service}"

@@ -1,7 +1,7 @@
 """OBSERVE: one tick of the watch: which SLO burns, which invariant breaks, which release a node serves.
 
-Reads metrics and nodes; records changes of release, ends of signals and the heartbeat. Signals that start are handed
-to FILE, which records them together with their ticket.
+Reads metrics and nodes; records changes of release and of state, ends of signals and the heartbeat. Signals that start
+are handed to FILE, which records them together with their ticket.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from harness.core.manifest import Manifest
 from harness.core.record import StreamWrite
 from harness.core.signal import Signal
 from harness.core.slo import Slo
+from harness.core.state_change import Told
 from harness.journal import HARNESS, decode, encode
 from harness.measure import EVERY_ARM, Window, measure
 from harness.ports import Clock, CounterReading, Ledger, Metrics, Nodes
+from harness.states import Seen as SeenState
+from harness.states import tell
 
 BEAT_TICKS = 60
 LOOK_AT_NODES_TICKS = 5
@@ -46,6 +49,8 @@ class Memory(BaseModel):
     """Requests so far as the first objective counts them, at ``beat_since`` and at the last tick."""
     states: dict[str, dict[str, int]] = {}
     invariants: dict[str, InvariantState] = {}
+    told: dict[str, Told] = {}
+    """Fingerprint → the state that was told, and what was seen since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +86,12 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     ]
     if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
         await _look_at_nodes(watch)
+    told = tell(_seen(watch, slos, invariants), memory.told, now, ledger=watch.ledger, clock=watch.clock)
     states = {**{name: state.state for name, state in slos.items()}, **{n: s.state for n, s in invariants.items()}}
     remembered = memory.model_copy(
         update={
             "ticks": memory.ticks + 1, "sampled_at": sampled_at, "states": _counted(memory.states, states),
-            "requests": requests, "invariants": invariants,
+            "requests": requests, "invariants": invariants, "told": told,
         }
     )  # fmt: skip
     return Seen(remembered if memory.beat_since else _since(remembered, now), tuple(started))
@@ -208,6 +214,18 @@ def _invariant_signals(watch: Watch, states: Mapping[str, InvariantState], now: 
         )  # fmt: skip
         signals += _started(watch, signal, breaks)
     return signals
+
+
+def _seen(
+    watch: Watch, slos: Mapping[str, burn_rate.SloState], invariants: Mapping[str, InvariantState]
+) -> list[SeenState]:
+    service = watch.manifest.name
+    return [
+        *(SeenState(kind="slo", name=name, service=service, state=one.state, reason=one.reason)
+          for name, one in slos.items()),
+        *(SeenState(kind="invariant", name=name, service=service, state=one.state, reason=one.reason)
+          for name, one in invariants.items()),
+    ]  # fmt: skip
 
 
 # --- what changed --------------------------------------------------------------------------------------------------

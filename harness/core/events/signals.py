@@ -55,6 +55,32 @@ class CauseClosed(Event):
     """The ticket that ended."""
 
 
+ToldState = Literal["ok", "burning", "violated", "no_data", "query_failed"]
+"""States of objectives and invariants that are told of."""
+
+
+class StateChanged(Event):
+    """An objective or an invariant is in another state than before (stream ``state-<fingerprint>``). What flaps is told
+    now and then, with how often it changed meanwhile."""
+
+    kind: Literal["slo", "invariant"]
+    """What it is."""
+    name: str
+    """Of the objective or the invariant."""
+    service: str
+    """The service that it is about."""
+    before: ToldState | None
+    """The state that was told before; None: none was yet."""
+    after: ToldState
+    """The state that it is in."""
+    reason: str
+    """What was seen, in words for people."""
+    at: datetime
+    """When it was first seen in this state."""
+    untold: int
+    """How many changes were seen since the last one that was told, and not told: it flaps."""
+
+
 class OpportunityOffered(Event):
     """Nothing is wrong, yet something may be better: a tunable of which it is not known that its value is the best
     (stream ``opportunities-<service>``, from which policy counts how many there were)."""

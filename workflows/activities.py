@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import Gauge
 from temporalio import activity
 
-from harness import hours, lock
+from harness import blocked, hours, lock
 from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
@@ -135,7 +135,7 @@ class Activities:
             manifest = harness.manifest()
 
             def may_deliver(one: Journal) -> bool:
-                return hours.allow(one, manifest)
+                return hours.allow(one, manifest) and blocked.blocked(one, harness.rules.invariants) is None
 
             if journal.ticket.life.interrupted:  # it was tested and deployed: under the lock it verifies anew
                 if self._due("test", journal):
@@ -143,7 +143,7 @@ class Activities:
             elif (
                 self._due("test", journal)
                 and gate.gate(journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
-                              repository=harness.repository)
+                              invariants=harness.rules.invariants, repository=harness.repository)
                 and await lock.acquire(journal, may_deliver=may_deliver)
             ):  # fmt: skip
                 await test.test(
@@ -208,7 +208,9 @@ class Activities:
                 case State.WAITING if journal.ticket.waits_until is None:
                     return None
                 case State.QUEUED if not journal.ticket.life.interrupted:
-                    return hours.rest_s(journal, self._harness.manifest())
+                    shut_s = hours.rest_s(journal, self._harness.manifest())
+                    blocked_s = None if shut_s else blocked.rest_s(journal, self._harness.rules.invariants)
+                    return shut_s if blocked_s is None else blocked_s
                 case State.WAITING | State.AWAITING_APPROVAL:
                     return hours.rest_s(journal, self._harness.manifest())
                 case State.QUEUED:

@@ -1,5 +1,5 @@
-"""The pump: starts the workflow of every filed ticket, and wakes those that wait when main, and with it the service's
-hours, may have changed. Remembers only how far it has read (``workflows.follow``).
+"""The pump: starts the workflow of every filed ticket, and wakes those that wait when what they wait for may be over:
+main moved, and with it the service's hours, or a signal ended. Remembers only how far it has read.
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
 because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
@@ -27,7 +27,7 @@ from harness.stop import is_stopped
 from workflows.follow import RETRY_S, follow
 
 NAME = "pump"
-SEEN = frozenset({e.TicketFiled.__name__, e.MainMoved.__name__, e.ReleaseObserved.__name__})
+SEEN = frozenset({e.TicketFiled.__name__, e.MainMoved.__name__, e.ReleaseObserved.__name__, e.SignalEnded.__name__})
 log = structlog.get_logger()
 
 
@@ -46,7 +46,7 @@ async def pump(ledger: Ledger, client: Client) -> None:
         match decode(row):
             case e.TicketFiled(ticket_id=ticket_id):
                 await _start(ledger, client, ticket_id)
-            case e.MainMoved() if row.position > begun_at:
+            case e.MainMoved() | e.SignalEnded() if row.position > begun_at:  # a violation may have blocked them
                 await _wake(ledger, client)
             case e.ReleaseObserved(actor=actor) if (
                 actor != HARNESS and row.position > begun_at

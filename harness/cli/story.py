@@ -58,6 +58,12 @@ def _delivery(event: e.Event, blobs: Bodies) -> str | None:
             return f"queued until {event.until.isoformat(timespec='minutes')}: {safe(event.holder)}"
         case e.DeliveryQueued():
             return f"queued: {event.holder} is delivering to the same service"
+        case e.DeliveryBlocked():
+            since = event.since.isoformat(timespec="seconds")
+            return (
+                f"blocked: invariant {event.invariant} is violated since {since}, and until it holds again "
+                f"({safe(event.condition)}) nothing but incidents and reverts is delivered"
+            )
         case e.LockAcquired():
             return f"delivery lock of {event.service} taken, token {event.token}"
         case e.ChecksPassed() | e.ChecksFailed():

@@ -61,6 +61,8 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
             f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
         )
         print(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+    if document["waits_for"] and not document["waits_until"]:
+        print(f"waits for {safe(document['waits_for'])}")
     if document["waits_until"]:
         print(f"waits until {minute(document['waits_until'])}: {safe(document['waits_for'])}")
         print(f"say: harness ticket constrain {document['id']}, to give it other constraints, or cancel")
@@ -167,10 +169,11 @@ def _approval(record: Record, ticket: Ticket) -> dict[str, Any] | None:
 
 
 def _waits(ticket: Ticket) -> dict[str, str | None]:
-    """The constraint that has it wait now, and until when."""
-    if ticket.state not in (State.WAITING, State.QUEUED) or ticket.waits_until is None:
+    """The constraint that has it wait now, and until when; or what blocks it, nobody knows until when."""
+    if ticket.state not in (State.WAITING, State.QUEUED) or ticket.waits_for is None:
         return {"waits_for": None, "waits_until": None}
-    return {"waits_for": ticket.waits_for, "waits_until": ticket.waits_until.isoformat()}
+    until = ticket.waits_until.isoformat() if ticket.waits_until else None
+    return {"waits_for": ticket.waits_for, "waits_until": until}
 
 
 def _question(record: Record, ticket: Ticket) -> str | None:

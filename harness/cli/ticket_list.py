@@ -25,8 +25,9 @@ def list_(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        until = f" (until {minute(row['waits_until'])}: {safe(row['waits_for'])})" if row["waits_until"] else ""
-        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{until}")
+        until = f"until {minute(row['waits_until'])}:" if row["waits_until"] else "for"
+        waits = f" ({until} {safe(row['waits_for'])})" if row["waits_for"] else ""
+        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{waits}")
     if not rows:
         print("no tickets")
 

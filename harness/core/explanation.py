@@ -36,7 +36,7 @@ _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
         e.AttemptStarted, e.ActionTaken, e.ObservationRecorded, e.ChangeProposed, e.NothingToChange, e.HelpRequested,
         e.AnswerGiven, e.TakenOver,
     ),
-    "test": (e.DeliveryQueued, e.LockAcquired, e.ChecksPassed, e.ChecksFailed),
+    "test": (e.DeliveryQueued, e.DeliveryBlocked, e.LockAcquired, e.ChecksPassed, e.ChecksFailed),
     "canary": (e.StartMeasured, e.CanaryStarted, e.CanaryStepped, e.CanaryLooked, e.CanaryPassed, e.CanaryFailed),
     "deploy": (e.MainMoved, e.NodeSwapped, e.ReleaseDeployed, e.DeployFailed),
     "verify": (e.VerificationInterrupted, e.WayBackBegun, e.CriteriaMet, e.CriteriaNotMet, e.ChangeReverted),

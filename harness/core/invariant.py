@@ -16,15 +16,20 @@ from harness.core.units import choices
 State = Literal["ok", "pending", "violated", "no_data", "query_failed"]
 
 
+OnViolation = Literal["auto_remediate", "open_ticket", "call_for_help", "block_deploys"]
+
+
 class Invariant(Declaration):
     """``condition`` is broken once it did not hold for ``for``; then a ticket is filed, whose
-    criteria hold it to be restored. ``auto_remediate`` says so, and is the only way to react so far."""
+    criteria hold it to be restored. ``on_violation``: an agent works it (``auto_remediate``), it waits until a person
+    approves that one does (``open_ticket``), a person is called at once (``call_for_help``), or an agent works it and
+    nothing but incidents and reverts is delivered until it holds again (``block_deploys``)."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     service: str | None = None
     condition: CriterionText
     for_s: Seconds = Field(alias="for")
-    on_violation: Literal["auto_remediate"]
+    on_violation: OnViolation
 
     @model_validator(mode="after")
     def _is_binary(self) -> Self:
@@ -72,6 +77,11 @@ class InvariantState:
     value: float | None = None
     reason: str = ""
     failing_since_s: float | None = None
+
+
+def to_hold_again(name: str, condition: str) -> str:
+    """What a delivery waits for that a violation blocks, for people."""
+    return f"invariant {name} to hold again ({condition}), whose violation blocks deployments"
 
 
 def parse_invariants(document: Any, where: str) -> tuple[Invariant, ...]:

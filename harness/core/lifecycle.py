@@ -39,7 +39,7 @@ S = State
 ENDS: Final = frozenset({S.RESOLVED, S.REJECTED, S.MERGED, S.CANCELLED, S.REVERTED})
 """States that a ticket leaves no more, but for ``resolved`` → ``reverted``."""
 LIVE: Final = frozenset(S) - ENDS
-GATED: Final = frozenset({S.WORKING, S.TESTING, S.CANARYING, S.DEPLOYING})
+GATED: Final = frozenset({S.FILED, S.WORKING, S.TESTING, S.CANARYING, S.DEPLOYING})
 """Steps that policy may hold for an approval."""
 
 BACK: Final = "where it was"
@@ -58,6 +58,8 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.WORKING, e.NothingToChange): S.VERIFYING,
     (S.WORKING, e.TicketSplit): S.WAITING,
     (S.TESTING, e.DeliveryQueued): S.QUEUED,
+    (S.TESTING, e.DeliveryBlocked): S.QUEUED,
+    (S.QUEUED, e.DeliveryBlocked): S.QUEUED,
     (S.QUEUED, e.LockAcquired): S.TESTING,
     (S.TESTING, e.ChecksPassed): S.CANARYING,
     (S.TESTING, e.ChecksFailed): S.WORKING,
@@ -172,8 +174,8 @@ def evolve(life: Life, event: e.Event) -> Life:
 
 
 def _target(life: Life, event: e.Event, target: State | str) -> State:
-    if isinstance(event, e.ApprovalDenied) and event.final:
-        return S.REJECTED
+    if isinstance(event, e.ApprovalDenied) and (event.final or life.held[-1] is S.FILED):
+        return S.REJECTED  # one that was not worked yet has no work to go back to
     if isinstance(event, e.AnswerGiven | e.TakenOver) and not life.admitted:
         return S.FILED
     if isinstance(event, e.LockAcquired) and life.state is S.QUEUED and life.interrupted:

@@ -88,6 +88,23 @@ def _improvement(
     )  # fmt: skip
 
 
+def left_to_people(signal: Signal, invariants: Sequence[Invariant]) -> tuple[Literal["approve", "help"], str] | None:
+    """Whether a person's word comes before any work on the ticket of this signal, and what that person is told."""
+    reaction = next(
+        (one.on_violation for one in invariants if signal.kind == "invariant" and one.name == signal.name), None
+    )
+    violated = f"The invariant {signal.name} of {signal.service} is violated ({signal.evidence.get('reason', '')})"
+    match reaction:
+        case "open_ticket":
+            return "approve", f"{violated}, and no agent works on that before a person approves it (open_ticket)"
+        case "call_for_help":
+            return "help", (
+                f"{violated}, and for that a person is called at once (call_for_help). An answer has it worked on with "
+                "what you say, a cancellation leaves it to you. What should be done?"
+            )
+    return None
+
+
 def declared_criteria(
     slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float, *, invariants_first: bool = False,
     burnt: Mapping[str, float] = MappingProxyType({}),

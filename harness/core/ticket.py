@@ -16,6 +16,7 @@ from harness.core.constraint import Constraint
 from harness.core.criteria import CriterionSpec
 from harness.core.declaration import Declaration
 from harness.core.errors import Invalid
+from harness.core.invariant import to_hold_again
 from harness.core.lifecycle import ENDS, Life, State, evolve
 
 
@@ -252,7 +253,7 @@ class Ticket:
     waits_until: datetime | None = None
     """When the window opens that the ticket, or its delivery, waits for."""
     waits_for: str | None = None
-    """The constraint that has it wait until then."""
+    """The constraint that has it wait until then, or the invariant that blocks it."""
     constraints: tuple[str, ...] | None = None
     """Those that a person gave it in place of the file's; None where nobody did."""
     stalled_at: datetime | None = None
@@ -344,6 +345,8 @@ def _moved(ticket: Ticket | None, at: datetime, event: e.Event) -> Ticket:
             changed |= {"waits_until": event.until, "waits_for": event.constraint}
         case e.DeliveryQueued():
             changed |= {"waits_until": event.until, "waits_for": event.holder if event.until else None}
+        case e.DeliveryBlocked():
+            changed |= {"waits_until": None, "waits_for": to_hold_again(event.invariant, event.condition)}
         case e.ConstraintsChanged():
             changed["constraints"] = event.constraints
         case e.AttemptStarted():

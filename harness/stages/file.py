@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from harness.core import events as e
 from harness.core.errors import Forbidden, VersionConflict
 from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.invariant import Invariant
 from harness.core.record import NewEvent, Recorded, StreamWrite
-from harness.core.signal import Signal, ticket_for
+from harness.core.signal import Signal, left_to_people, ticket_for
 from harness.core.slo import Slo
 from harness.core.ticket import TicketSpec
 from harness.journal import HARNESS, decode, encode
@@ -38,7 +38,7 @@ def file(
     ``beside``: what else is written with a new ticket; asked again when somebody else wrote meanwhile.
     """
     spec = ticket_for(signal, slos, invariants, sustained_s)
-    desk = _Desk(signal, spec, ledger=ledger, blobs=blobs, clock=clock)
+    desk = _Desk(signal, spec, left_to_people(signal, invariants), ledger=ledger, blobs=blobs, clock=clock)
     while True:
         causes = ledger.read_stream(cause_stream(signal.fingerprint))
         at = _Place(len(causes), len(ledger.read_stream(signal_stream(signal.fingerprint))))
@@ -108,11 +108,16 @@ class _Desk:
     of the very same sighting, unless they write the very same: then it is one append.
     """
 
-    def __init__(self, signal: Signal, spec: TicketSpec, *, ledger: Ledger, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self, signal: Signal, spec: TicketSpec, to_people: tuple[Literal["approve", "help"], str] | None, *,
+        ledger: Ledger, blobs: Blobs, clock: Clock,
+    ) -> None:  # fmt: skip
         self._signal, self._spec, self._ledger, self._clock = signal, spec, ledger, clock
+        self._to_people = to_people
         self._evidence = blobs.put_json(signal.evidence)
         self._sighting = f"{signal.sampled_at.isoformat()}/{self._evidence}"
         self._document = blobs.put_json(spec.document())
+        self._word = self._for_people(blobs)
 
     def attach(self, ticket_id: str, at: _Place) -> str:
         """One more firing of a cause that is being worked on."""
@@ -132,9 +137,23 @@ class _Desk:
         )  # fmt: skip
         opened = e.CauseOpened(fingerprint=signal.fingerprint, ticket_id=ticket_id)
         seen = self._seen(opened, at, ticket_id)
-        ticket = StreamWrite(ticket_stream(ticket_id), 0, [self._event("filed", filed, at, ticket_id)])
+        events = [self._event("filed", filed, at, ticket_id)]
+        if self._word is not None:
+            events.append(self._event("word", self._word, at, ticket_id))
+        ticket = StreamWrite(ticket_stream(ticket_id), 0, events)
         self._ledger.append([*seen, ticket, *beside(ticket_id)])
         return ticket_id
+
+    def _for_people(self, blobs: Blobs) -> e.ApprovalRequested | e.HelpRequested | None:
+        """What hands a new ticket to a person before anything is done for it."""
+        if self._to_people is None:
+            return None
+        way, text = self._to_people
+        if way == "help":
+            return e.HelpRequested(attempt=0, exit_status="asked", question=blobs.put_json({"question": text}))
+        consequence = "approved, an agent works on it, and what it finds goes through test, canary, deploy and verify"
+        why = blobs.put_json({"why": text, "consequence": consequence})
+        return e.ApprovalRequested(what="work on this ticket", hash=self._document, why=why)
 
     def _seen(self, of_cause: e.Event, at: _Place, ticket_id: str) -> list[StreamWrite]:
         """That the signal started, and what that is to its cause."""

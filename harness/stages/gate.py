@@ -1,15 +1,18 @@
-"""GATE: whether a proposed change may be delivered now: the ticket's constraints, a person's word where policy asks.
+"""GATE: whether a proposed change may be delivered now: constraints, a person's word where policy asks, invariants.
 
 Touches only the ledger. Stands before TEST, so that nobody is waited for while the service's lock is held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
+from harness.blocked import hold_back
 from harness.core import events as e
 from harness.core.constraint import NoNewDependencies, OnlyUnder, RequiresApproval
 from harness.core.dependencies import added, locks
+from harness.core.invariant import Invariant
 from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
@@ -27,8 +30,12 @@ def change_hash(journal: Journal) -> str:
     return f"sha256:{sha256(text.encode()).hexdigest()}"
 
 
-def gate(journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Catalog, repository: Repository) -> bool:
-    """True when the change goes on to its tests. Else the ticket waits for a person or its hours, or works again."""
+def gate(
+    journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Catalog, invariants: Sequence[Invariant],
+    repository: Repository,
+) -> bool:  # fmt: skip
+    """True when the change goes on to its tests. Else the ticket waits for a person, its hours, or an invariant that
+    blocks deployments, or works again."""
     attempt = journal.ticket.attempt
     change = attempt.change
     assert change is not None
@@ -52,7 +59,7 @@ def gate(journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Cat
     asked_by_ticket = any(isinstance(one, RequiresApproval) for one in constraints)
     if (asked_by_ticket or rules.asks(risk)) and not _approved(journal, risk, why, asked_by_ticket):
         return False
-    return _open_now(journal, manifest)
+    return _open_now(journal, manifest) and not hold_back(journal, invariants)
 
 
 def _forbidden(journal: Journal, reason: str) -> bool:

@@ -207,10 +207,11 @@ async def test_while_everything_is_stopped_no_ticket_is_begun_and_none_is_forgot
     [
         e.MainMoved(before="a" * 40, after="b" * 40),
         e.ReleaseObserved(node="n1", before="a" * 40, after="b" * 40, actor="external", since=NOW),
+        e.SignalEnded(fingerprint="0" * 16),
     ],
-    ids=["by-a-delivery", "by-another-hand"],
+    ids=["by-a-delivery", "by-another-hand", "a-violation-is-over"],
 )
-async def test_a_ticket_that_waits_for_hours_looks_again_when_main_has_moved(
+async def test_a_ticket_that_waits_looks_again_when_main_has_moved_or_a_signal_has_ended(
     moved: e.Event, server: Server, ledger: Ledger, tmp_path: Path
 ) -> None:
     # given a ticket that waits for an hour
@@ -226,7 +227,7 @@ async def test_a_ticket_that_waits_for_hours_looks_again_when_main_has_moved(
     async with tickets_worked(client, stages), pumping(ledger, client):
         await start_ticket(client, waits)
         await eventually(lambda: timers(client, waits))
-        # when main moves, and with it the hours
+        # when main moves, and with it the hours, or what blocked it is over
         (tmp_path / "rest").write_text("0")
         append(ledger, "H-other", filed("H-other"), e.TicketRejected(reasons=()))
         new = encode(f"moved-{waits}", moved, clock=SystemClock(), actor=HARNESS, correlation=waits, cause=None)

@@ -33,6 +33,17 @@ class DeliveryQueued(Event):
     """When the constraint no longer forbids it; None where another delivery is waited for."""
 
 
+class DeliveryBlocked(Event):
+    """The delivery waits until an invariant holds again whose violation blocks deployments (``block_deploys``)."""
+
+    invariant: str
+    """Its name."""
+    condition: str
+    """What has to hold again."""
+    since: datetime
+    """Since when it is violated."""
+
+
 class LockAcquired(Event):
     """The service's lock is held; ``token`` fences every effect of this delivery."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from harness.core import events as e
+from harness.core.invariant import to_hold_again
 from harness.core.lifecycle import ENDS, READ, TABLE, Life, State, evolve
 from harness.core.projections.projection import Document, Event, Projection, begun, ticket_of
 
@@ -26,14 +27,16 @@ def _lived(document: Document | None, event: Event) -> Document:
         until = event.data.get("until")
         document["waits_until"] = until
         document["waits_for"] = until and event.data.get("constraint", event.data.get("holder"))
+        if event.told.type == e.DeliveryBlocked.__name__:
+            document["waits_for"] = to_hold_again(event.data["invariant"], event.data["condition"])
     if life.state in ENDS and document["closed_at"] is None:
         document["closed_at"] = event.told.occurred_at.isoformat()
     return document
 
 
-def waits_of(document: Document) -> tuple[str, str] | None:
-    """The constraint that has the ticket, or its delivery, wait, and until when; None where none has."""
-    waits = state_of(document) in (State.WAITING, State.QUEUED) and document["waits_until"] is not None
+def waits_of(document: Document) -> tuple[str, str | None] | None:
+    """The constraint that has the ticket, or its delivery, wait, and until when; or what blocks it, and None."""
+    waits = state_of(document) in (State.WAITING, State.QUEUED) and document["waits_for"] is not None
     return (document["waits_for"], document["waits_until"]) if waits else None
 
 
@@ -63,13 +66,13 @@ def _read(life: Document) -> Life:
 
 _LIVED = {kind for _, kind in TABLE} | {e.LockAcquired, e.LockReleased}
 """Those that move it, and those that its life remembers beside the state; other notes leave it as it is."""
-_WAITS = {e.WindowAwaited.__name__, e.DeliveryQueued.__name__}
+_WAITS = {e.WindowAwaited.__name__, e.DeliveryQueued.__name__, e.DeliveryBlocked.__name__}
 _BARE = {kind.__name__: kind.model_construct() for kind in _LIVED - READ}
 """An event whose fields nobody reads is not parsed for them: a replay has many, and of some the data are long."""
 
 TICKETS: Final = Projection(
     name="tickets",
-    version=2,
+    version=3,
     folds={e.TicketFiled.__name__: _filed} | {kind.__name__: _lived for kind in _LIVED},
     key=ticket_of,
 )

@@ -12,7 +12,7 @@ from harness.core import events as e
 from harness.core import others
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
-from harness.measure import Window, declared, measure
+from harness.measure import Window, declared, measure, measure_all
 from harness.others import Left
 from harness.ports import Clock, Metrics, Nodes
 
@@ -80,8 +80,8 @@ class Gate:
     async def _broken(self, invariants: tuple[Invariant, ...]) -> tuple[str, str]:
         """Which invariant does not hold now, for longer than it may, and which can't be told; empty for none."""
         now, unmeasured = self.clock.now(), ""
-        for invariant in invariants:
-            measured = await measure(self.metrics, self.manifest, invariant.metric, Window.before(now, invariant.for_s))
+        asked = [(one.metric, Window.before(now, one.for_s)) for one in invariants]
+        for invariant, measured in zip(invariants, await measure_all(self.metrics, self.manifest, asked), strict=True):
             holds = invariant.condition.condition.holds(measured.value)
             if holds is False:
                 wanted = invariant.condition.condition.text

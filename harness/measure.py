@@ -5,7 +5,7 @@ Shares are differences of raw counters, as integers: ``increase()`` extrapolates
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, isfinite
@@ -14,7 +14,7 @@ from harness.core.errors import Invalid
 from harness.core.events import Measurement, Wait
 from harness.core.manifest import Manifest, Metric
 from harness.core.units import choices
-from harness.ports import Checks, Metrics
+from harness.ports import Checks, CounterReading, Metrics
 
 EVERY_ARM = "canary|stable|baseline|none"
 
@@ -76,18 +76,42 @@ async def measure(
 
     ``value`` is None without data, ``samples`` None where a metric has no count of its own.
     """
-    metric = declared(manifest, name)
-    if metric.kind == "ratio":
-        return await _share(metrics, name, metric, window, arm)
-    if metric.kind == "probe":
-        raise Invalid(f"metric `{name}` is measured by the probe `{metric.probe}` on a commit, not over a window")
-    query = _query(metric, window.seconds, arm)
-    value = await metrics.value(query, window.end)
-    if value is not None and not isfinite(value):  # x/0 is no measurement
-        value = None
-    return Measurement(
-        metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=None
-    )
+    (measured,) = await measure_all(metrics, manifest, [(name, window)], arm=arm)
+    return measured
+
+
+async def measure_all(
+    metrics: Metrics, manifest: Manifest, wanted: Sequence[tuple[str, Window]], *, arm: str = EVERY_ARM
+) -> list[Measurement]:
+    """As ``measure``, of many metrics, each over its window: what is asked of one moment is one question."""
+    counters, queries = dict[datetime, dict[str, str]](), dict[datetime, dict[str, str]]()
+    for number, (name, window) in enumerate(wanted):
+        metric = declared(manifest, name)
+        if metric.kind == "probe":
+            raise Invalid(f"metric `{name}` is measured by the probe `{metric.probe}` on a commit, not over a window")
+        if metric.kind == "ratio":
+            for which, selector in counter_selectors(metric, arm).items():
+                for moment in (window.end, window.start):
+                    counters.setdefault(moment, {})[f"{which} {number}"] = selector
+        else:
+            queries.setdefault(window.end, {})[str(number)] = _query(metric, window.seconds, arm)
+    readings = {moment: await metrics.counters(selectors, moment) for moment, selectors in counters.items()}
+    values = {moment: await metrics.values(asked, moment) for moment, asked in queries.items()}
+    measured = []
+    for number, (name, window) in enumerate(wanted):
+        if str(number) not in queries.get(window.end, {}):
+            measured.append(_share(name, declared(manifest, name), window, arm, number, readings))
+            continue
+        value = values[window.end][str(number)]
+        if value is not None and not isfinite(value):  # x/0 is no measurement
+            value = None
+        measured.append(
+            Measurement(
+                metric=name, query=queries[window.end][str(number)], window_from=window.start, window_to=window.end,
+                value=value, samples=None,
+            )
+        )  # fmt: skip
+    return measured
 
 
 async def measure_anywhere(
@@ -117,19 +141,21 @@ async def measure_by_probe(manifest: Manifest, name: str, bench: Bench) -> tuple
     return measured, (run.wait,)
 
 
-async def _share(metrics: Metrics, name: str, metric: Metric, window: Window, arm: str) -> Measurement:
-    selectors = counter_selectors(metric, arm)
-    last = await metrics.counters(selectors, window.end)
-    first = await metrics.counters(selectors, window.start)
+def _share(
+    name: str, metric: Metric, window: Window, arm: str, number: int,
+    readings: Mapping[datetime, Mapping[str, CounterReading]],
+) -> Measurement:  # fmt: skip
+    selectors, last, first = counter_selectors(metric, arm), readings[window.end], readings[window.start]
     value: float | None = None
     samples: int | None = None
-    numbers = [last["bad"].value, first["bad"].value, last["total"].value, first["total"].value]
-    if not any(number is None for number in numbers):
-        bad, samples = numbers[0] - numbers[1], numbers[2] - numbers[3]  # type: ignore[operator]
-        if bad < 0 or samples < 0:  # a counter was reset within the window: nothing can be said of it
+    bad, total = f"bad {number}", f"total {number}"
+    numbers = [last[bad].value, first[bad].value, last[total].value, first[total].value]
+    if not any(one is None for one in numbers):
+        failed, samples = numbers[0] - numbers[1], numbers[2] - numbers[3]  # type: ignore[operator]
+        if failed < 0 or samples < 0:  # a counter was reset within the window: nothing can be said of it
             samples = None
         elif samples:
-            value = bad / samples
+            value = failed / samples
     query = f"Δ({selectors['bad']}) / Δ({selectors['total']})"
     return Measurement(
         metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=samples

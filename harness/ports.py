@@ -117,6 +117,10 @@ class Metrics(Protocol):
         """The single value of an instant query; None when there is none, or it is not a number."""
         ...
 
+    async def values(self, queries: Mapping[str, str], at: datetime | None = None) -> dict[str, float | None]:
+        """As ``value``, for many queries by name at one moment."""
+        ...
+
 
 class Router(Protocol):
     """The shares of the traffic. A write is fenced by its token and counts once it is applied."""

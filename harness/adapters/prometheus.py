@@ -26,6 +26,7 @@ from harness.ports import CounterReading
 
 _TIMEOUT_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_NAME = "harness_query"
 _EXACT_BELOW = 2**53
 """Prometheus holds every value as a float: integers are exact below this."""
 
@@ -97,6 +98,22 @@ class PrometheusMetrics:
             )
         return samples[0].value if samples and not math.isnan(samples[0].value) else None
 
+    async def values(self, queries: Mapping[str, str], at: datetime | None = None) -> dict[str, float | None]:
+        """As ``value``, by name, in one question; each by itself where one of them can't be asked beside the others."""
+        try:
+            together = await self._together(queries, at) if len(queries) > 1 else None
+        except Invalid:  # one of them is no vector, or cannot be run: the others are not to suffer, and it is named
+            together = None
+        return together or {name: await self.value(query, at) for name, query in queries.items()}
+
+    async def _together(self, queries: Mapping[str, str], at: datetime | None) -> dict[str, float | None] | None:
+        """None where one of them gives several series."""
+        samples = (await self.instant(_values_query(queries), at)).samples
+        found = {sample.labels[_NAME]: sample.value for sample in samples}
+        if len(found) < len(samples):
+            return None
+        return {name: None if math.isnan(value := found.get(name, math.nan)) else value for name in queries}
+
     async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
         """The last raw values of counters by name, in one question: ``selectors`` maps a name to a plain selector.
 
@@ -163,6 +180,12 @@ class _KeepingSession(requests.Session):
         if not isinstance(response, requests.Response):
             raise Broken("prometheus: asked for a response before there was one")
         return response
+
+
+def _values_query(queries: Mapping[str, str]) -> str:
+    """One vector that holds the series of every query, told apart by the label ``_NAME``."""
+    parts = (f'label_replace(({query}\n), "{_NAME}", {_replacement(name)}, "", "")' for name, query in queries.items())
+    return " or ".join(parts)
 
 
 def _readings_query(selectors: Mapping[str, str]) -> str:

@@ -92,6 +92,10 @@ class MemoryMetrics:
             return None if errors is None or not rate else 1 - errors / rate
         raise Invalid(f"query: {query} is none that the modelled metrics can answer")
 
+    async def values(self, queries: Mapping[str, str], at: datetime | None = None) -> dict[str, float | None]:
+        """As ``value``, for each of them."""
+        return {name: await self.value(query, at) for name, query in queries.items()}
+
     def _moment(self, at: datetime | None) -> float:
         if self.failing:
             raise Retryable("metrics: no answer")

@@ -26,7 +26,7 @@ from harness.core.signal import Signal
 from harness.core.slo import Slo
 from harness.core.state_change import Told
 from harness.journal import HARNESS, decode, encode
-from harness.measure import EVERY_ARM, Window, measure
+from harness.measure import EVERY_ARM, Window, measure_all
 from harness.ports import Clock, CounterReading, Ledger, Metrics, Nodes
 from harness.states import Seen as SeenState
 from harness.states import tell
@@ -79,7 +79,7 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     now = watch.clock.now()
     memory = _beat(watch, memory, now)
     slos, sampled_at, requests = await _slo_states(watch, now)
-    invariants = {one.name: await _invariant_state(watch, one, memory, now) for one in watch.invariants}
+    invariants = await _invariant_states(watch, memory, now)
     started = [
         *_slo_signals(watch, slos, sampled_at),
         *_invariant_signals(watch, invariants, now),
@@ -192,14 +192,18 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
 # --- invariants ----------------------------------------------------------------------------------------------------
 
 
-async def _invariant_state(watch: Watch, invariant: Invariant, memory: Memory, now: datetime) -> InvariantState:
-    reading: float | QueryFailed | None
+async def _invariant_states(watch: Watch, memory: Memory, now: datetime) -> dict[str, InvariantState]:
+    """Every invariant by its name; all of them are asked together."""
+    wanted = [(one.metric, Window.before(now, one.for_s)) for one in watch.invariants]
+    readings: Sequence[float | QueryFailed | None]
     try:
-        measured = await measure(watch.metrics, watch.manifest, invariant.metric, Window.before(now, invariant.for_s))
-        reading = measured.value
+        readings = [one.value for one in await measure_all(watch.metrics, watch.manifest, wanted)]
     except Retryable as error:
-        reading = QueryFailed(str(error))
-    return step(invariant, memory.invariants.get(invariant.name), reading, now.timestamp())
+        readings = [QueryFailed(str(error))] * len(wanted)
+    return {
+        one.name: step(one, memory.invariants.get(one.name), reading, now.timestamp())
+        for one, reading in zip(watch.invariants, readings, strict=True)
+    }
 
 
 def _invariant_signals(watch: Watch, states: Mapping[str, InvariantState], now: datetime) -> list[Signal]:

@@ -159,6 +159,28 @@ async def test_several_series_are_no_value(metrics: PrometheusMetrics) -> None:
         await metrics.value("requests_total", at=LAST)
 
 
+async def test_many_values_are_one_question(metrics: PrometheusMetrics) -> None:
+    queries = {
+        "sum": "sum(requests_total)  # with a remark", "one": 'requests_total{arm="stable"}', "again": "sum(share)",
+        "absent": "no_such_metric", "NaN": "vector(0) / vector(0)", 'odd "$1"': "vector(2) or vector(3)",
+    }  # fmt: skip
+
+    values = await metrics.values(queries, at=LAST)
+
+    assert values == {name: await metrics.value(query, at=LAST) for name, query in queries.items()}
+    assert values["one"] == 7 and values["absent"] is None and values["NaN"] is None and values['odd "$1"'] == 2
+    assert await metrics.values({"a": "no_such_metric", "b": "nor_this"}, at=LAST) == {"a": None, "b": None}
+    assert await metrics.values({}, at=LAST) == {}
+
+
+async def test_one_query_that_cannot_be_asked_beside_others_is_asked_by_itself(metrics: PrometheusMetrics) -> None:
+    assert await metrics.values({"scalar": "1 + 1", "sum": "sum(share)"}, at=LAST) == {"scalar": 2, "sum": 0.5}
+    with pytest.raises(Invalid, match="gives 3 series where one value is needed"):
+        await metrics.values({"several": "requests_total", "sum": "sum(share)"}, at=LAST)
+    with pytest.raises(Invalid, match=r"query: sum\(: "):
+        await metrics.values({"broken": "sum(", "sum": "sum(share)"}, at=LAST)
+
+
 async def test_a_series_begins_and_ends_where_it_was_asked_to(metrics: PrometheusMetrics) -> None:
     # given times that are no whole seconds, which the client underneath would round
     start, end = LAST - timedelta(seconds=0.6), LAST + timedelta(seconds=0.4)

@@ -2,12 +2,13 @@
 
 The lock is a stream of the ledger, not a process: it outlives every crash, its expected version decides who gets it,
 and the token is the stream's version, so that it rises with every delivery. Who had to wait is in a stream beside it:
-the most urgent comes first, then the oldest. A verification may be interrupted by a delivery that is more urgent.
+whose turn it is says ``harness/core/turn.py``. A verification may be interrupted by a delivery that is more urgent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from harness.core import events as e
@@ -20,32 +21,47 @@ from harness.journal import HARNESS, Journal, decode, encode
 
 QUEUE_POLL_S = 0.2
 
-MayDeliver = Callable[[Journal], bool]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """By what a delivery waits its turn.
+
+    ``aging_s``: after so many seconds of waiting a delivery counts as one priority more urgent. ``budget_left``: the
+    share of its objective's error budget that is left, where it has one. ``may_deliver``: whether a ticket's
+    constraints allow it now. Asked before every look: one that may not stops waiting here, and nobody waits for it. One
+    that only has to verify anew may at any time.
+    """
+
+    aging_s: float
+    budget_left: float | None = None
+    may_deliver: Callable[[Journal], bool] = lambda journal: True
 
 
-async def acquire(journal: Journal, *, may_deliver: MayDeliver = lambda journal: True) -> bool:
+async def acquire(journal: Journal, terms: Terms) -> bool:
     """Take the lock for the current attempt, queueing while another delivery holds it or comes first. True when held.
-
-    Args:
-        may_deliver: whether a ticket's constraints allow it now. Asked before every look: one that may not stops
-            waiting here, and nobody waits for it. One that only has to verify anew may at any time.
 
     Raises VersionConflict when somebody else wrote to the ticket: it has to be read anew.
     """
     due_since: dict[Delivery, datetime] = {}
     while journal.ticket.life.token is None:
-        if not _may(journal, may_deliver):
+        if not _may(journal, terms):
             return False
         try:
-            first = _take(journal, may_deliver, due_since)
+            first = _take(journal, terms, due_since)
         except VersionConflict as conflict:
             if conflict.stream == ticket_stream(journal.ticket_id):
                 raise
             continue  # another delivery was faster, or the one that was to be interrupted went on: look again
         if first is not None:
-            _queue(journal, first)
+            _queue(journal, first, terms)
             await journal.clock.sleep(QUEUE_POLL_S)
     return True
+
+
+def wait_for_hours(journal: Journal, constraint: str, until: datetime, budget_left: float | None) -> None:
+    """Queue a delivery that its hours forbid for now. From ``until`` on it has its place among the others, so that of
+    several whose hours open together the first in turn is the first to deliver."""
+    n, waits = journal.ticket.life.attempt, _new_wait(journal, until, budget_left)
+    _say_queued(journal, f"{n}/closed", e.DeliveryQueued(holder=constraint, until=until), waits)
 
 
 def take_at_once(journal: Journal) -> str | None:
@@ -80,7 +96,7 @@ def keep(journal: Journal, reason: str, main: str) -> None:
     journal.once(f"{n}/way-back", e.WayBackBegun, lambda: e.WayBackBegun(attempt=n, reason=reason, main=main))
 
 
-def _take(journal: Journal, may_deliver: MayDeliver, due_since: dict[Delivery, datetime]) -> str | None:
+def _take(journal: Journal, terms: Terms, due_since: dict[Delivery, datetime]) -> str | None:
     """Take the lock, from a verification if it has to be; None when it was taken, else the ticket that is waited for.
 
     Args:
@@ -95,12 +111,13 @@ def _take(journal: Journal, may_deliver: MayDeliver, due_since: dict[Delivery, d
         other = _journal(journal, holder.ticket_id)
         if not may_interrupt(priority, other.ticket):
             return holder.ticket_id
-        if ahead := _ahead(journal, rows, may_deliver):
+        # only those that may interrupt as well: one that has become urgent by waiting alone waits for the lock
+        if ahead := [one for one in _ahead(journal, rows, terms) if may_interrupt(one.priority, other.ticket)]:
             return ahead[0].ticket_id
         _interrupt(journal, other, len(rows))
         return None
     now = journal.clock.now()
-    first = in_turn(_ahead(journal, rows, may_deliver), due_since, now)
+    first = in_turn(_ahead(journal, rows, terms), due_since, now)
     if first is None:
         _write_taken(journal, len(rows), freed=[], beside=[])
         return None
@@ -115,7 +132,8 @@ def _interrupt(journal: Journal, other: Journal, version: int) -> None:
     n = other.ticket.life.attempt
     event = e.VerificationInterrupted(attempt=n, by=journal.ticket_id, priority=priority, token=token)
     interrupted = _encoded(other, f"{n}/interrupted{_again(other)}", event)
-    waits = _encoded(other, f"{n}/waits-again{_again(other)}", _waits(other))
+    waited = _recorded_wait(other, _waits(other)) or _new_wait(other, journal.clock.now(), None)
+    waits = _encoded(other, f"{n}/waits-again{_again(other)}", waited)
     beside = [
         StreamWrite(ticket_stream(other.ticket_id), other.ticket.version, [interrupted]),
         StreamWrite(queue_stream(journal.ticket.filed.service), None, [waits]),
@@ -140,48 +158,66 @@ def _holder(rows: Sequence[Recorded]) -> e.LockTaken | None:
     return last if isinstance(last, e.LockTaken) else None
 
 
-def _ahead(journal: Journal, rows: Sequence[Recorded], may_deliver: MayDeliver) -> list[e.DeliveryWaits]:
+def _ahead(journal: Journal, rows: Sequence[Recorded], terms: Terms) -> list[e.DeliveryWaits]:
     """The deliveries that wait and come before this one."""
-    queue = journal.ledger.read_stream(queue_stream(journal.ticket.filed.service))
-    waits = [(row.position, event) for row in queue if isinstance(event := decode(row), e.DeliveryWaits)]
+    waits, now = _waits(journal), journal.clock.now()
+    own = _recorded_wait(journal, waits) or _new_wait(journal, now, terms.budget_left)
     taken = [(row.position, (event.ticket_id, event.attempt)) for row in rows
              if isinstance(event := decode(row), e.LockTaken)]  # fmt: skip
-    ahead = ahead_of(_waits(journal), open_waits(waits, taken))
-    return [one for one in ahead if _still_waits(journal, one, may_deliver)]
+    ahead = ahead_of(own, open_waits(waits, taken), now, terms.aging_s)
+    return [one for one in ahead if _still_waits(journal, one, terms)]
 
 
-def _still_waits(journal: Journal, wait: e.DeliveryWaits, may_deliver: MayDeliver) -> bool:
+def _still_waits(journal: Journal, wait: e.DeliveryWaits, terms: Terms) -> bool:
     """Not when it ended, is paused, or is with a person."""
     other = _journal(journal, wait.ticket_id)
     return (
         other.state is State.QUEUED
         and other.ticket.life.attempt == wait.attempt
-        and _may(other, may_deliver)
+        and _may(other, terms)
     )  # fmt: skip
 
 
-def _may(journal: Journal, may_deliver: MayDeliver) -> bool:
-    return journal.ticket.life.interrupted or may_deliver(journal)
+def _may(journal: Journal, terms: Terms) -> bool:
+    return journal.ticket.life.interrupted or terms.may_deliver(journal)
 
 
 def _journal(journal: Journal, ticket_id: str) -> Journal:
     return Journal(ticket_id, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
 
 
-def _waits(journal: Journal) -> e.DeliveryWaits:
+def _waits(journal: Journal) -> list[tuple[int, e.DeliveryWaits]]:
+    """Every wait of the service's queue, with its position in the ledger."""
+    queue = journal.ledger.read_stream(queue_stream(journal.ticket.filed.service))
+    return [(row.position, event) for row in queue if isinstance(event := decode(row), e.DeliveryWaits)]
+
+
+def _recorded_wait(journal: Journal, waits: Sequence[tuple[int, e.DeliveryWaits]]) -> e.DeliveryWaits | None:
+    """How this delivery first waited: an interruption does not take from it what it has waited already."""
+    own = (journal.ticket_id, journal.ticket.life.attempt)
+    return next((wait for _, wait in waits if (wait.ticket_id, wait.attempt) == own), None)
+
+
+def _new_wait(journal: Journal, since: datetime, budget_left: float | None) -> e.DeliveryWaits:
     filed, n = journal.ticket.filed, journal.ticket.life.attempt
     return e.DeliveryWaits(
-        ticket_id=journal.ticket_id, attempt=n, priority=filed.priority, filed_at=journal.ticket.filed_at
-    )
+        ticket_id=journal.ticket_id, attempt=n, priority=filed.priority, filed_at=journal.ticket.filed_at, since=since,
+        budget_left=budget_left,
+    )  # fmt: skip
 
 
-def _queue(journal: Journal, first: str) -> None:
-    """Say once that this delivery waits, on the ticket and in the queue; its constraints may have said so before."""
+def _queue(journal: Journal, first: str, terms: Terms) -> None:
+    """Say once that this delivery waits; its hours may have said so before."""
     n = journal.ticket.life.attempt
     if journal.state is not State.QUEUED and journal.recorded(f"{n}/queued", e.DeliveryQueued) is None:
-        waits = _encoded(journal, f"{n}/waits", _waits(journal))
-        queue = StreamWrite(queue_stream(journal.ticket.filed.service), None, [waits])
-        journal.record(f"{n}/queued", e.DeliveryQueued(holder=first), beside=[queue])
+        waits = _new_wait(journal, journal.clock.now(), terms.budget_left)
+        _say_queued(journal, f"{n}/queued", e.DeliveryQueued(holder=first), waits)
+
+
+def _say_queued(journal: Journal, key: str, queued: e.DeliveryQueued, waits: e.DeliveryWaits) -> None:
+    """On the ticket and in the queue of its service."""
+    new = _encoded(journal, f"{waits.attempt}/waits", waits)
+    journal.record(key, queued, beside=[StreamWrite(queue_stream(journal.ticket.filed.service), None, [new])])
 
 
 def _again(journal: Journal) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import Gauge
 from temporalio import activity
 
-from harness import blocked, hours, lock
+from harness import blocked, budget, hours, lock
 from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
@@ -132,20 +132,26 @@ class Activities:
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
+            if not self._due("test", journal):
+                return self._left(journal)
             manifest = harness.manifest()
 
             def may_deliver(one: Journal) -> bool:
                 return hours.allow(one, manifest) and blocked.blocked(one, harness.rules.invariants) is None
 
+            left = await budget.left_of(
+                journal.ticket.filed, slos=harness.rules.slos, manifest=manifest, metrics=harness.metrics,
+                now=harness.record.clock.now(),
+            )  # fmt: skip
+            terms = lock.Terms(
+                aging_s=harness.rules.profile.queue.aging_s, budget_left=left, may_deliver=may_deliver
+            )
             if journal.ticket.life.interrupted:  # it was tested and deployed: under the lock it verifies anew
-                if self._due("test", journal):
-                    await lock.acquire(journal)
-            elif (
-                self._due("test", journal)
-                and gate.gate(journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
-                              invariants=harness.rules.invariants, repository=harness.repository)
-                and await lock.acquire(journal, may_deliver=may_deliver)
-            ):  # fmt: skip
+                await lock.acquire(journal, terms)
+            elif gate.gate(
+                journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
+                invariants=harness.rules.invariants, repository=harness.repository, budget_left=left,
+            ) and await lock.acquire(journal, terms):  # fmt: skip
                 await test.test(
                     journal, manifest=manifest, repository=harness.repository, checks=harness.checks,
                     operator=harness.operator(),

@@ -22,8 +22,6 @@ STAGE_TIMEOUT = timedelta(minutes=30)
 FIRST_PAUSE, LAST_PAUSE = timedelta(seconds=1), timedelta(minutes=5)
 COMMAND_TIMEOUT = timedelta(minutes=2)
 """So long a command is tried: what it needs may be away. It is told to the person, and can be said again."""
-BREAKS_OFF = frozenset({"work", "test"})
-"""Stages that leave nothing half done when they are broken off; the others are let come to their end."""
 
 
 @dataclass
@@ -49,6 +47,8 @@ class TicketWorkflow:
         """Whether what the ticket waits for may have changed since it was looked at."""
         self._breakable: asyncio.Task[str] | None = None
         """What is done now and may be broken off."""
+        self._stage_now = ""
+        """The stage that it is part of."""
 
     @workflow.run
     async def run(self, ticket_id: str) -> str:
@@ -70,7 +70,7 @@ class TicketWorkflow:
         """Tell the ticket something; the state that it is in when that is done. Once per id of the update."""
         told = Told(command)
         self._told.append(told)
-        if command.verb in INTERRUPTS and self._breakable is not None:
+        if self._breakable is not None and command.verb in INTERRUPTS[self._stage_now]:
             self._breakable.cancel()
         await workflow.wait_condition(lambda: told.done)
         if told.refusal is not None:
@@ -91,13 +91,14 @@ class TicketWorkflow:
         before = self._state
         work = self._session(ticket_id) if stage == "work" else self._do(stage, ticket_id)
         try:
-            if stage in BREAKS_OFF:
+            if stage in INTERRUPTS:
+                self._stage_now = stage
                 self._breakable = asyncio.create_task(work)
                 self._state = State(await self._breakable)
             else:
                 self._state = State(await work)
         except (ActivityError, ChildWorkflowError, asyncio.CancelledError) as failure:
-            if any(told.command.verb in INTERRUPTS for told in self._told):
+            if any(told.command.verb in INTERRUPTS.get(stage, ()) for told in self._told):
                 await self._surely("look", ticket_id)
             elif isinstance(failure, asyncio.CancelledError):
                 raise

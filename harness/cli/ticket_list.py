@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from harness.bootstrap import Record, read_record
+from harness.bootstrap import Record, read_record, read_rules
 from harness.cli.render import AsJson, minute, print_json, safe
 from harness.cli.ticket import title
 from harness.core.errors import Broken
 from harness.core.events import DeliveryWaits
-from harness.core.lifecycle import State
 from harness.core.projections.projection import Document
-from harness.core.projections.queue import QUEUE
+from harness.core.projections.queue import QUEUE, waits
 from harness.core.projections.tickets import TICKETS, state_of, waits_of
 from harness.core.turn import turn
 from harness.projector import documents
@@ -34,7 +34,8 @@ def list_(as_json: AsJson = False) -> None:
 
 def queue(as_json: AsJson = False) -> None:
     """Show which ticket delivers, and which wait for that, in the order of their turn."""
-    rows = queued(read_record(Settings.load()))
+    record = read_record(Settings.load())
+    rows = queued(record, read_rules().profile.queue.aging_s)
     if as_json:
         print_json(rows)
         return
@@ -52,14 +53,15 @@ def listed(record: Record) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["opened_at"]), reverse=True)
 
 
-def queued(record: Record) -> list[dict[str, Any]]:
+def queued(record: Record, aging_s: float) -> list[dict[str, Any]]:
     """By service: the delivery that has its lock, then those that wait for it. One that is with a person does not."""
     deliveries, tickets = documents(record.ledger, QUEUE, TICKETS)
+    now = record.clock.now()
     rows = [
         {"ticket": ticket_id, "service": one["service"], "attempt": one["attempt"], "delivers": one["delivers"],
          "since": one["since"]}
-        for ticket_id, one in sorted(deliveries.items(), key=_place)
-        if one["delivers"] or _waits(one, tickets.get(ticket_id))
+        for ticket_id, one in sorted(deliveries.items(), key=lambda delivery: _place(delivery, now, aging_s))
+        if one["delivers"] or waits(one, tickets.get(ticket_id))
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (row["service"], not row["delivers"]))
 
@@ -78,19 +80,12 @@ def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _waits(delivery: Document, ticket: Document | None) -> bool:
-    """Where its ticket is still queued for this attempt: it may be paused, or be with a person."""
-    return (
-        ticket is not None
-        and state_of(ticket) == State.QUEUED
-        and ticket["life"]["attempt"] == delivery["attempt"]
-    )  # fmt: skip
-
-
-def _place(delivery: tuple[str, Document]) -> tuple[str, ...]:
+def _place(delivery: tuple[str, Document], now: datetime, aging_s: float) -> tuple[int | float | str, ...]:
     ticket_id, one = delivery
     if one["delivers"]:
         return ()
-    return turn(DeliveryWaits(
-        ticket_id=ticket_id, attempt=one["attempt"], priority=one["priority"], filed_at=one["filed_at"]
-    ))  # fmt: skip
+    wait = DeliveryWaits(
+        ticket_id=ticket_id, attempt=one["attempt"], priority=one["priority"], filed_at=one["filed_at"],
+        since=one["waits_since"], budget_left=one["budget_left"],
+    )  # fmt: skip
+    return turn(wait, now, aging_s)

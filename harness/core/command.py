@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -26,8 +27,12 @@ EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
 }
 TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer", "take_over"})
 """Before these hold, a delivery that is half done is taken back: main equals what runs, and the lock can go."""
-INTERRUPTS: Final = frozenset[Verb]({"pause", "cancel"})
-"""These don't wait for the end of what can be broken off safely: an agent's session, a run of the checks."""
+INTERRUPTS: Final[Mapping[str, frozenset[Verb]]] = {
+    "work": frozenset({"pause", "cancel"}),
+    "test": frozenset({"pause", "cancel", "constrain"}),
+}
+"""Stages that leave nothing half done when they are broken off (a session, the wait for the lock, a run of the checks),
+and what is not to wait for their end. The other stages are let come to their end."""
 
 
 class Command(BaseModel):

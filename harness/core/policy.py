@@ -89,6 +89,12 @@ class Verify(Declaration):
     """Evaluations, one a second, the last at the window's end."""
 
 
+class Queue(Declaration):
+    """Whose turn it is at the delivery lock: a delivery that waits for ``aging`` counts as one priority more urgent."""
+
+    aging_s: Seconds = Field(alias="aging", gt=0)
+
+
 class Opportunities(Declaration):
     """``policies/opportunities.yaml``: how often something that works is touched to be made better.
 
@@ -146,6 +152,7 @@ class Profile(Declaration):
     operation: Operation
     deploy: Deploy
     verify: Verify
+    queue: Queue
 
 
 class Registration(Declaration):

@@ -1,9 +1,14 @@
-"""Whose turn it is at the delivery lock: the most urgent first, then the oldest; and who may interrupt whom. Pure."""
+"""Whose turn it is at the delivery lock, and who may interrupt whom. Pure.
+
+The most urgent comes first, then the one whose objective has the least error budget left, then the oldest. Whoever
+waits becomes more urgent with time, beyond P0 if it has to: so none waits for all that come after it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from math import inf
 
 from harness.core.events import DeliveryWaits
 from harness.core.lifecycle import State
@@ -27,13 +32,17 @@ def open_waits(
     return [wait for position, wait in waits if last.get((wait.ticket_id, wait.attempt), 0) < position]
 
 
-def ahead_of(own: DeliveryWaits, waits: Iterable[DeliveryWaits]) -> list[DeliveryWaits]:
+def ahead_of(
+    own: DeliveryWaits, waits: Iterable[DeliveryWaits], now: datetime, aging_s: float
+) -> list[DeliveryWaits]:
     """Those that come before ``own``, first in turn first.
 
     Whether one of them still waits (it may be cancelled, or with a person) is for the caller to ask.
     """
     others = {(one.ticket_id, one.attempt): one for one in waits if one.ticket_id != own.ticket_id}
-    return sorted((one for one in others.values() if turn(one) < turn(own)), key=turn)
+    place = turn(own, now, aging_s)
+    ahead = [(turn(one, now, aging_s), one) for one in others.values()]
+    return [one for its, one in sorted(ahead, key=lambda pair: pair[0]) if its < place]
 
 
 def in_turn(
@@ -63,6 +72,13 @@ def may_interrupt(priority: str, holder: Ticket) -> bool:
     )
 
 
-def turn(wait: DeliveryWaits) -> tuple[str, str, str]:
-    """What decides whose turn it is: the least first."""
-    return wait.priority, wait.filed_at.isoformat(), wait.ticket_id
+def turn(wait: DeliveryWaits, now: datetime, aging_s: float) -> tuple[int, float, str, str]:
+    """What decides whose turn it is: the least first.
+
+    Args:
+        aging_s: after so many seconds of waiting it counts as one priority more urgent, after twice as many as two.
+    """
+    waited_s = max(0.0, (now - (wait.since or wait.filed_at)).total_seconds())
+    level = int(wait.priority.removeprefix("P")) - int(waited_s // aging_s)
+    budget_left = inf if wait.budget_left is None else wait.budget_left
+    return level, budget_left, wait.filed_at.isoformat(), wait.ticket_id

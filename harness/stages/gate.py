@@ -19,6 +19,7 @@ from harness.core.operation import Catalog
 from harness.core.policy import Approvals
 from harness.hours import call_if_missed, closed
 from harness.journal import Journal
+from harness.lock import wait_for_hours
 from harness.ports import Repository
 
 
@@ -32,10 +33,13 @@ def change_hash(journal: Journal) -> str:
 
 def gate(
     journal: Journal, *, manifest: Manifest, rules: Approvals, catalog: Catalog, invariants: Sequence[Invariant],
-    repository: Repository,
+    repository: Repository, budget_left: float | None,
 ) -> bool:  # fmt: skip
     """True when the change goes on to its tests. Else the ticket waits for a person, its hours, or an invariant that
-    blocks deployments, or works again."""
+    blocks deployments, or works again.
+
+    ``budget_left``: the share of its objective's error budget that is left; part of its place in the queue.
+    """
     attempt = journal.ticket.attempt
     change = attempt.change
     assert change is not None
@@ -59,7 +63,7 @@ def gate(
     asked_by_ticket = any(isinstance(one, RequiresApproval) for one in constraints)
     if (asked_by_ticket or rules.asks(risk)) and not _approved(journal, risk, why, asked_by_ticket):
         return False
-    return _open_now(journal, manifest) and not hold_back(journal, invariants)
+    return _open_now(journal, manifest, budget_left) and not hold_back(journal, invariants)
 
 
 def _forbidden(journal: Journal, reason: str) -> bool:
@@ -81,14 +85,13 @@ def _new_dependencies(repository: Repository, base: str, commit: str) -> list[st
     return added(before, after)
 
 
-def _open_now(journal: Journal, manifest: Manifest) -> bool:
+def _open_now(journal: Journal, manifest: Manifest, budget_left: float | None) -> bool:
     shut = closed(journal, manifest)
     if shut is None:
         return True
     constraint, until = shut
     if journal.state is State.TESTING:
-        n = journal.ticket.attempt.n
-        journal.record(f"{n}/closed", e.DeliveryQueued(holder=constraint.text, until=until))
+        wait_for_hours(journal, constraint.text, until, budget_left)
     return False
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from harness import lock
 from harness.adapters.declarations import load_manifest
 from harness.agent.loop import work
 from harness.bootstrap import CHECKOUT, Harness, Record, Rules, read_rules
@@ -30,10 +31,10 @@ from harness.simulation.world import World
 from harness.stages import file
 from harness.stages.observe import Memory
 from workflows.activities import Activities
-from workflows.ticket import BREAKS_OFF
 
 RULES = read_rules()
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
+TERMS = lock.Terms(aging_s=RULES.profile.queue.aging_s)
 HEALTHY_S = 28.0
 """Traffic before anything goes wrong: the burn rate's windows and the baseline have to be full."""
 WATCHED_S = 8.0
@@ -75,7 +76,7 @@ class Operations:
     _told: dict[str, list[tuple[Command, asyncio.Future[str]]]] = field(default_factory=dict)
     _woken: dict[str, asyncio.Event] = field(default_factory=dict)
     _person: dict[str, asyncio.Event] = field(default_factory=dict)
-    _breakable: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    _breakable: dict[str, tuple[str, asyncio.Future[Any]]] = field(default_factory=dict)
     _folded: dict[str, tuple[int, Ticket]] = field(default_factory=dict)
     restarts: int = 0
     restart_s: float = 1.0
@@ -137,8 +138,8 @@ class Operations:
 
     async def _stage(self, ticket_id: str, stage: str) -> str:
         doing = asyncio.ensure_future(self._session(ticket_id) if stage == "work" else self.do(stage, ticket_id))
-        if stage in BREAKS_OFF:
-            self._breakable[ticket_id] = doing
+        if stage in INTERRUPTS:
+            self._breakable[ticket_id] = stage, doing
         try:
             await asyncio.wait({doing})
         finally:
@@ -230,7 +231,8 @@ class Operations:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._told.setdefault(ticket_id, []).append((command, answer))
         self._woken.setdefault(ticket_id, asyncio.Event()).set()
-        if command.verb in INTERRUPTS and (doing := self._breakable.get(ticket_id)):
+        stage, doing = self._breakable.get(ticket_id, ("", None))
+        if doing is not None and command.verb in INTERRUPTS[stage]:
             doing.cancel()
         if ticket_id not in self.carried:
             self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -15,7 +16,7 @@ from harness.cli.ticket_list import listed
 from harness.core import events as e
 from harness.core.constraint import AT_ONCE
 from harness.core.deployment import NodeAnswer, NodeOrder
-from harness.core.ids import ticket_stream
+from harness.core.ids import queue_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.manifest import PeakHours
 from harness.simulation.clock import run
@@ -198,6 +199,56 @@ def test_a_delivery_that_its_hours_hold_in_the_queue_goes_on_when_they_are_lifte
         await operations.tell("constrain", constraints=("requires approval",))
         await operations.settle()
         assert operations.state("INF-1") is State.RESOLVED and operations.runs_everywhere(commit)
+
+    run(story())
+
+
+def test_constraints_of_a_delivery_that_waits_for_the_lock_are_looked_at_while_it_waits() -> None:
+    async def story() -> None:
+        # given a delivery that waits for another one
+        operations = await quiet()
+        operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+        operations.file(change=a_commit(operations, innocent(1)))
+        await operations.watch(lambda: operations.reached(State.QUEUED))
+        # when a person gives it other hours, then that is done at once, and not when the other one is over
+        hours = "no changes 08:00-18:00 Mon-Fri Europe/Berlin"
+        telling = asyncio.create_task(operations.tell("constrain", constraints=(hours,)))
+        await operations.watch(telling.done, limit_s=3)
+        assert telling.result() == State.QUEUED and "ConstraintsChanged" in kinds(operations)
+
+    run(story())
+
+
+@pytest.mark.parametrize("priorities", [("P3", "P2"), ("P2", "P3")])
+def test_of_two_deliveries_whose_hours_open_together_the_more_urgent_one_is_first(priorities: tuple[str, str]) -> None:
+    async def story() -> None:
+        # given two that were approved within their hours
+        operations = await quiet()
+        hours = "no changes 10:01-10:03 Mon-Fri Europe/Berlin"
+        for number, priority in enumerate(priorities, start=1):
+            operations.file(
+                change=a_commit(operations, innocent(number)), constraints=["requires approval", hours],
+                priority=priority,
+            )  # fmt: skip
+        both = ("INF-1", "INF-2")
+        await operations.watch(lambda: all(operations.reached(State.AWAITING_APPROVAL, ticket_id=one) for one in both))
+        await operations.world.clock.sleep(60)
+        for ticket_id in both:
+            asked = operations.ticket(ticket_id).asked
+            assert asked is not None
+            await operations.tell("approve", ticket_id, hash=asked.hash)
+        await operations.watch(lambda: all(operations.reached(State.QUEUED, ticket_id=one) for one in both))
+        waits = operations.events(queue_stream("ratelimiter"))
+        opens_at = datetime(2026, 3, 2, 10, 3, tzinfo=BERLIN)
+        assert [(one.ticket_id, one.since) for one in waits if isinstance(one, e.DeliveryWaits)] == [
+            ("INF-1", opens_at), ("INF-2", opens_at),
+        ]  # fmt: skip
+        # when the hours are over
+        await operations.watch(
+            lambda: all(operations.reached(State.RESOLVED, ticket_id=one) for one in both), limit_s=300
+        )  # fmt: skip
+        tokens = {operations.ticket(one).filed.priority: operations.last(one, e.LockAcquired).token for one in both}
+        assert tokens["P2"] < tokens["P3"]
 
     run(story())
 

@@ -23,7 +23,7 @@ from harness.simulation.clock import run
 from harness.simulation.effects import Effect
 from harness.simulation.service import Behaviour, Change
 from harness.stages import verify
-from tests.simulation.operations import Crash, Operations, days_work, incident
+from tests.simulation.operations import TERMS, Crash, Operations, days_work, incident
 from tests.simulation.test_by_hand import a_commit
 from tests.simulation.test_races import about_to_deliver
 from tests.simulation.test_stopped_workers import StoppedAtItsNextSleep
@@ -287,7 +287,7 @@ def test_a_delivery_that_is_paused_or_with_a_person_keeps_nobody_waiting(leaves:
         operations = Operations.on((await incident([])).world)
         operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
         urgent, other = await about_to_deliver(operations, "P0"), await about_to_deliver(operations, "P2")
-        tasks = [asyncio.create_task(lock.acquire(journal)) for journal in (urgent, other)]
+        tasks = [asyncio.create_task(lock.acquire(journal, TERMS)) for journal in (urgent, other)]
         await operations.world.clock.sleep(1)
         tasks[0].cancel()
         question = urgent.put({"question": "What now?"})
@@ -309,7 +309,7 @@ def test_a_delivery_whose_workflow_is_lost_is_passed_over_after_a_while_and_keep
         operations = Operations.on((await incident([])).world)
         operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
         lost, other = await about_to_deliver(operations, "P0"), await about_to_deliver(operations, "P2")
-        tasks = [asyncio.create_task(lock.acquire(journal)) for journal in (lost, other)]
+        tasks = [asyncio.create_task(lock.acquire(journal, TERMS)) for journal in (lost, other)]
         await operations.world.clock.sleep(2 * TURN_S)
         # given a delivery that waits in vain, for nobody carries it any more
         tasks[0].cancel()

@@ -17,7 +17,7 @@ from harness.projector import ALL, follow, rebuild
 from harness.simulation.clock import run
 from harness.simulation.ledger import MemoryLedger
 from harness.simulation.lives import history
-from tests.simulation.operations import Operations, days_work
+from tests.simulation.operations import TERMS, Operations, days_work
 from tests.simulation.test_interruptions import to_the_end, verifying
 from tests.simulation.test_models import played, repairing
 
@@ -26,7 +26,7 @@ NAMES = [one.name for one in ALL]
 
 def queue(operations: Operations) -> list[tuple[str, bool]]:
     """Which ticket delivers, and which wait."""
-    return [(row["ticket"], row["delivers"]) for row in ticket_list.queued(operations.harness.record)]
+    return [(row["ticket"], row["delivers"]) for row in ticket_list.queued(operations.harness.record, TERMS.aging_s)]
 
 
 def test_an_interrupted_delivery_is_seen_in_every_list_while_it_happens() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from harness.journal import Journal, encode
 from harness.simulation.clock import START, run
 from harness.simulation.world import World
 from harness.stages.file import file
-from tests.simulation.operations import MANIFEST, RULES, HookedLedger, Operations, days_work, incident
+from tests.simulation.operations import MANIFEST, RULES, TERMS, HookedLedger, Operations, days_work, incident
 
 
 def sighting(name: str, reason: str) -> Signal:
@@ -150,7 +151,7 @@ def test_the_most_urgent_of_those_that_wait_for_the_lock_comes_first_and_then_th
         got: list[str] = []
 
         async def deliver(journal: Journal) -> None:
-            await lock.acquire(journal)
+            await lock.acquire(journal, TERMS)
             got.append(journal.ticket_id)
             journal.record("1/test", e.ChecksFailed(attempt=1, commit="c", tree=None, outcomes=(), reason="", waits=()))
             lock.release(journal)
@@ -170,13 +171,31 @@ def test_the_most_urgent_of_those_that_wait_for_the_lock_comes_first_and_then_th
     run(story())
 
 
+def test_a_delivery_that_waited_long_enough_comes_before_a_more_urgent_one_that_has_just_come() -> None:
+    async def story() -> None:
+        operations = Operations.on(World(MANIFEST))
+        operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+        old = await about_to_deliver(operations, "P3")
+        tasks = [asyncio.create_task(lock.acquire(old, TERMS))]
+        await operations.world.clock.sleep(4 * TERMS.aging_s)
+        new = await about_to_deliver(operations, "P0")
+        tasks.append(asyncio.create_task(lock.acquire(new, replace(TERMS, budget_left=0.0))))
+        await operations.world.clock.sleep(1)
+        operations.note_in_lock(e.LockFreed(ticket_id="INF-99", attempt=1))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert (old.ticket.life.token, new.ticket.life.token) == (3, None)
+        tasks[1].cancel()
+
+    run(story())
+
+
 def test_a_delivery_that_waits_no_more_keeps_nobody_waiting() -> None:
     async def story() -> None:
         # given an urgent delivery and another one, both waiting for the lock
         operations = Operations.on(World(MANIFEST))
         operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
         urgent, other = await about_to_deliver(operations, "P0"), await about_to_deliver(operations, "P2")
-        tasks = [asyncio.create_task(lock.acquire(journal)) for journal in (urgent, other)]
+        tasks = [asyncio.create_task(lock.acquire(journal, TERMS)) for journal in (urgent, other)]
         await operations.world.clock.sleep(1)
         # when the urgent one is cancelled by a person and the lock is given back
         tasks[0].cancel()

@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from harness.core import events as e
 from harness.core.lifecycle import Life, State
 from harness.core.ticket import Attempt, Ticket
-from harness.core.turn import TURN_S, ahead_of, in_turn, may_interrupt, open_waits
+from harness.core.turn import TURN_S, ahead_of, in_turn, may_interrupt, open_waits, turn
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BLOB = "sha256:" + "0" * 64
+AGING_S = 60.0
 PRIORITIES = ("P0", "P1", "P2", "P3")
 
 
-def wait(number: int, priority: str = "P2") -> e.DeliveryWaits:
+def wait(number: int, priority: str = "P2", budget_left: float | None = None) -> e.DeliveryWaits:
     filed_at = NOON + timedelta(seconds=number)
     return e.DeliveryWaits.model_validate(
-        {"ticket_id": f"INF-{number}", "attempt": 1, "priority": priority, "filed_at": filed_at}
-    )
+        {"ticket_id": f"INF-{number}", "attempt": 1, "priority": priority, "filed_at": filed_at, "since": filed_at,
+         "budget_left": budget_left}
+    )  # fmt: skip
 
 
 def holder(priority: str, state: State = State.VERIFYING, token: int | None = 1) -> Ticket:
@@ -41,7 +43,69 @@ def test_of_those_that_wait_everyone_is_behind_all_that_are_more_urgent_or_older
     waits = [wait(number, priority) for number, priority in enumerate(priorities, start=1)]
     ranked = sorted(waits, key=lambda one: (one.priority, one.filed_at))
     for place, one in enumerate(ranked):
-        assert ahead_of(one, waits) == ranked[:place]
+        assert ahead_of(one, waits, NOON, AGING_S) == ranked[:place]
+
+
+def test_of_two_as_urgent_the_one_with_the_least_error_budget_comes_first_and_one_without_any_last() -> None:
+    plenty, none_known, overspent = wait(1, "P1", 0.9), wait(2, "P1"), wait(3, "P1", -0.5)
+    incident = wait(4, "P0")
+    waits = [plenty, none_known, overspent, incident]
+    assert ahead_of(none_known, waits, NOON, AGING_S) == [incident, overspent, plenty]
+
+
+def test_who_waits_long_enough_goes_before_any_newcomer() -> None:
+    old = wait(0, "P3")
+    for times, ahead in ((2, True), (4, False)):
+        came_at = NOON + timedelta(seconds=times * AGING_S)
+        newcomer = wait(0, "P0", 0.0).model_copy(update={"ticket_id": "INF-9", "since": came_at})
+        assert (newcomer in ahead_of(old, [old, newcomer], came_at, AGING_S)) is ahead
+
+
+def test_hours_that_are_still_closed_make_nobody_more_urgent() -> None:
+    closed = wait(0, "P3").model_copy(update={"since": NOON + timedelta(days=3)})
+    assert turn(closed, NOON + timedelta(days=3), AGING_S)[0] == turn(closed, NOON, AGING_S)[0] == 3
+
+
+def test_a_wait_of_an_earlier_version_ages_since_its_ticket_was_filed() -> None:
+    one = wait(0, "P3").model_copy(update={"since": None})
+    assert turn(one, NOON + timedelta(seconds=AGING_S), AGING_S)[0] == 2
+
+
+arrivals = st.lists(
+    st.tuples(st.integers(0, 20), st.sampled_from(PRIORITIES), st.none() | st.floats(-2, 1)), min_size=1, max_size=60
+)
+
+
+@given(arrivals=arrivals, delivery_s=st.integers(1, 600))
+def test_nobody_waits_longer_than_for_those_before_it_and_those_of_the_time_in_which_it_ages(
+    arrivals: list[tuple[int, str, float | None]], delivery_s: int
+) -> None:
+    # given deliveries that come as they like, to a lock that is never free while one waits
+    came_s, waiting, number = 0, [], 0
+    for gap_s, priority, left in arrivals:
+        came_s, number = came_s + gap_s, number + 1
+        waiting.append(wait(number, priority, left).model_copy(update={"since": NOON + timedelta(seconds=came_s)}))
+    all_of_them, free_at, served = list(waiting), NOON, {}
+    while waiting:
+        there = [one for one in waiting if at(one) <= free_at] or [min(waiting, key=at)]
+        free_at = max(free_at, at(there[0]))
+        first = min(there, key=lambda one: turn(one, free_at, AGING_S))
+        waiting.remove(first)
+        served[first.ticket_id] = free_at
+        free_at += timedelta(seconds=delivery_s)
+    # then whoever was served before one that had come earlier came within the time in which that one ages
+    for one in all_of_them:
+        level = int(one.priority[1])
+        before = [other for other in all_of_them if served[other.ticket_id] < served[one.ticket_id]]
+        overtook = [other for other in before if at(other) > at(one)]
+        assert all(at(other) - at(one) <= timedelta(seconds=(level + 1) * AGING_S) for other in overtook)
+        # and it waits for those alone, and for what was delivered when it came
+        assert served[one.ticket_id] - at(one) <= timedelta(seconds=(len(before) + 1) * delivery_s)
+
+
+def at(one: e.DeliveryWaits) -> datetime:
+    assert one.since is not None
+    return one.since
 
 
 def test_who_had_the_lock_waits_no_more_until_it_says_so_again() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -100,10 +100,17 @@ class Blobs(Bodies, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CounterReading:
-    """The last raw value of a counter, summed over its series; ``at`` is the time of the sample, not of the query."""
+    """The last raw value of a counter, summed over its series; ``at`` is the time of the sample, not of the query.
+
+    ``warnings``: what was said of the answer, as that a part of it is missing.
+    """
 
     value: int | None
     at: datetime | None
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+
+Lost = Mapping[datetime, Mapping[str, int]]
 
 
 class Metrics(Protocol):
@@ -111,6 +118,13 @@ class Metrics(Protocol):
 
     async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
         """Raw counter values by name, as exact integers."""
+        ...
+
+    async def lost(self, selectors: Collection[str], starts: Collection[datetime], end: datetime) -> Lost:
+        """What counters had counted when they began anew or went away between each start and ``end``: the difference
+        of two of their values lacks it. Start → selector → events, 0 for a counter that ran through. Asked with ends
+        that go forward.
+        """
         ...
 
     async def value(self, query: str, at: datetime | None = None) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,31 +21,15 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
+from harness.adapters.resets import Resets, Sample, Samples, Series
 from harness.core.errors import Broken, Invalid, Retryable
-from harness.ports import CounterReading
+from harness.ports import CounterReading, Lost
 
 _TIMEOUT_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NAME = "harness_query"
 _EXACT_BELOW = 2**53
 """Prometheus holds every value as a float: integers are exact below this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One value of one series. ``at`` is the time of evaluation, not of the scrape; ``value`` may be NaN."""
-
-    labels: Mapping[str, str]
-    value: float
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """An answer: its samples (none is no data) and what Prometheus warned about it."""
-
-    samples: tuple[Sample, ...]
-    warnings: tuple[str, ...]
 
 
 def quoted(value: str) -> str:
@@ -67,6 +51,7 @@ class PrometheusMetrics:
         self._session.trust_env = urlsplit(url).hostname not in _LOOPBACK  # a proxy cannot reach our loopback
         retry = Retry(total=2, read=0, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504), raise_on_status=False)
         self._client = PrometheusConnect(self._url, session=self._session, retry=retry, timeout=_TIMEOUT_S)
+        self._resets = Resets(self)
 
     async def instant(self, query: str, at: datetime | None = None) -> Samples:
         """The samples of ``query`` at one moment, one per series; a scalar is one sample without labels."""
@@ -122,12 +107,32 @@ class PrometheusMetrics:
         """
         if not selectors:
             return {}
-        samples = (await self.instant(_readings_query(selectors), at)).samples
-        found = {(sample.labels["reading"], sample.labels["name"]): sample.value for sample in samples}
+        answer = await self.instant(_readings_query(selectors), at)
+        found = {(sample.labels["reading"], sample.labels["name"]): sample.value for sample in answer.samples}
         return {
-            name: _reading(selector, found.get(("sum", name), math.nan), found.get(("at", name), math.nan))
+            name: _reading(
+                selector, found.get(("sum", name), math.nan), found.get(("at", name), math.nan), answer.warnings
+            )
             for name, selector in selectors.items()
         }
+
+    async def lost(self, selectors: Collection[str], starts: Collection[datetime], end: datetime) -> Lost:
+        """What counters had counted when they began anew or went away between each start and ``end``, which go
+        forward from call to call: what was looked through once is remembered."""
+        return await self._resets.lost(selectors, starts, end)
+
+    async def raw(self, selector: str, start: datetime, end: datetime) -> tuple[Series, ...]:
+        """The samples of each series as they were scraped, between the two moments, both included."""
+        length_ms = math.ceil((end - start).total_seconds() * 1000)
+        query, time = f"{selector}[{max(length_ms, 1)}ms]", {"time": _seconds(end)}
+        answer = await self._ask(query, lambda: self._client.custom_query(query, params=time))
+        return tuple(
+            Series(
+                {name: value for name, value in series["metric"].items() if name != "__name__"},
+                tuple((float(at), float(value)) for at, value in series["values"]),
+            )
+            for series in answer.result
+        )
 
     async def _ask(self, query: str, question: Callable[[], object]) -> _Answer:
         return await asyncio.to_thread(self._ask_in_thread, query, question)
@@ -202,14 +207,14 @@ def _replacement(name: str) -> str:
     return quoted(name.replace("$", "$$"))  # label_replace expands $1
 
 
-def _reading(selector: str, total: float, at: float) -> CounterReading:
+def _reading(selector: str, total: float, at: float, warnings: tuple[str, ...]) -> CounterReading:
     if math.isnan(total) or math.isnan(at):
-        return CounterReading(value=None, at=None)
+        return CounterReading(value=None, at=None, warnings=warnings)
     if not (total.is_integer() and 0 <= total < _EXACT_BELOW):
         raise Invalid(
             f"counter: {selector} is {total}, which is no whole number below 2^53; is it a counter of events?"
         )
-    return CounterReading(value=int(total), at=datetime.fromtimestamp(at, UTC))
+    return CounterReading(value=int(total), at=datetime.fromtimestamp(at, UTC), warnings=warnings)
 
 
 def _sample(labels: Mapping[str, str], point: tuple[float, str]) -> Sample:

@@ -1,7 +1,11 @@
-"""Whether an objective burns its budget too fast, from what was read over its windows. Pure, touches nothing.
+"""What an objective's error budget is spent at, and whether that is too fast. Pure, touches nothing.
 
-No data is neither zero nor healthy: too few events, a window covered by less than half, a NaN and a failed query are
-told apart from ``ok`` and from each other.
+No data is neither zero nor healthy: too few events, a window covered by less than half, a NaN, a failed query and an
+answer that is not whole are told apart from ``ok`` and from each other.
+
+What was burnt before the last ticket of the cause was closed has been dealt with, yet slow windows carry it for days.
+A tier whose short window holds that moment counts only the bad events since then, out of all events of the window: it
+fires as on a service without that past. Once its short window begins after it, the tier counts in full again.
 """
 
 from __future__ import annotations
@@ -16,12 +20,42 @@ from harness.core.slo import Slo, Tier
 State = Literal["ok", "burning", "no_data", "query_failed"]
 
 
+def error_ratio(bad: float, total: float) -> float:
+    """The share of bad events, 0..1: two metrics may count one request twice, and no more than all can be bad."""
+    return min(1.0, bad / total)
+
+
+def burn_rate(bad: float, total: float, error_budget: float) -> float:
+    """How fast a budget is spent: 1 uses it up in exactly its period. Needs events; ``error_budget``: a share above 0.
+
+    Source: SRE workbook, chapter 5.
+    """
+    return error_ratio(bad, total) / error_budget
+
+
+def budget_left(bad: float, total: float, error_budget: float) -> float:
+    """The share of the budget that is left of the events of a period: 1 unspent, 0 used up, below 0 overspent."""
+    return 1 - burn_rate(bad, total, error_budget)
+
+
+def exhausted_in_s(left: float, burn: float, period_s: float) -> float | None:
+    """Seconds until a budget of which ``left`` (a share) is left is used up at this burn rate.
+
+    0 when it is already, None when it never is.
+    """
+    if left <= 0:
+        return 0.0
+    return left * period_s / burn if burn > 0 else None
+
+
 @dataclass(frozen=True)
 class WindowReading:
-    """Events in one window: ``bad`` of ``total`` (None: no such series, or a counter reset within it).
+    """Events in one window: ``bad`` of ``total`` (None: no such series).
 
     ``parts``: of an objective on metrics, what each of them adds to ``bad``, in their order. ``covered_s``: the part of
-    the window that samples span; ``failed``: why the query failed, if it did.
+    the window that samples span; ``failed``: why the query failed, or what its answer lacks, if so.
+    ``fresh``: of a window in which the last ticket of the cause was closed, the bad events since then, with
+    ``fresh_parts`` as ``parts``; None for any other window.
     """
 
     bad: float | None
@@ -29,14 +63,17 @@ class WindowReading:
     covered_s: float
     failed: str | None = None
     parts: tuple[float, ...] = ()
+    fresh: float | None = None
+    fresh_parts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class SloState:
-    """``burn``: window (seconds) → burn rate, 1 uses the budget up in exactly its period, None unmeasured.
+    """``burn``: window (seconds) → burn rate, None unmeasured.
 
     ``tier``: the tier that fired, the fastest first; ``reason``: a sentence for people and evidence; ``burnt``: of an
-    objective on metrics, the bad share of each over that tier's short window.
+    objective on metrics, the bad share of each over that tier's short window. ``blind``: why not even the shortest
+    window could be told, None when it could: that nothing is seen now, and not that a slow window is yet to fill.
     """
 
     slo: str
@@ -45,6 +82,7 @@ class SloState:
     tier: Tier | None
     reason: str
     burnt: Mapping[str, float] = field(default_factory=dict)
+    blind: str | None = None
 
 
 def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
@@ -59,25 +97,48 @@ def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
         gap = _gap(slo, window_s, reading)
         if gap is None:
             assert reading.bad is not None and reading.total is not None
-            burn[window_s] = min(1.0, reading.bad / reading.total) / slo.error_budget
+            burn[window_s] = burn_rate(reading.bad, reading.total, slo.error_budget)
         else:
             burn[window_s] = None
             missing[gap[0]].append(f"{window_s:g}s: {gap[1]}")
+    unknown = [f"{state}: {'; '.join(reasons)}" for state, reasons in missing.items() if reasons]
+    blind = "; ".join(unknown) if burn[slo.windows_s[0]] is None else None
     for tier in slo.tiers:
-        long, short = burn[tier.long_s], burn[tier.short_s]
-        if long is not None and short is not None and min(long, short) > tier.factor:
-            reason = f"burns {long:.3g}x over {tier.long_s:g}s and {short:.3g}x over {tier.short_s:g}s"
-            burnt = _burnt(slo, readings[tier.short_s])
-            return SloState(slo.name, "burning", burn, tier, f"{reason}, more than {tier.factor:g}x", burnt)
+        if burn[tier.long_s] is None or burn[tier.short_s] is None:
+            continue
+        if (counted := _counted(slo, readings[tier.long_s], readings[tier.short_s])) > tier.factor:
+            reason, burnt = _told(slo, tier, burn, counted, readings[tier.short_s])
+            return SloState(slo.name, "burning", burn, tier, reason, burnt, blind)
     for state, reasons in missing.items():
         if reasons:
-            return SloState(slo.name, state, burn, None, "; ".join(reasons))
+            return SloState(slo.name, state, burn, None, "; ".join(reasons), blind=blind)
     return SloState(slo.name, "ok", burn, None, "no tier exceeds its factor over both windows")
 
 
-def _burnt(slo: Slo, reading: WindowReading) -> dict[str, float]:
-    assert reading.total
-    return {name: bad / reading.total for name, bad in zip(slo.metrics, reading.parts, strict=False)}
+def _counted(slo: Slo, long: WindowReading, short: WindowReading) -> float:
+    """The lower of a tier's two burn rates, of what counts."""
+    since_closing = short.fresh is not None
+    rates = []
+    for reading in (long, short):
+        bad = reading.fresh if since_closing else reading.bad
+        assert bad is not None and reading.total is not None, "a long window holds what its short one holds"
+        rates.append(burn_rate(bad, reading.total, slo.error_budget))
+    return min(rates)
+
+
+def _told(
+    slo: Slo, tier: Tier, burn: Mapping[float, float | None], counted: float, short: WindowReading
+) -> tuple[str, dict[str, float]]:
+    """Why it burns, in words, and the bad share of each metric over the short window."""
+    reason = (
+        f"burns {burn[tier.long_s]:.3g}x over {tier.long_s:g}s and {burn[tier.short_s]:.3g}x over {tier.short_s:g}s"
+    )
+    parts = short.parts
+    if short.fresh is not None:
+        reason, parts = f"{reason}, {counted:.3g}x of it since its last ticket was closed", short.fresh_parts
+    assert short.total
+    burnt = {name: bad / short.total for name, bad in zip(slo.metrics, parts, strict=False)}
+    return f"{reason}, more than {tier.factor:g}x", burnt
 
 
 def _gap(slo: Slo, window_s: float, reading: WindowReading) -> tuple[State, str] | None:
@@ -85,7 +146,7 @@ def _gap(slo: Slo, window_s: float, reading: WindowReading) -> tuple[State, str]
     if reading.failed is not None:
         return "query_failed", reading.failed
     if reading.bad is None or reading.total is None:
-        return "no_data", "no such series, or a counter was reset"
+        return "no_data", "no such series"
     if not math.isfinite(reading.bad) or not math.isfinite(reading.total) or reading.bad < 0:
         return "no_data", f"{reading.bad} bad of {reading.total} is no count"
     if reading.total < slo.min_events:

@@ -11,28 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from harness.core import units
 from harness.core.declaration import Declaration, Seconds, Share
 from harness.core.errors import Invalid
+from harness.core.indicator import Indicator
 from harness.core.manifest import Manifest
 from harness.core.slo_documents import promql
+from harness.core.slo_documents.promql import Selectors
 
 SCALED_TABLE = "30d"
 """The windows of a period that has no table of its own; its factors scale with the period."""
-
-
-def _one_or_more(given: Any) -> Any:
-    return [given] if isinstance(given, str) else given
-
-
-def _each_once(given: tuple[str, ...]) -> tuple[str, ...]:
-    if not given or "" in given:
-        raise ValueError("is empty; name at least one")
-    if twice := next((each for each in given if given.count(each) > 1), None):
-        raise ValueError(f"{twice!r} comes twice and would be counted twice; leave one of them")
-    return given
 
 
 def _length(length_s: float) -> float:
@@ -41,11 +31,6 @@ def _length(length_s: float) -> float:
     return length_s
 
 
-Texts = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...]),
-    AfterValidator(_each_once),
-]
 Length = Annotated[Seconds, AfterValidator(_length)]
 
 
@@ -79,49 +64,6 @@ class Windows(Declaration):
             for tier in self.tiers
             if tier.budget_share is not None
         )
-
-
-class Ratio(Declaration):
-    """Counter selectors: ``total`` and either ``bad`` (a list is summed) or ``good``."""
-
-    bad: Texts | None = None
-    good: str | None = None
-    total: str
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.bad is None) == (self.good is None):
-            raise ValueError("give either bad or good, beside total")
-        return self
-
-
-class Latency(Declaration):
-    """A histogram in seconds: a selector of its buckets, and the bound of one of them. What was slower is bad."""
-
-    histogram: str
-    below_s: Seconds = Field(alias="below")
-
-    @model_validator(mode="after")
-    def _is_a_series(self) -> Self:
-        try:
-            promql.buckets(self.histogram, self.below_s)
-        except Invalid as error:
-            raise ValueError(f"histogram: {self.histogram!r} {error}") from None
-        return self
-
-
-class Indicator(Declaration):
-    """What is counted: a ``ratio`` of its own, a ``latency``, or ratio metrics of the manifest, their bad summed."""
-
-    ratio: Ratio | None = None
-    latency: Latency | None = None
-    metric: Texts | None = None
-
-    @model_validator(mode="after")
-    def _one_of_three(self) -> Self:
-        if sum(given is not None for given in (self.ratio, self.latency, self.metric)) != 1:
-            raise ValueError("give either ratio, latency or metric")
-        return self
 
 
 class OnBurn(Declaration):
@@ -184,15 +126,6 @@ class Tier:
 
 
 @dataclass(frozen=True)
-class Selectors:
-    """Counter selectors of an indicator: bad events are the sum of ``bad``, or ``total`` minus ``good``."""
-
-    total: str
-    bad: tuple[str, ...] = ()
-    good: str | None = None
-
-
-@dataclass(frozen=True)
 class Slo:
     """An objective with its tiers. ``target`` and ``error_budget`` are shares 0..1; ``service`` None: the only one."""
 
@@ -223,12 +156,8 @@ class Slo:
 
     def selectors(self, manifest: Manifest, arm: str) -> Selectors:
         """What to count, for the arms that ``arm``, a regular expression, matches. Raises Invalid for other metrics."""
-        if self.indicator.ratio is not None:
-            ratio = self.indicator.ratio
-            return Selectors(ratio.total, ratio.bad or (), ratio.good)
-        if self.indicator.latency is not None:
-            good, total = promql.buckets(self.indicator.latency.histogram, self.indicator.latency.below_s)
-            return Selectors(total, good=good)
+        if (own := self.indicator.own_selectors()) is not None:
+            return own
         ratios = {name: metric for name, metric in manifest.metrics.items() if metric.kind == "ratio"}
         for name in self.metrics:
             if name not in ratios:

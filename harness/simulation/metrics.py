@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 
 from harness.core.errors import Invalid, Retryable
-from harness.ports import CounterReading
+from harness.ports import CounterReading, Lost
 from harness.simulation.clock import START, VirtualClock
 from harness.simulation.traffic import ARMS, KEYS, Count, Traffic
 
@@ -72,6 +73,23 @@ class MemoryMetrics:
             raise Invalid("counter: it is 0.5, which is no whole number")
         there = {name: sample for name, selector in selectors.items() if f'"{self.absent}"' not in selector}
         return {name: _reading(selector, there.get(name)) for name, selector in selectors.items()}
+
+    async def lost(self, selectors: Collection[str], starts: Collection[datetime], end: datetime) -> Lost:
+        """What the traffic had counted when it began to count anew."""
+        until = self._moment(end)
+        return {
+            start: {each: self._lost(each, (start - START).total_seconds(), until) for each in selectors}
+            for start in starts
+        }
+
+    def _lost(self, selector: str, start_s: float, end_s: float) -> int:
+        inside = [sample for sample in self._samples if start_s - STALE_S <= sample.at_s <= end_s]
+        return sum(
+            max(0, before.counts.get(one, 0) - after.counts.get(one, 0)) and before.counts.get(one, 0)
+            for one in _series(selector)
+            for before, after in pairwise(inside)
+            if after.at_s > start_s
+        )
 
     async def value(self, query: str, at: datetime | None = None) -> float | None:
         """The value of one of the manifest's queries; there is no histogram here, so quantiles have no data."""

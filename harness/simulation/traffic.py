@@ -50,6 +50,10 @@ class Traffic:
         for (arm, commit), requests in answered.items():
             self._count(arm, requests, UNREACHABLE if commit is None else self._behaviour(commit))
 
+    def restart(self) -> None:
+        """The process that counts begins anew: from 0, and without the arms that it has not seen."""
+        self.counts.clear()
+
     def _count(self, arm: str, requests: int, release: Behaviour) -> None:
         met = release.and_also(self.outside)
         errors = self._some(requests, met.error_share)

@@ -61,6 +61,11 @@ class World:
         self._settle()
         self._traffic.outside = behaviour
 
+    def restart_traffic(self) -> None:
+        """The users' process begins anew, and what it counts with it."""
+        self._settle()
+        self._traffic.restart()
+
     def lose(self, node: str) -> None:
         """The releases of a node stop answering."""
         self._settle()

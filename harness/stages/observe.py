@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.cause import closed_at
 from harness.core import burn_rate
 from harness.core import events as e
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
-from harness.core.ids import WATCH_STREAM, cause_stream, fingerprint, fleet_stream, service_stream, signal_stream
+from harness.core.ids import WATCH_STREAM, fingerprint, fleet_stream, service_stream, signal_stream
 from harness.core.invariant import Invariant, InvariantState, QueryFailed, step
 from harness.core.manifest import Manifest
 from harness.core.record import StreamWrite
@@ -26,8 +27,9 @@ from harness.core.signal import Signal
 from harness.core.slo import Slo
 from harness.core.state_change import Told
 from harness.journal import HARNESS, decode, encode
-from harness.measure import EVERY_ARM, Window, measure_all
-from harness.ports import Clock, CounterReading, Ledger, Metrics, Nodes
+from harness.measure import Window, measure_all
+from harness.objectives import look
+from harness.ports import Clock, Ledger, Metrics, Nodes
 from harness.states import Seen as SeenState
 from harness.states import tell
 
@@ -78,7 +80,11 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     """Evaluate everything once."""
     now = watch.clock.now()
     memory = _beat(watch, memory, now)
-    slos, sampled_at, requests = await _slo_states(watch, now)
+    closed = {
+        slo.name: closed_at(watch.ledger, fingerprint("slo", watch.manifest.name, slo.name)) for slo in watch.slos
+    }
+    looked = await look(watch.metrics, watch.manifest, watch.slos, closed, now)
+    slos, sampled_at = looked.states, looked.sampled_at
     invariants = await _invariant_states(watch, memory, now)
     started = [
         *_slo_signals(watch, slos, sampled_at),
@@ -91,83 +97,13 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     remembered = memory.model_copy(
         update={
             "ticks": memory.ticks + 1, "sampled_at": sampled_at, "states": _counted(memory.states, states),
-            "requests": requests, "invariants": invariants, "told": told,
+            "requests": looked.requests, "invariants": invariants, "told": told,
         }
     )  # fmt: skip
     return Seen(remembered if memory.beat_since else _since(remembered, now), tuple(started))
 
 
 # --- objectives ----------------------------------------------------------------------------------------------------
-
-
-async def _slo_states(watch: Watch, now: datetime) -> tuple[dict[str, burn_rate.SloState], datetime, int | None]:
-    """Every SLO over all its windows, the time of the newest sample, and all requests counted in it.
-
-    One query per moment reads all counters.
-    """
-    selectors: dict[str, str] = {}
-    for slo in watch.slos:
-        of = slo.selectors(watch.manifest, EVERY_ARM)
-        selectors |= {f"{slo.name} total": of.total}
-        selectors |= {f"{slo.name} bad {number}": bad for number, bad in enumerate(of.bad)}
-        if of.good is not None:
-            selectors |= {f"{slo.name} good": of.good}
-    starts = {slo.name: _window_starts(watch, slo, now) for slo in watch.slos}
-    moments = {now, *(start for by_window in starts.values() for start in by_window.values())}
-    try:
-        readings = {moment: await watch.metrics.counters(selectors, moment) for moment in sorted(moments)}
-    except Retryable as error:
-        failed = burn_rate.WindowReading(None, None, 0, failed=str(error))
-        states = {slo.name: burn_rate.evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in watch.slos}
-        return states, now, None
-    sampled_at = max((reading.at for reading in readings[now].values() if reading.at), default=now)
-    states = {
-        slo.name: burn_rate.evaluate(
-            slo,
-            {
-                window_s: _reading(slo.name, readings[start], readings[now])
-                for window_s, start in starts[slo.name].items()
-            },
-        )
-        for slo in watch.slos
-    }
-    return states, sampled_at, readings[now][f"{watch.slos[0].name} total"].value
-
-
-def _window_starts(watch: Watch, slo: Slo, now: datetime) -> dict[float, datetime]:
-    """Window → its start. What was burnt before the cause's last ticket closed was dealt with: it counts no more."""
-    closed_at = _closed_at(watch.ledger, fingerprint("slo", watch.manifest.name, slo.name))
-    starts = {window_s: now - timedelta(seconds=window_s) for window_s in slo.windows_s}
-    return {w: start if closed_at is None else max(start, closed_at) for w, start in starts.items()}
-
-
-def _closed_at(ledger: Ledger, cause: str) -> datetime | None:
-    rows = ledger.read_stream(cause_stream(cause))
-    return rows[-1].occurred_at if rows and rows[-1].type == e.CauseClosed.__name__ else None
-
-
-def _reading(
-    name: str, first: Mapping[str, CounterReading], last: Mapping[str, CounterReading]
-) -> burn_rate.WindowReading:
-    """Differences of raw counters between the samples at both ends of a window."""
-    total = _difference(f"{name} total", first, last)
-    bad: int | None
-    parts: list[int | None] = []
-    if f"{name} good" in last:
-        good = _difference(f"{name} good", first, last)
-        bad = None if total is None or good is None else total - good
-    else:
-        parts = [_difference(key, first, last) for key in last if key.startswith(f"{name} bad ")]
-        bad = None if None in parts else sum(part for part in parts if part is not None)
-    begins, ends = first[f"{name} total"].at, last[f"{name} total"].at
-    covered_s = (ends - begins).total_seconds() if begins and ends else 0.0
-    known = tuple(float(part) for part in parts if part is not None)
-    return burn_rate.WindowReading(bad, total, covered_s, parts=known if len(known) == len(parts) else ())
-
-
-def _difference(key: str, first: Mapping[str, CounterReading], last: Mapping[str, CounterReading]) -> int | None:
-    before, after = first[key].value, last[key].value
-    return None if before is None or after is None or after < before else after - before
 
 
 def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled_at: datetime) -> list[Signal]:

@@ -18,9 +18,7 @@ HEADROOM = state_stream(fingerprint("invariant", "ratelimiter", "capacity_headro
 
 
 def told(operations: Operations, stream: str) -> list[tuple[str | None, str]]:
-    return [
-        (event.before, event.after) for event in operations.events(stream) if isinstance(event, e.StateChanged)
-    ]
+    return [(event.before, event.after) for event in operations.events(stream) if isinstance(event, e.StateChanged)]
 
 
 def test_an_incident_is_told_as_its_states_change_and_quiet_time_writes_nothing() -> None:

@@ -51,7 +51,7 @@ def _entry(slo: Objective, windows: Mapping[str, Windows]) -> dict[str, Any]:
     table = next((name for name, table in windows.items() if table.over(table.period_s) == slo.tiers), None)
     if table is None:
         raise Invalid(f"no table of slos/windows has its tiers; allowed: {', '.join(sorted(windows))}")
-    counted = promql.counted(slo.error)
+    counted = promql.counters_of(slo.error)
     of = {"good": counted.good} if counted.good is not None else {"bad": list(counted.bad)}
     return {
         "name": slo.name, "service": slo.service, "target": f"{slo.percent:.12g}%", "window": table,

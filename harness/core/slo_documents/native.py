@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from harness.core.errors import Invalid
-from harness.core.slo import Selectors, Slo
+from harness.core.slo import Slo
 from harness.core.slo_documents import promql
+from harness.core.slo_documents.promql import Selectors
 from harness.core.slo_documents.rules import Alert, Objective, Severity
 
 

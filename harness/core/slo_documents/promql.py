@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeGuard
 
 import promql_parser
 
@@ -20,8 +21,8 @@ _WINDOW = re.compile(r"\{\{ *\.window *\}\}")  # a rule of the templates; what a
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _EXAMPLE_S = 60.0
-_MARK_S = 61.007
-"""Stands for the window where it is to be found again: a length that nobody writes."""
+_NOBODYS_S = 86_399.0
+"""A window that nobody writes: what has it was written as the variable."""
 _TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`|#[^\n]*")
 _GLUED = re.compile(r"[\w.]\{\{ *\.window *\}\}|\{\{ *\.window *\}\}[\w.]")
 _NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
@@ -138,73 +139,87 @@ def buckets(histogram: str, below: float) -> tuple[str, str]:
     return _text(parsed, bound), _text(parsed, 'le="+Inf"')
 
 
+def narrowed(selector: str, labels: Mapping[str, str]) -> str:
+    """The one series of a selector that has these labels. Raises Invalid for no selector."""
+    return _text(_selector(selector), *(f"{_name(name)}={_quoted(value)}" for name, value in labels.items()))
+
+
 @dataclass(frozen=True)
-class Counted:
-    """Selectors of counters: ``good``, or the sum of ``bad``, by ``total``."""
+class Selectors:
+    """Selectors of counters: bad events are the sum of ``bad``, or ``total`` minus ``good``."""
 
     total: str
     bad: tuple[str, ...] = ()
     good: str | None = None
 
 
-def counted(template: str) -> Counted:
-    """The counters that a template of an error ratio counts. Raises Invalid for any other query.
+def counters_of(error_ratio: str) -> Selectors:
+    """What an error ratio counts: sums of counters by the sum of one, or 1 minus such a ratio of what was good.
 
-    Read are ``bad / total`` and ``1 - good / total``, each a sum of the rate or the increase of one series, over the
-    whole window; ``bad`` may be several of them, added.
+    Each sum is ``sum(rate(x[{{.window}}]))`` (or ``increase``); where none has a window, ``sum(x)`` or ``x``. Raises
+    Invalid for anything else: its events could not be counted.
     """
-    parsed = _bared(_parsed(windowed(template, _MARK_S)))
-    if (
-        isinstance(parsed, promql_parser.BinaryExpr)
-        and str(parsed.op) == "-"
-        and isinstance(parsed.lhs, promql_parser.NumberLiteral)
-        and parsed.lhs.val == 1
-    ):
-        good, total = _halves(_bared(parsed.rhs))
-        return Counted(_increase(total), good=_increase(good))
-    bad, total = _halves(parsed)
-    return Counted(_increase(total), bad=tuple(_increase(part) for part in _summands(bad)))
+    parsed = _bared(_parsed(windowed(error_ratio, _NOBODYS_S)))
+    good, ratio = False, parsed
+    if _is_binary(parsed, "-") and _is_one(_bared(parsed.lhs)):
+        good, ratio = True, _bared(parsed.rhs)
+    if not _is_binary(ratio, "/"):
+        raise Invalid(f"is no ratio of counters; {_AS_COUNTERS}")
+    counter = _over_the_window if _IN_BRACKETS.search(_bare(error_ratio)) else _bare_counter
+    parts = tuple(counter(one) for one in _summands(ratio.lhs))
+    wholes = tuple(counter(one) for one in _summands(ratio.rhs))
+    if len(wholes) > 1 or (good and len(parts) > 1):
+        raise Invalid(f"has a sum of several counters where one is needed; {_AS_COUNTERS}")
+    return Selectors(wholes[0], good=parts[0]) if good else Selectors(wholes[0], bad=parts)
 
 
-def _halves(parsed: promql_parser.Expr) -> tuple[promql_parser.Expr, promql_parser.Expr]:
-    if not isinstance(parsed, promql_parser.BinaryExpr) or str(parsed.op) != "/" or parsed.modifier is not None:
-        raise Invalid("its query is no ratio of counted events, `bad / total` or `1 - good / total`")
-    return _bared(parsed.lhs), _bared(parsed.rhs)
+_AS_COUNTERS = "write it like `sum(rate(errors_total[{{.window}}])) / sum(rate(requests_total[{{.window}}]))`"
 
 
-def _summands(parsed: promql_parser.Expr) -> Iterator[promql_parser.Expr]:
-    if isinstance(parsed, promql_parser.BinaryExpr) and str(parsed.op) == "+" and parsed.modifier is None:
-        yield from _summands(_bared(parsed.lhs))
-        yield from _summands(_bared(parsed.rhs))
+def _summands(node: promql_parser.Expr) -> Iterator[promql_parser.Expr]:
+    node = _bared(node)
+    if _is_binary(node, "+"):
+        yield from _summands(node.lhs)
+        yield from _summands(node.rhs)
     else:
-        yield parsed
+        yield node
 
 
-def _increase(parsed: promql_parser.Expr) -> str:
-    """The selector of ``sum(rate(selector[window]))``."""
-    if (
-        isinstance(parsed, promql_parser.AggregateExpr)
-        and str(parsed.op) == "sum"
-        and parsed.modifier is None
-        and isinstance(call := _bared(parsed.expr), promql_parser.Call)
-        and call.func.name in ("rate", "increase")
-        and isinstance(over := _bared(call.args[0]), promql_parser.MatrixSelector)
-        and over.range == timedelta(seconds=_MARK_S)
-        and over.vector_selector.offset is None
-        and over.vector_selector.at is None
-    ):
-        return _text(over.vector_selector)
-    written = parsed.prettify().replace(duration(_MARK_S), WINDOW)
-    raise Invalid(
-        f"`{written}` is no sum of the rate or the increase of one series over {WINDOW}, without grouping or offset: "
-        "what it counts cannot be told"
-    )
+def _over_the_window(node: promql_parser.Expr) -> str:
+    """The selector of a counter whose increase over the objective's window is summed up."""
+    call = _bared(node.expr) if _is_sum(node) else None
+    if isinstance(call, promql_parser.Call) and call.func.name in ("rate", "increase"):
+        series = _bared(call.args[0])
+        if isinstance(series, promql_parser.MatrixSelector) and series.range == timedelta(seconds=_NOBODYS_S):
+            return _text(series.vector_selector)
+        raise Invalid(f"has a window of its own, and every window of the objective is needed; {_AS_COUNTERS}")
+    written = node.prettify().replace(duration(_NOBODYS_S), WINDOW)
+    raise Invalid(f"has `{written}`, which is no sum of what one counter gained; {_AS_COUNTERS}")
 
 
-def _bared(parsed: promql_parser.Expr) -> promql_parser.Expr:
-    while isinstance(parsed, promql_parser.ParenExpr):
-        parsed = parsed.expr
-    return parsed
+def _bare_counter(node: promql_parser.Expr) -> str:
+    series = _bared(node.expr) if _is_sum(node) else node
+    if isinstance(series, promql_parser.VectorSelector):
+        return _text(series)
+    raise Invalid(f"has `{node.prettify()}`, which is no sum of counters; {_AS_COUNTERS}")
+
+
+def _is_sum(node: promql_parser.Expr) -> TypeGuard[promql_parser.AggregateExpr]:
+    return isinstance(node, promql_parser.AggregateExpr) and str(node.op) == "sum" and node.modifier is None
+
+
+def _is_binary(node: promql_parser.Expr, operator: str) -> TypeGuard[promql_parser.BinaryExpr]:
+    return isinstance(node, promql_parser.BinaryExpr) and str(node.op) == operator and node.modifier is None
+
+
+def _is_one(node: promql_parser.Expr) -> bool:
+    return isinstance(node, promql_parser.NumberLiteral) and node.val == 1
+
+
+def _bared(node: promql_parser.Expr) -> promql_parser.Expr:
+    while isinstance(node, promql_parser.ParenExpr):
+        node = node.expr
+    return node
 
 
 def _parsed(query: str) -> promql_parser.Expr:

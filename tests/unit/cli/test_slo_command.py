@@ -408,4 +408,5 @@ def test_what_is_imported_is_fine_and_counts_what_it_counted(
 
 def test_what_cannot_be_counted_is_refused_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = one(tmp_path, SLOTH_IMPORT.replace("'sum(rate(hits_total[", "'max(rate(hits_total["))
-    assert f"{path}: ratelimiter-pages: `max(rate(hits_total[" in refused(capsys, "import", path, "--format", "sloth")
+    told = refused(capsys, "import", path, "--format", "sloth")
+    assert f"{path}: ratelimiter-pages: has `max(rate(hits_total[" in told

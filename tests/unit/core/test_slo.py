@@ -9,7 +9,8 @@ import pytest
 
 from harness.adapters.declarations import load_manifest, load_slos, load_windows, parse_yaml
 from harness.core.errors import Invalid
-from harness.core.slo import Selectors, Slo, Windows, parse_slos
+from harness.core.slo import Slo, Windows, parse_slos
+from harness.core.slo_documents.promql import Selectors
 
 ROOT = Path(__file__).parents[3]
 WINDOWS = load_windows(ROOT / "slos/windows")
@@ -101,6 +102,21 @@ def test_an_indicator_may_be_a_ratio_of_its_own(ratio: dict[str, Any], selectors
     assert slo.metrics == ()
 
 
+@pytest.mark.parametrize(
+    ("error_ratio", "selectors"),
+    [
+        ('sum(rate(e{c=~"5.."}[{{.window}}])) / sum(rate(t[{{.window}}]))', Selectors("t", bad=('e{c=~"5.."}',))),
+        ("sum(increase(e[{{ .window }}])) / (sum(rate(t[{{.window}}])))", Selectors("t", bad=("e",))),
+        ("(sum(e) + (f)) / t", Selectors("t", bad=("e", "f"))),
+        ("1 - (sum(rate(g[{{.window}}])) / sum(rate(t[{{.window}}])))", Selectors("t", good="g")),
+    ],
+)
+def test_an_error_ratio_in_promql_is_counted_from_its_counters(error_ratio: str, selectors: Selectors) -> None:
+    manifest = load_manifest(ROOT / "services/ratelimiter/service.yaml")
+
+    assert one(indicator={"error_ratio": error_ratio}).selectors(manifest, ".*") == selectors
+
+
 def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_nearest() -> None:
     manifest = load_manifest(ROOT / "services/ratelimiter/service.yaml")
 
@@ -125,7 +141,7 @@ def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_neares
         ({"indicator": {"ratio": {"bad": "e", "good": "g", "total": "t"}}}, "give either bad or good"),
         (
             {"indicator": {"rato": {}}},
-            "slos[0].indicator.rato: unknown key; allowed: ratio, latency, metric; nearest: ratio",
+            "slos[0].indicator.rato: unknown key; allowed: ratio, error_ratio, latency, metric; nearest: ratio",
         ),
         ({"target": "99.99999999999999%"}, "rounds to 0"),
         ({"burn_rate_alert": "0x"}, "has to be above 0"),
@@ -135,6 +151,15 @@ def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_neares
         ({"indicator": {"ratio": {"bad": ["e", "e"], "total": "t"}}}, "'e' comes twice"),
         ({"indicator": {"latency": {"histogram": "took", "below": "5ms"}}}, "names no buckets"),
         ({"indicator": {"latency": {"histogram": 'a_bucket{le="1"}', "below": "5ms"}}}, "has the label `le`"),
+        ({"indicator": {"error_ratio": "sum(e)"}}, "slos[0].indicator: error_ratio: is no ratio of counters"),
+        ({"indicator": {"error_ratio": "sum(rate(e[5m]))/sum(t)"}}, "has a window of its own"),
+        ({"indicator": {"error_ratio": "sum by (a) (e)/sum(t)"}}, "has `sum by (a) (e)`, which is no sum of counters"),
+        ({"indicator": {"error_ratio": "e/(t + u)"}}, "has a sum of several counters where one is needed"),
+        ({"indicator": {"error_ratio": "(e + e)/t"}}, "error_ratio: 'e' comes twice"),
+        ({"indicator": {"error_ratio": "avg_over_time(ratio[{{.window}}])"}}, "is no ratio of counters"),
+        ({"indicator": {"error_ratio": "e offset 5m / t"}}, "is moved in time"),
+        ({"indicator": {"error_ratio": "e / on (a) t"}}, "is no ratio of counters"),
+        ({"indicator": {"error_ratio": "2 - g / t"}}, "is no ratio of counters"),
         ({"on_burn": {"priority": "P9"}}, "slos[0].on_burn.priority: "),
     ],
 )

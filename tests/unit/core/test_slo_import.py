@@ -68,23 +68,23 @@ def test_counters_are_found_again_in_the_query_that_counts_them(
         return promql.series_over_windows(selector, function)
 
     if good:
-        found = promql.counted(f"(1 - ({promql.ratio(summed(parts[0]), summed(total))}))")
-        assert found == promql.Counted(total, good=parts[0])
+        found = promql.counters_of(f"(1 - ({promql.ratio(summed(parts[0]), summed(total))}))")
+        assert found == promql.Selectors(total, good=parts[0])
     else:
-        found = promql.counted(promql.ratio(" + ".join(map(summed, parts)), summed(total)))
-        assert found == promql.Counted(total, bad=tuple(parts))
+        found = promql.counters_of(promql.ratio(" + ".join(map(summed, parts)), summed(total)))
+        assert found == promql.Selectors(total, bad=tuple(parts))
 
 
 @pytest.mark.parametrize(
     ("error_query", "told"),
     [
-        ("sum by (code) (rate(hits[{{.window}}]))", "`sum by (code) (rate(hits[{{.window}}]))` is no sum of the rate"),
-        ("sum(rate(hits[5m])) + 0 * sum(rate(hits[{{.window}}]))", "is no sum of the rate or the increase"),
-        ("sum(rate(hits[{{.window}}] offset 5m))", "without grouping or offset"),
-        ("rate(hits[{{.window}}])", "is no sum of the rate"),
-        ("sum(avg_over_time(hits[{{.window}}]))", "is no sum of the rate"),
-        ("avg(rate(hits[{{.window}}]))", "is no sum of the rate"),
-        ("2 - sum(rate(hits[{{.window}}]))", "is no sum of the rate"),
+        ("sum by (code) (rate(hits[{{.window}}]))", "has `sum by (code) (rate(hits[{{.window}}]))`, which is no"),
+        ("sum(rate(hits[5m])) + 0 * sum(rate(hits[{{.window}}]))", "has a window of its own"),
+        ("sum(rate(hits[{{.window}}] offset 5m))", "is moved in time"),
+        ("rate(hits[{{.window}}])", "has `rate(hits[{{.window}}])`, which is no sum"),
+        ("sum(avg_over_time(hits[{{.window}}]))", "is no sum of what one counter gained"),
+        ("avg(rate(hits[{{.window}}]))", "is no sum of what one counter gained"),
+        ("2 - sum(rate(hits[{{.window}}]))", "which is no sum of what one counter gained"),
     ],
 )
 def test_a_query_of_which_cannot_be_told_what_it_counts_is_refused(error_query: str, told: str) -> None:

@@ -1,0 +1,183 @@
+"""What objectives counted over their windows and their period, from raw counters. Reads through ``Metrics``.
+
+Events of a window are ``sum(x) - sum(x offset window)``, and what a counter had counted when it began anew. So they are
+whole numbers, and a number that Prometheus has: unlike ``increase()``, nothing is extrapolated to the window's ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from harness.core.burn_rate import SloState, WindowReading, evaluate
+from harness.core.errors import Invalid, Retryable
+from harness.core.manifest import Manifest
+from harness.core.slo import Slo
+from harness.core.slo_documents.promql import Selectors
+from harness.measure import EVERY_ARM
+from harness.ports import CounterReading, Lost, Metrics
+
+STEPS = 1000
+"""Into so many parts a period is cut to find where its data begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The state of every objective, the time of the newest sample, and all requests that the first one counts in it."""
+
+    states: Mapping[str, SloState]
+    sampled_at: datetime
+    requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Bad of all events of an objective's period, as far as there are data: since ``since``."""
+
+    bad: int
+    total: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    bad: int | None
+    total: int | None
+    parts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """Values at several moments, and what is missing between each of them and now."""
+
+    now: datetime
+    values: Mapping[datetime, Mapping[str, CounterReading]]
+    lost: Lost
+
+    def events(self, of: Selectors, start: datetime) -> _Events:
+        """What was counted since then."""
+        total = self._since(of.total, start)
+        if of.good is not None:
+            good = self._since(of.good, start)
+            return _Events(None if total is None or good is None else total - good, total)
+        parts = [self._since(one, start) for one in of.bad]
+        known = tuple(part for part in parts if part is not None)
+        return _Events(sum(known), total, known) if len(known) == len(parts) else _Events(None, total)
+
+    def partial(self, start: datetime) -> str | None:
+        """What is said to be missing in an answer that this window is read from."""
+        warnings = [
+            warning for at in (start, self.now) for reading in self.values[at].values() for warning in reading.warnings
+        ]
+        return f"the answer is not whole: {'; '.join(dict.fromkeys(warnings))}" if warnings else None
+
+    def covered_s(self, selector: str, start: datetime) -> float:
+        """How much of the time since then samples span."""
+        begins, ends = self.values[start][selector].at, self.values[self.now][selector].at
+        return (ends - begins).total_seconds() if begins and ends else 0.0
+
+    def _since(self, selector: str, start: datetime) -> int | None:
+        before, after = self.values[start][selector].value, self.values[self.now][selector].value
+        if before is None or after is None:
+            return None
+        counted = after - before + self.lost[start][selector]
+        return counted if counted >= 0 else None
+
+
+async def look(
+    metrics: Metrics, manifest: Manifest, slos: Sequence[Slo], closed_at: Mapping[str, datetime | None], now: datetime
+) -> Looked:
+    """Every objective over all its windows; one question per moment reads all counters.
+
+    ``closed_at``: name of an objective → when the last ticket of its cause was closed, where there is none that lives.
+    """
+    states: dict[str, SloState] = {}
+    sampled: list[datetime] = []
+    requests: int | None = None
+    for those, counted in await _counted(metrics, manifest, slos, closed_at, now):
+        if isinstance(counted, str):
+            failed = WindowReading(None, None, 0, failed=counted)
+            states |= {slo.name: evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in those}
+            continue
+        sampled += [reading.at for reading in counted.values[now].values() if reading.at]
+        for slo in those:
+            of = slo.selectors(manifest, EVERY_ARM)
+            states[slo.name] = evaluate(slo, _readings(slo, of, counted, closed_at.get(slo.name)))
+            if slo is slos[0]:
+                requests = counted.values[now][of.total].value
+    return Looked(states, max(sampled, default=now), requests)
+
+
+async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -> Spent | None:
+    """What was counted over the objective's period, or over the part of it that there are data of; None without any.
+
+    Raises Retryable and Invalid as ``Metrics`` does, and Retryable for an answer that is not whole.
+    """
+    of = slo.selectors(manifest, EVERY_ARM)
+    selectors = {of.total, *of.bad, *filter(None, [of.good])}
+    start = now - timedelta(seconds=slo.period_s)
+    counted = await _read(metrics, selectors, [start], now)
+    if counted.values[start][of.total].value is None:
+        step_ms = max(1000, round(slo.period_s * 1000 / STEPS))
+        first = await metrics.value(
+            f"min(min_over_time(timestamp({of.total})[{round(slo.period_s * 1000)}ms:{step_ms}ms]))", now
+        )
+        if first is None:
+            return None
+        start = datetime.fromtimestamp(first, now.tzinfo)
+        counted = await _read(metrics, selectors, [start], now)
+    if reason := counted.partial(start):
+        raise Retryable(reason)
+    events = counted.events(of, start)
+    if events.bad is None or not events.total or events.bad < 0:
+        return None
+    return Spent(events.bad, events.total, start)
+
+
+async def _counted(
+    metrics: Metrics, manifest: Manifest, slos: Sequence[Slo], closed_at: Mapping[str, datetime | None], now: datetime
+) -> list[tuple[Sequence[Slo], _Counters | str]]:
+    """The counters of these objectives, or why there are none. One that cannot be asked for leaves the others alone."""
+    try:
+        selectors: set[str] = set()
+        moments = set()
+        for slo in slos:
+            of = slo.selectors(manifest, EVERY_ARM)
+            selectors |= {of.total, *of.bad, *filter(None, [of.good])}
+            starts = [now - timedelta(seconds=window_s) for window_s in slo.windows_s]
+            closed = closed_at.get(slo.name)
+            moments |= {*starts, *([closed] if closed and min(starts) < closed < now else [])}
+        return [(slos, await _read(metrics, selectors, moments, now))]
+    except Retryable as error:
+        return [(slos, str(error))]
+    except Invalid as error:
+        if len(slos) == 1:
+            return [(slos, str(error))]
+        apart = [await _counted(metrics, manifest, [slo], closed_at, now) for slo in slos]
+        return [one for each in apart for one in each]
+
+
+async def _read(
+    metrics: Metrics, selectors: Collection[str], moments: Collection[datetime], now: datetime
+) -> _Counters:
+    named = {selector: selector for selector in sorted(selectors)}
+    values = {moment: await metrics.counters(named, moment) for moment in sorted({*moments, now})}
+    return _Counters(now, values, await metrics.lost(named, moments, now))
+
+
+def _readings(slo: Slo, of: Selectors, counted: _Counters, closed_at: datetime | None) -> dict[float, WindowReading]:
+    readings = {}
+    for window_s in slo.windows_s:
+        start = counted.now - timedelta(seconds=window_s)
+        events = counted.events(of, start)
+        fresh: _Events | None = None
+        if closed_at is not None and start < closed_at < counted.now:
+            fresh = counted.events(of, closed_at)
+            if fresh.bad is None:  # nobody knows what is new: until the short window begins later, nothing is
+                fresh = _Events(0, None)
+        readings[window_s] = WindowReading(
+            events.bad, events.total, counted.covered_s(of.total, start), failed=counted.partial(start),
+            parts=events.parts, fresh=fresh.bad if fresh else None, fresh_parts=fresh.parts if fresh else (),
+        )  # fmt: skip
+    return readings

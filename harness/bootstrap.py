@@ -205,7 +205,6 @@ def build_harness(settings: Settings, client: Client) -> Harness:
     """The ports of the worker process. Raises Retryable when the stack was never started here."""
     from harness.adapters.envoy.router import EnvoyRouter
     from harness.adapters.envoy.routes import EnvoyRoutes
-    from harness.adapters.prometheus import PrometheusMetrics
     from harness.adapters.stack.prepare import machines_of
     from harness.adapters.temporal import TemporalNodes
 
@@ -217,7 +216,7 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         record=record,
         rules=rules,
         agent=settings.harness_agent,
-        metrics=PrometheusMetrics(settings.prometheus_url),
+        metrics=build_metrics(settings),
         nodes=TemporalNodes(client, machines.nodes),
         provider=machines,
         router=EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin"))),
@@ -228,6 +227,13 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         ),
         planted=settings.test_secret.get_secret_value() if settings.test_secret else None,
     )  # fmt: skip
+
+
+def build_metrics(settings: Settings) -> Metrics:
+    """What is measured of the service."""
+    from harness.adapters.prometheus import PrometheusMetrics
+
+    return PrometheusMetrics(settings.prometheus_url)
 
 
 def build_checks(settings: Settings, rules: Rules, repository: ServiceRepository, clock: Clock) -> Checks:

@@ -119,13 +119,10 @@ async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -
     start = now - timedelta(seconds=slo.period_s)
     counted = await _read(metrics, selectors, [start], now)
     if counted.values[start][of.total].value is None:
-        step_ms = max(1000, round(slo.period_s * 1000 / STEPS))
-        first = await metrics.value(
-            f"min(min_over_time(timestamp({of.total})[{round(slo.period_s * 1000)}ms:{step_ms}ms]))", now
-        )
+        first = await _first_sample(metrics, of.total, slo.period_s, now)
         if first is None:
             return None
-        start = datetime.fromtimestamp(first, now.tzinfo)
+        start = first
         counted = await _read(metrics, selectors, [start], now)
     if reason := counted.partial(start):
         raise Retryable(reason)
@@ -133,6 +130,21 @@ async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -
     if events.bad is None or not events.total or events.bad < 0:
         return None
     return Spent(events.bad, events.total, start)
+
+
+async def _first_sample(metrics: Metrics, selector: str, span_s: float, end: datetime) -> datetime | None:
+    """The oldest sample of the span; looked for in steps, then between two of them."""
+    first: datetime | None = None
+    while True:
+        step_s = max(1.0, span_s / STEPS)
+        query = f"min(min_over_time(timestamp({selector})[{round(span_s * 1000)}ms:{round(step_s * 1000)}ms]))"
+        found = await metrics.value(query, first or end)
+        if found is None:
+            return first
+        first = datetime.fromtimestamp(found, end.tzinfo)
+        if step_s == 1.0:
+            return first
+        span_s = step_s
 
 
 async def _counted(

@@ -121,9 +121,7 @@ def healthy(reading: OracleReading, thresholds: Thresholds) -> tuple[bool, str]:
             ("over_admission_share", "admitted beyond the promise"),
         )
     }  # fmt: skip
-    wrong = [
-        f"{name} {share:.2%}, must be below {most:.2%}" for name, (share, most) in shares.items() if share >= most
-    ]
+    wrong = [f"{name} {share:.2%}, must be below {most:.2%}" for name, (share, most) in shares.items() if share >= most]
     if reading.nodes < thresholds.nodes:
         wrong.append(f"answered by {reading.nodes} nodes, must be at least {thresholds.nodes}")
     if wrong:

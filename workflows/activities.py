@@ -143,9 +143,7 @@ class Activities:
                 journal.ticket.filed, slos=harness.rules.slos, manifest=manifest, metrics=harness.metrics,
                 now=harness.record.clock.now(),
             )  # fmt: skip
-            terms = lock.Terms(
-                aging_s=harness.rules.profile.queue.aging_s, budget_left=left, may_deliver=may_deliver
-            )
+            terms = lock.Terms(aging_s=harness.rules.profile.queue.aging_s, budget_left=left, may_deliver=may_deliver)
             if journal.ticket.life.interrupted:  # it was tested and deployed: under the lock it verifies anew
                 await lock.acquire(journal, terms)
             elif gate.gate(

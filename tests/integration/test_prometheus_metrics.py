@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.server
 import shutil
-import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -24,6 +22,7 @@ from harness.adapters.stack.replace import replace_text
 from harness.core.errors import Invalid, Retryable
 from harness.ports import CounterReading
 from tests.integration.ports import free_port
+from tests.integration.prometheus_servers import prometheus, recorded
 
 LAST = datetime.fromtimestamp(int(time.time()) - 3600, UTC)
 """The time of the last sample in the store."""
@@ -43,52 +42,12 @@ share{{route="a\\"b\\\\c"}} 0.5 {LAST.timestamp()}
 """
 
 
-@contextmanager
-def prometheus(folder: Path, configuration: str) -> Iterator[str]:
-    """A Prometheus on the store in ``folder``; gives its URL once it is ready."""
-    port = free_port()
-    file = folder / "prometheus.yml"
-    file.write_text(configuration)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        until_ready(port, process, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                probe.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")
-                if probe.recv(12).endswith(b"200"):
-                    return
-        time.sleep(0.01)
-    raise AssertionError(log.read_text())
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     assert shutil.which("prometheus"), "Prometheus is needed on PATH"
     with tempfile.TemporaryDirectory(prefix="h-") as name:
         folder = Path(name)
-        (folder / "stored").write_text(STORED)
-        subprocess.run(
-            ["promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "stored", folder / "data"],
-            check=True,
-            capture_output=True,
-        )
+        recorded(folder, STORED)
         unreachable = yaml.safe_dump({"remote_read": [{"url": f"http://127.0.0.1:{free_port()}/read"}]})
         with prometheus(folder, unreachable) as url:
             yield url

@@ -65,6 +65,14 @@ class _Counters:
         known = tuple(part for part in parts if part is not None)
         return _Events(sum(known), total, known) if len(known) == len(parts) else _Events(None, total)
 
+    def knows(self, of: Selectors, start: datetime) -> bool:
+        """Whether there were data then."""
+        return self.values[start][of.total].value is not None
+
+    def and_also(self, other: _Counters) -> _Counters:
+        """With what was read of other moments."""
+        return _Counters(self.now, {**self.values, **other.values}, {**self.lost, **other.lost})
+
     def partial(self, start: datetime) -> str | None:
         """What is said to be missing in an answer that this window is read from."""
         warnings = [
@@ -118,7 +126,7 @@ async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -
     selectors = {of.total, *of.bad, *filter(None, [of.good])}
     start = now - timedelta(seconds=slo.period_s)
     counted = await _read(metrics, selectors, [start], now)
-    if counted.values[start][of.total].value is None:
+    if not counted.knows(of, start):
         first = await _first_sample(metrics, of.total, slo.period_s, now)
         if first is None:
             return None
@@ -160,7 +168,15 @@ async def _counted(
             starts = [now - timedelta(seconds=window_s) for window_s in slo.windows_s]
             closed = closed_at.get(slo.name)
             moments |= {*starts, *([closed] if closed and min(starts) < closed < now else [])}
-        return [(slos, await _read(metrics, selectors, moments, now))]
+        counted = await _read(metrics, selectors, moments, now)
+        if halves := {
+            _half(now, window_s)
+            for slo in slos
+            for window_s in slo.windows_s
+            if not counted.knows(slo.selectors(manifest, EVERY_ARM), now - timedelta(seconds=window_s))
+        }:
+            counted = counted.and_also(await _read(metrics, selectors, halves, now))
+        return [(slos, counted)]
     except Retryable as error:
         return [(slos, str(error))]
     except Invalid as error:
@@ -178,10 +194,16 @@ async def _read(
     return _Counters(now, values, await metrics.lost(named, moments, now))
 
 
+def _half(now: datetime, window_s: float) -> datetime:
+    return now - timedelta(seconds=window_s / 2)
+
+
 def _readings(slo: Slo, of: Selectors, counted: _Counters, closed_at: datetime | None) -> dict[float, WindowReading]:
     readings = {}
     for window_s in slo.windows_s:
         start = counted.now - timedelta(seconds=window_s)
+        if not counted.knows(of, start):  # data began later, or had a gap then: half of a window is enough to tell
+            start = _half(counted.now, window_s)
         events = counted.events(of, start)
         fresh: _Events | None = None
         if closed_at is not None and start < closed_at < counted.now:

@@ -62,11 +62,8 @@ app.add_typer(deployment.app, name="deployment")
 app.add_typer(node.app, name="node")
 app.add_typer(notice.app, name="notice")
 app.add_typer(opportunity.app, name="opportunity")
-<<<<<<< HEAD
 app.add_typer(signal.app, name="signal")
-=======
 slo.app.command("status")(slo_status.status)
->>>>>>> 1940321 (Show objectives with harness slo status; prove the numbers and every unknown on a real Prometheus)
 app.add_typer(slo.app, name="slo")
 app.add_typer(trajectory.app, name="trajectory")
 ledger.app.command("tail")(ledger_tail.tail)

@@ -74,6 +74,7 @@ class SloState:
     ``tier``: the tier that fired, the fastest first; ``reason``: a sentence for people and evidence; ``burnt``: of an
     objective on metrics, the bad share of each over that tier's short window. ``blind``: why not even the shortest
     window could be told, None when it could: that nothing is seen now, and not that a slow window is yet to fill.
+    ``burns``: None when not even the fastest tier can be told; what slower ones lack keeps no signal alive.
     """
 
     slo: str
@@ -83,6 +84,7 @@ class SloState:
     reason: str
     burnt: Mapping[str, float] = field(default_factory=dict)
     blind: str | None = None
+    burns: bool | None = None
 
 
 def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
@@ -108,11 +110,13 @@ def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
             continue
         if (counted := _counted(slo, readings[tier.long_s], readings[tier.short_s])) > tier.factor:
             reason, burnt = _told(slo, tier, burn, counted, readings[tier.short_s])
-            return SloState(slo.name, "burning", burn, tier, reason, burnt, blind)
+            return SloState(slo.name, "burning", burn, tier, reason, burnt, blind, burns=True)
+    fastest = slo.tiers[0]
+    burns = None if burn[fastest.long_s] is None or burn[fastest.short_s] is None else False
     for state, reasons in missing.items():
         if reasons:
-            return SloState(slo.name, state, burn, None, "; ".join(reasons), blind=blind)
-    return SloState(slo.name, "ok", burn, None, "no tier exceeds its factor over both windows")
+            return SloState(slo.name, state, burn, None, "; ".join(reasons), blind=blind, burns=burns)
+    return SloState(slo.name, "ok", burn, None, "no tier exceeds its factor over both windows", burns=burns)
 
 
 def _counted(slo: Slo, long: WindowReading, short: WindowReading) -> float:

@@ -110,7 +110,6 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
     signals: list[Signal] = []
     for slo in watch.slos:
         state = states[slo.name]
-        burns = None if state.state in ("no_data", "query_failed") else state.state == "burning"
         evidence: dict[str, Any] = {
             "reason": f"SLO {slo.name} {state.reason}", "target": slo.target,
             "burn": [{"window_s": window_s, "rate": rate} for window_s, rate in state.burn.items()],
@@ -121,7 +120,7 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
             kind="slo", name=slo.name, service=watch.manifest.name, sampled_at=sampled_at, began_at=began_at,
             burnt=state.burnt, evidence=evidence,
         )  # fmt: skip
-        signals += _started(watch, signal, burns)
+        signals += _started(watch, signal, state.burns)
     return signals
 
 

@@ -21,6 +21,7 @@ from harness.adapters.clock import SystemClock
 from harness.agent.probe import Report, probe
 from harness.agent.runbook import Runbook
 from harness.core.anchor import TRAILER, Cited, cited_in
+from harness.core.anomaly_policy import Anomalies
 from harness.core.contract import Promise, with_promises
 from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
@@ -58,6 +59,7 @@ class Rules:
     catalog: Catalog
     profile: Profile
     approvals: Approvals
+    anomalies: Anomalies
     opportunities: Opportunities
     models: ModelPolicy
     retention: Retention
@@ -75,6 +77,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
     actions = checkout / "policies" / "actions.yaml"
     approvals = checkout / "policies" / "approvals.yaml"
+    anomalies = checkout / "policies" / "anomalies.yaml"
     opportunities = checkout / "policies" / "opportunities.yaml"
     files = sorted(
         path
@@ -95,6 +98,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
         approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
+        anomalies=Anomalies.parse(declarations.read_yaml(anomalies), str(anomalies)),
         opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         retention=Retention.parse(declarations.read_yaml(retention), str(retention)),

@@ -114,6 +114,33 @@ async def measure_all(
     return measured
 
 
+async def measure_windows(
+    metrics: Metrics, manifest: Manifest, name: str, start: datetime, end: datetime, window_s: float
+) -> list[float | None]:
+    """The metric over each of the windows of ``window_s`` between the two moments, in order; None without data.
+
+    As ``measure`` would give it, in one or two questions for all of them.
+    """
+    metric = declared(manifest, name)
+    if metric.kind != "ratio":
+        first = start + timedelta(seconds=window_s)
+        values = await metrics.history(_query(metric, window_s, EVERY_ARM), first, end, window_s)
+        return [value if value is not None and isfinite(value) else None for value in values]
+    selectors = counter_selectors(metric, EVERY_ARM)
+    bad, total = [await metrics.history(f"sum({selectors[one]})", start, end, window_s) for one in ("bad", "total")]
+    return [_share_between(*numbers) for numbers in zip(bad[:-1], bad[1:], total[:-1], total[1:], strict=True)]
+
+
+def _share_between(
+    bad_before: float | None, bad: float | None, total_before: float | None, total: float | None
+) -> float | None:
+    if bad_before is None or bad is None or total_before is None or total is None:
+        return None
+    if bad < bad_before or total <= total_before:  # a counter was reset, or nothing was asked for
+        return None
+    return (bad - bad_before) / (total - total_before)
+
+
 async def measure_anywhere(
     metrics: Metrics, manifest: Manifest, name: str, window: Window, bench: Bench
 ) -> tuple[Measurement, tuple[Wait, ...]]:

@@ -135,6 +135,10 @@ class Metrics(Protocol):
         """As ``value``, for many queries by name at one moment."""
         ...
 
+    async def history(self, query: str, start: datetime, end: datetime, step_s: float) -> list[float | None]:
+        """What ``value`` gives at ``start`` and every ``step_s`` from there, up to ``end``, in one question."""
+        ...
+
 
 class Router(Protocol):
     """The shares of the traffic. A write is fenced by its token and counts once it is applied."""

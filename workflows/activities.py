@@ -249,8 +249,8 @@ class Activities:
         harness, record, rules = self._harness, self._harness.record, self._harness.rules
         async with at_the_edge():
             watch = observe.Watch(
-                manifest=harness.manifest(), slos=rules.slos, invariants=rules.invariants, metrics=harness.metrics,
-                nodes=harness.nodes, ledger=record.ledger, clock=record.clock,
+                manifest=harness.manifest(), slos=rules.slos, invariants=rules.invariants, anomalies=rules.anomalies,
+                metrics=harness.metrics, nodes=harness.nodes, ledger=record.ledger, clock=record.clock,
             )  # fmt: skip
             seen = await observe.tick(memory or observe.Memory(), watch)
             for signal in seen.started:

@@ -12,7 +12,8 @@ import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import floor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,6 +99,16 @@ class PrometheusMetrics:
         if len(found) < len(samples):
             return None
         return {name: None if math.isnan(value := found.get(name, math.nan)) else value for name in queries}
+
+    async def history(self, query: str, start: datetime, end: datetime, step_s: float) -> list[float | None]:
+        """``value`` at ``start`` and every ``step_s`` from there, up to ``end``. Invalid when there are several."""
+        samples = (await self.series(query, start, end, step_s)).samples
+        labels = {tuple(sorted(sample.labels.items())) for sample in samples}
+        if len(labels) > 1:
+            raise Invalid(f"query: {query} gives {len(labels)} series where one is needed; aggregate, as by sum()")
+        found = {round((sample.at - start) / timedelta(seconds=step_s)): sample.value for sample in samples}
+        steps = range(floor((end - start) / timedelta(seconds=step_s)) + 1)
+        return [None if math.isnan(value := found.get(step, math.nan)) else value for step in steps]
 
     async def counters(self, selectors: Mapping[str, str], at: datetime | None = None) -> dict[str, CounterReading]:
         """The last raw values of counters by name, in one question: ``selectors`` maps a name to a plain selector.

@@ -26,13 +26,23 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unusual:
+    """What an anomaly wants back: the metric up to what is usual, over a window of its own."""
+
+    condition: str
+    window_s: float
+    priority: Literal["P0", "P1", "P2", "P3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A burning SLO, a violated invariant or an opportunity, as it was seen in a sample taken at ``sampled_at``.
+    """A burning SLO, a violated invariant, an anomaly or an opportunity, as it was seen in a sample taken at
+    ``sampled_at``.
 
     ``began_at``: the earliest moment at which its cause can have begun; ``evidence``: JSON that says why it fired.
     """
 
-    kind: Literal["slo", "invariant", "opportunity"]
+    kind: Literal["slo", "invariant", "anomaly", "opportunity"]
     name: str
     service: str
     sampled_at: datetime
@@ -42,6 +52,8 @@ class Signal:
     evidence: dict[str, Any] = field(default_factory=dict)
     offer: Offer | None = None
     """Of an opportunity: what it is after."""
+    unusual: Unusual | None = None
+    """Of an anomaly, which is named by its metric: what it wants back."""
 
     @property
     def fingerprint(self) -> str:
@@ -62,6 +74,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
     if signal.offer is not None:
         return _improvement(signal, signal.offer, slos, invariants, sustained_s)
+    if signal.unusual is not None:
+        return _investigation(signal, signal.unusual, slos, invariants, sustained_s)
     criteria = declared_criteria(
         own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt
     )
@@ -103,6 +117,19 @@ def left_to_people(signal: Signal, invariants: Sequence[Invariant]) -> tuple[Lit
                 "what you say, a cancellation leaves it to you. What should be done?"
             )
     return None
+
+
+def _investigation(
+    signal: Signal, unusual: Unusual, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
+) -> TicketSpec:
+    """Nothing that is declared is broken: find out why the metric is worse than usual, and bring it back there."""
+    goal = Criterion(metric=signal.name, condition=unusual.condition, duration=_sustained(unusual.window_s))
+    return TicketSpec(
+        type="investigation", service=signal.service,
+        objective=Objective(description=f"Find out why {signal.name} of {signal.service} is worse than usual, end it"),
+        acceptance_criteria=(goal, *declared_criteria(slos, invariants, sustained_s)), priority=unusual.priority,
+        context=Context(notes=str(signal.evidence.get("reason", ""))),
+    )  # fmt: skip
 
 
 def declared_criteria(

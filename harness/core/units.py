@@ -54,6 +54,11 @@ class Quantity:
             raise Invalid(f"{text!r} is not a number with a unit; write it like `500ms`, `0.1%` or `3`")
         return cls(float(match[1]), match[2])
 
+    @classmethod
+    def of(cls, base: float, unit: str, digits: int = 3) -> Quantity:
+        """A value in the base unit, in this one, to so many significant digits: for people."""
+        return cls(float(f"{base / float(UNITS[unit][1]):.{digits}g}"), unit)
+
     @property
     def dimension(self) -> Dimension:
         return UNITS[self.unit][0]

@@ -114,6 +114,16 @@ class MemoryMetrics:
         """As ``value``, for each of them."""
         return {name: await self.value(query, at) for name, query in queries.items()}
 
+    async def history(self, query: str, start: datetime, end: datetime, step_s: float) -> list[float | None]:
+        """The value of one of the manifest's queries, or the sum of a counter, at each of these moments."""
+        moments = [
+            start + timedelta(seconds=step_s * step) for step in range(int((end - start).total_seconds() / step_s) + 1)
+        ]
+        if found := re.fullmatch(r"sum\((?P<counter>traffic_\w+_total\{[^}]*\})\)", query):
+            readings = [await self.counters({"it": found["counter"]}, moment) for moment in moments]
+            return [None if (value := reading["it"].value) is None else float(value) for reading in readings]
+        return [await self.value(query, moment) for moment in moments]
+
     def _moment(self, at: datetime | None) -> float:
         if self.failing:
             raise Retryable("metrics: no answer")

@@ -1,4 +1,4 @@
-"""OBSERVE: one tick of the watch: which SLO burns, which invariant breaks, which release a node serves.
+"""OBSERVE: one tick of the watch: which SLO burns, which invariant breaks, what is unusual, which release is served.
 
 Reads metrics and nodes; records changes of release and of state, ends of signals and the heartbeat. Signals that start
 are handed to FILE, which records them together with their ticket.
@@ -14,9 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.anomalies import Usual, compare, signals
 from harness.cause import closed_at
 from harness.core import burn_rate
 from harness.core import events as e
+from harness.core.anomaly_policy import Anomalies
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
 from harness.core.ids import WATCH_STREAM, fingerprint, fleet_stream, service_stream, signal_stream
@@ -49,6 +51,8 @@ class Memory(BaseModel):
     beat_requests: int | None = None
     requests: int | None = None
     """Requests so far as the first objective counts them, at ``beat_since`` and at the last tick."""
+    compared_until: datetime | None = None
+    """The end of the last window that was compared with how it is used to be."""
     states: dict[str, dict[str, int]] = {}
     invariants: dict[str, InvariantState] = {}
     told: dict[str, Told] = {}
@@ -62,6 +66,7 @@ class Watch:
     manifest: Manifest
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
+    anomalies: Anomalies
     metrics: Metrics
     nodes: Nodes
     ledger: Ledger
@@ -89,6 +94,7 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     started = [
         *_slo_signals(watch, slos, sampled_at),
         *_invariant_signals(watch, invariants, now),
+        *await _anomalies(watch, memory, slos, now),
     ]
     if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
         await _look_at_nodes(watch)
@@ -98,6 +104,7 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
         update={
             "ticks": memory.ticks + 1, "sampled_at": sampled_at, "states": _counted(memory.states, states),
             "requests": looked.requests, "invariants": invariants, "told": told,
+            "compared_until": watch.anomalies.last_end(now),
         }
     )  # fmt: skip
     return Seen(remembered if memory.beat_since else _since(remembered, now), tuple(started))
@@ -165,6 +172,27 @@ def _seen(
         *(SeenState(kind="invariant", name=name, service=service, state=one.state, reason=one.reason)
           for name, one in invariants.items()),
     ]  # fmt: skip
+
+
+# --- anomalies -----------------------------------------------------------------------------------------------------
+
+
+async def _anomalies(
+    watch: Watch, memory: Memory, slos: Mapping[str, burn_rate.SloState], now: datetime
+) -> list[Signal]:
+    """Once a window. Where nobody answered just now nobody is asked more, and the next window shows the same."""
+    due = memory.compared_until is None or memory.compared_until < watch.anomalies.last_end(now)
+    if not due or not watch.anomalies.enabled or any(state.state == "query_failed" for state in slos.values()):
+        return []
+    usual = Usual(
+        manifest=watch.manifest, slos=watch.slos, invariants=watch.invariants, policy=watch.anomalies,
+        metrics=watch.metrics, ledger=watch.ledger,
+    )  # fmt: skip
+    try:
+        sights = await compare(usual, now)
+    except Retryable:
+        return []
+    return [one for signal, fires in signals(usual, sights, now) for one in _started(watch, signal, fires)]
 
 
 # --- what changed --------------------------------------------------------------------------------------------------

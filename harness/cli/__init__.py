@@ -12,6 +12,7 @@ import typer
 from harness.cli import (
     action,
     agent,
+    anomaly,
     budget,
     demo,
     deployment,
@@ -57,6 +58,7 @@ ledger.app.command()(ledger_blobs.gc)
 ledger.app.command()(ledger_blobs.forget)
 app.add_typer(agent.app, name="agent")
 app.add_typer(action.app, name="action")
+app.add_typer(anomaly.app, name="anomaly")
 app.add_typer(budget.app, name="budget")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(node.app, name="node")

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 STAKE: Final = 0.5
 """The part of what was won so far that each bet risks."""
-LEVELS: Final = (1 / 40, 1 / 5)
+LEVELS: Final = (1 / 40, 1 / 10)
 """Beyond which part of the reference a bet is won. The first finds a shift soon; the second, later, one that is
 smaller than what disturbs the metric now and then. Each has its share of the false alarms."""
 

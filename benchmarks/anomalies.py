@@ -272,9 +272,10 @@ class Bench:
             series = self.series(other.resampled(weeks * WEEK_S, self.block_s, self.chance))
             rates.append(sum(tickets(series, detector)) / weeks)
         low, middle, high = np.percentile(rates, [5, 50, 95])
+        kept = np.mean(np.array(rates) <= 1)
         print(
             f"  ours on {recordings} other recordings, resampled from this one, {weeks} weeks each: median "
-            f"{middle:.2f}, 90 % between {low:.2f} and {high:.2f}, {np.mean(np.array(rates) <= 1):.0%} of them at most 1 a week"
+            f"{middle:.2f}, 90 % between {low:.2f} and {high:.2f}, {kept:.0%} of them at most 1 a week"
         )
 
     def delays(self, detectors: dict[str, Detector], trials: int) -> None:

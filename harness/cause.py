@@ -1,24 +1,109 @@
-"""The cause of a signal's ticket: closed with its ticket, so that the next firing opens a new one. Reads the ledger."""
+"""Where a cause stands: which ticket it has, if one lives, and since when it has none. Reads the ledger alone.
+
+A signal that was grouped has the ticket of another cause. Whoever ends that ticket closes the other cause and knows
+nothing of this one: so what a grouping is worth is read, each time, from the other cause and from the ticket.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from harness.core import events as e
+from harness.core.cause import ALIKE, failed
 from harness.core.ids import cause_stream
-from harness.core.record import StreamWrite
-from harness.journal import HARNESS, Journal, encode
+from harness.core.lifecycle import State
+from harness.core.record import Recorded, StreamWrite
+from harness.core.signal import Signal
+from harness.core.ticket import Ticket
+from harness.journal import HARNESS, Journal, decode, encode, read_ticket
 from harness.ports import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cause as its stream of ``version`` events says.
+
+    ``living``: the ticket that lives for it; ``last``: that one, or the last that did. ``closed_at``: when that ended.
+    ``lead``: the other cause, where the ticket is that one's.
+    """
+
+    version: int = 0
+    living: str | None = None
+    last: str | None = None
+    closed_at: datetime | None = None
+    lead: str | None = None
+
+
+def standing(ledger: Ledger, cause: str) -> Standing:
+    """Where the cause stands now."""
+    rows = ledger.read_stream(cause_stream(cause))
+    last = decode(rows[-1]) if rows else None
+    match last:
+        case None:
+            return Standing()
+        case e.SignalGrouped(fingerprint=grouped, ticket_id=ticket_id, lead=lead) if grouped == cause:
+            return _grouped(ledger, len(rows), ticket_id, lead)
+        case e.CauseClosed(ticket_id=ticket_id):
+            return Standing(len(rows), last=ticket_id, closed_at=rows[-1].occurred_at)
+    assert isinstance(last, e.CauseOpened | e.SignalAttached | e.SignalGrouped)
+    return Standing(len(rows), living=last.ticket_id, last=last.ticket_id)
 
 
 def closed_at(ledger: Ledger, cause: str) -> datetime | None:
     """When the cause's last ticket ended; None while one lives for it, and where it never had one."""
-    rows = ledger.read_stream(cause_stream(cause))
-    return rows[-1].occurred_at if rows and rows[-1].type == e.CauseClosed.__name__ else None
+    return standing(ledger, cause).closed_at
+
+
+def _grouped(ledger: Ledger, version: int, ticket_id: str, lead: str) -> Standing:
+    ended_at = _closed_at(ledger.read_stream(cause_stream(lead)), ticket_id)
+    if ended_at is not None or failed(read_ticket(ledger, ticket_id)):
+        return Standing(version, last=ticket_id, closed_at=ended_at, lead=lead)
+    return Standing(version, living=ticket_id, last=ticket_id, lead=lead)
+
+
+def _closed_at(rows: Sequence[Recorded], ticket_id: str) -> datetime | None:
+    closed = (row for row in reversed(rows) if row.type == e.CauseClosed.__name__)
+    return next((row.occurred_at for row in closed if row.data["ticket_id"] == ticket_id), None)
+
+
+def unheard(ledger: Ledger, signal: Signal) -> bool:
+    """Whether a signal that was seen to fire before, and does in this sample, has no ticket any more and needs one.
+
+    So it is where its ticket was another's, that ended or gave it up; and where its own was resolved before the sample,
+    for what burnt until then is not looked at. Where a person ended its own, only the next firing counts.
+    """
+    now = standing(ledger, signal.fingerprint)
+    if signal.kind not in ALIKE or now.last is None or now.living is not None:
+        return False
+    if now.closed_at is not None and now.closed_at >= signal.sampled_at:
+        return False
+    return now.lead is not None or read_ticket(ledger, now.last).state is State.RESOLVED
+
+
+def grouped(ledger: Ledger, ticket: Ticket) -> list[e.SignalGrouped]:
+    """Every firing of other signals that was grouped into the ticket, in order."""
+    if ticket.filed.fingerprint is None:
+        return []
+    told = map(decode, ledger.read_stream(cause_stream(ticket.filed.fingerprint)))
+    return [event for event in told if isinstance(event, e.SignalGrouped) and event.ticket_id == ticket.id]
+
+
+def signals(ledger: Ledger, ticket: Ticket) -> set[str]:
+    """Kind and name of every signal that the ticket is there for: its own, and those that are grouped into it now."""
+    held = {
+        event.signal for event in grouped(ledger, ticket)
+        if standing(ledger, event.fingerprint).living == ticket.id
+    }  # fmt: skip
+    return held | ({ticket.filed.signal} if ticket.filed.signal else set())
 
 
 def close_cause(journal: Journal) -> list[StreamWrite]:
-    """What is to be written beside the event that ends the ticket; nothing for a ticket without a signal."""
+    """What is to be written beside the event that ends the ticket; nothing for a ticket without a signal.
+
+    So the next firing opens a new one.
+    """
     cause = journal.ticket.filed.fingerprint
     if cause is None:
         return []

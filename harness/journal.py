@@ -38,6 +38,15 @@ def encode(key: str, event: e.Event, *, clock: Clock, actor: str, correlation: s
     )
 
 
+def read_ticket(ledger: Ledger, ticket_id: str) -> Ticket:
+    """The ticket as its stream says. Raises Invalid where there is none of that id."""
+    rows = ledger.read_stream(ticket_stream(ticket_id))
+    ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
+    if ticket is None:
+        raise Invalid(f"ticket {ticket_id}: no such ticket; `harness ticket list` shows all")
+    return ticket
+
+
 class Journal:
     """The record of one ticket."""
 

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from harness.cause import signals, standing
 from harness.core import events as e
 from harness.core import others as core
-from harness.core.ids import cause_stream, fingerprint, lock_stream
+from harness.core.ids import fingerprint, lock_stream
 from harness.core.invariant import Invariant
-from harness.core.lifecycle import LIVE
 from harness.core.manifest import Manifest
 from harness.core.signal import declared_criteria
 from harness.core.slo import Slo
-from harness.journal import Journal, decode
+from harness.journal import Journal
 from harness.measure import Window, live, measure
 from harness.ports import Metrics
 
@@ -85,17 +85,17 @@ def left_to_others(journal: Journal, slos: Sequence[Slo], invariants: Sequence[I
 
 
 def _own(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> set[tuple[str, str]]:
-    """What the ticket is there to reach: what its signal is about, or everything that a person wrote."""
-    signal = journal.ticket.filed.signal
-    if signal is None:
+    """What the ticket is there to reach: what its signals are about, or everything that a person wrote."""
+    if journal.ticket.filed.signal is None:
         return {(one.metric, one.condition) for one in journal.spec().acceptance_criteria}
-    return {pair for name, pairs in _declared(slos, invariants) if name == signal for pair in pairs}
+    there_for = signals(journal.ledger, journal.ticket)
+    return {pair for name, pairs in _declared(slos, invariants) if name in there_for for pair in pairs}
 
 
 def _claims(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Iterator[core.Claim]:
     for name, pairs in _declared(slos, invariants):
         kind, _, called = name.partition(":")
-        ticket_id = _living(journal, fingerprint(kind, journal.ticket.filed.service, called))
+        ticket_id = standing(journal.ledger, fingerprint(kind, journal.ticket.filed.service, called)).living
         if ticket_id is not None and ticket_id != journal.ticket_id:
             yield from (core.Claim(ticket_id, metric, condition) for metric, condition in pairs)
 
@@ -107,12 +107,3 @@ def _declared(slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Iterator[
     for invariant in invariants:
         criteria = declared_criteria((), [invariant], 1.0)
         yield f"invariant:{invariant.name}", {(one.metric, one.condition) for one in criteria}
-
-
-def _living(journal: Journal, cause: str) -> str | None:
-    rows = journal.ledger.read_stream(cause_stream(cause))
-    last = decode(rows[-1]) if rows else None
-    if not isinstance(last, e.CauseOpened | e.SignalAttached):
-        return None
-    other = Journal(last.ticket_id, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
-    return last.ticket_id if other.state in LIVE else None

@@ -257,7 +257,7 @@ class Activities:
                 shown = signal.with_evidence(planted=harness.planted) if harness.planted else signal
                 file.file(
                     shown, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
-                    ledger=record.ledger, blobs=record.blobs, clock=record.clock,
+                    policy=rules.profile.causes, ledger=record.ledger, blobs=record.blobs, clock=record.clock,
                 )  # fmt: skip
             LAST_TICK.set_to_current_time()
             return seen.memory

@@ -77,7 +77,8 @@ async def file_next(settings: Settings, name: str | None = None) -> tuple[str, s
         return None
     ticket_id = file.file(
         found.signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
-        ledger=stage.ledger, blobs=stage.blobs, clock=stage.clock, beside=partial(note, stage, found),
+        policy=rules.profile.causes, ledger=stage.ledger, blobs=stage.blobs, clock=stage.clock,
+        beside=partial(note, stage, found),
     )  # fmt: skip
     return ticket_id, _words(found, stage.manifest)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import typer
 
 from harness.bootstrap import Record, read_record
+from harness.cause import standing
 from harness.cli.render import AsJson, many, minute, print_json, safe
 from harness.cli.shown import Shown
 from harness.core import events as e
-from harness.core.ids import cause_stream, signal_stream
+from harness.core.ids import signal_stream
 from harness.core.record import Recorded
 from harness.journal import decode
 from harness.settings import Settings
@@ -50,11 +50,6 @@ def _row(record: Record, rows: list[Recorded]) -> dict[str, Any]:
         "fingerprint": last.fingerprint, "kind": last.kind, "name": last.name, "service": last.service,
         "state": "firing" if fires else "ended", "since": rows[-1].occurred_at.isoformat(),
         "first_seen": rows[0].occurred_at.isoformat(), "count": len(started),
-        "ticket": _ticket(record.ledger.read_stream(cause_stream(last.fingerprint))),
+        "ticket": standing(record.ledger, last.fingerprint).last,
         "reason": str(Shown(record.blobs).get_json(last.evidence).get("reason", "")),
     }  # fmt: skip
-
-
-def _ticket(cause: Iterable[Recorded]) -> str | None:
-    opened = [event.ticket_id for row in cause if isinstance(event := decode(row), e.CauseOpened | e.SignalAttached)]
-    return opened[-1] if opened else None

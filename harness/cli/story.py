@@ -23,6 +23,9 @@ def line(event: e.Event, blobs: Bodies) -> str | None:
             again = f", again after {event.recurrence_of}" if event.recurrence_of else ""
             wanted = safe(spec["objective"]["description"])
             return f"ticket {event.ticket_id} ({event.type}, {event.priority}){again}: {wanted}"
+        case e.SignalGrouped():
+            seen = safe(str(blobs.get_json(event.evidence).get("reason")))
+            return f"{event.signal} is grouped into {event.ticket_id}, for {safe(event.why)}: {seen}"
         case e.TicketAdmitted():
             return "admitted with criteria " + "; ".join(
                 f"{one.metric} {one.condition} ({one.duration}; before: {_measured(one)})" for one in event.criteria

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from harness.bootstrap import Record, read_record
+from harness.cause import grouped, standing
 from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, minute, number, print_json, safe
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
+from harness.core.cause import failed
 from harness.core.dropping import dropped
 from harness.core.errors import Dropped, Invalid
 from harness.core.explanation import decided, evidence, questions
@@ -22,7 +24,7 @@ from harness.core.ids import cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.spending import cost_of
 from harness.core.ticket import Attempt, Criterion, Labels, Ticket, way_back_question
-from harness.journal import Journal, decode
+from harness.journal import Journal, decode, read_ticket
 from harness.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Tickets: all work enters as one.")
@@ -94,10 +96,11 @@ def explain(ticket_id: Id, as_json: AsJson = False) -> None:
 
 
 def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
-    """Every event of a ticket and of its signal, with the question it answers and what it rests on."""
+    """Every event of a ticket and of its signals, with the question it answers and what it rests on."""
     streams = [ticket_stream(ticket.id)]
-    if ticket.filed.fingerprint:
-        streams.insert(0, signal_stream(ticket.filed.fingerprint))
+    if cause := ticket.filed.fingerprint:
+        causes = {cause, *(one.fingerprint for one in grouped(record.ledger, ticket))}
+        streams = [*map(signal_stream, sorted(causes)), cause_stream(cause), *streams]
     rows = sorted(
         (row for stream in streams for row in record.ledger.read_stream(stream) if row.correlation_id == ticket.id),
         key=lambda row: row.position,
@@ -156,6 +159,7 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
         "question": _question(record, ticket), **_waits(ticket),
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
         "cost": cost_of(ticket),
+        "recurrence_of": ticket.filed.recurrence_of, "recurrences": _recurrences(record, ticket),
         "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
     }  # fmt: skip
 
@@ -225,13 +229,38 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _recurrences(record: Record, ticket: Ticket) -> list[str]:
+    """The tickets that its causes had next, where they came back after this one; those of the list say the same."""
+    causes = {one.fingerprint for one in grouped(record.ledger, ticket)} | {ticket.filed.fingerprint or ""}
+    opened = [
+        event.ticket_id for cause in sorted(causes - {""}) for row in record.ledger.read_stream(cause_stream(cause))
+        if isinstance(event := decode(row), e.CauseOpened)
+    ]  # fmt: skip
+    return [one for one in opened if read_ticket(record.ledger, one).filed.recurrence_of == ticket.id]
+
+
 def _signals(record: Record, ticket: Ticket) -> list[dict[str, Any]]:
-    cause = ticket.filed.fingerprint
-    if cause is None:
+    """The ticket's own signal, and those that were grouped into it: each with how often it fired, and why it is here.
+
+    ``apart``: it was given a ticket of its own since, for an attempt at one cause of all failed.
+    """
+    if ticket.filed.fingerprint is None:
         return []
-    told = map(decode, record.ledger.read_stream(cause_stream(cause)))
-    firings = [event for event in told if isinstance(event, e.CauseOpened | e.SignalAttached)]
-    count = sum(event.ticket_id == ticket.id for event in firings)
-    return [
-        {"fingerprint": cause, "kind": ticket.filed.source, "first_seen": ticket.filed_at.isoformat(), "count": count}
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    for row in record.ledger.read_stream(cause_stream(ticket.filed.fingerprint)):
+        match event := decode(row):
+            case e.CauseOpened() | e.SignalAttached() | e.SignalGrouped() if event.ticket_id == ticket.id:
+                name, why = ticket.filed.signal or "", None
+                if isinstance(event, e.SignalGrouped):
+                    name, why = event.signal, event.why
+                seen = found.setdefault(event.fingerprint, {
+                    "fingerprint": event.fingerprint, "kind": name.partition(":")[0], "name": name.partition(":")[2],
+                    "first_seen": row.occurred_at.isoformat(), "count": 0, "grouped": why,
+                })  # fmt: skip
+                seen["count"] += 1
+    return [one | {"apart": _apart(record, ticket, one)} for one in found.values()]
+
+
+def _apart(record: Record, ticket: Ticket, signal: dict[str, Any]) -> str | None:
+    last = standing(record.ledger, signal["fingerprint"]).last
+    return last if signal["grouped"] and failed(ticket) and last != ticket.id else None

@@ -27,7 +27,8 @@ def list_(as_json: AsJson = False) -> None:
     for row in rows:
         until = f"until {minute(row['waits_until'])}:" if row["waits_until"] else "for"
         waits = f" ({until} {safe(row['waits_for'])})" if row["waits_for"] else ""
-        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{waits}")
+        again = f" (again after {row['recurrence_of']})" if row["recurrence_of"] else ""
+        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{again}{waits}")
     if not rows:
         print("no tickets")
 
@@ -76,7 +77,7 @@ def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:
         "id": ticket_id, "state": state_of(ticket), "type": ticket["type"], "service": ticket["service"],
         "priority": ticket["priority"], "title": wanted, "fingerprint": ticket["fingerprint"],
         "opened_at": ticket["opened_at"], "closed_at": ticket["closed_at"], "waits_for": waits_for,
-        "waits_until": waits_until,
+        "waits_until": waits_until, "recurrence_of": ticket["recurrence_of"],
     }  # fmt: skip
 
 

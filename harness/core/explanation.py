@@ -29,7 +29,7 @@ class Question:
 
 _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
     "ticket": (
-        e.SignalStarted, e.TicketFiled, e.TicketAdmitted, e.TicketRejected, e.TicketMerged,
+        e.SignalStarted, e.TicketFiled, e.SignalGrouped, e.TicketAdmitted, e.TicketRejected, e.TicketMerged,
         e.WindowAwaited, e.WindowOpened,
     ),
     "change": (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Mapping
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 
 NAMESPACE: Final = uuid.UUID("5f1d3c52-6f0e-5b8e-9d53-0c6e6f0e7a11")
@@ -15,9 +18,10 @@ def event_id(key: str) -> str:
     return str(uuid.uuid5(NAMESPACE, key))
 
 
-def fingerprint(kind: str, service: str, name: str) -> str:
-    """The name of a cause: 16 hex digits of kind, service and the thing's name."""
-    return sha256(f"{kind}\n{service}\n{name}".encode()).hexdigest()[:16]
+def fingerprint(kind: str, service: str, name: str, labels: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The name of a cause: 16 hex digits of kind, service and the thing's name, with the labels that name the thing."""
+    named = f"\n{json.dumps(sorted(labels.items()))}" if labels else ""
+    return sha256(f"{kind}\n{service}\n{name}{named}".encode()).hexdigest()[:16]
 
 
 def ticket_stream(ticket_id: str) -> str:
@@ -28,6 +32,11 @@ def ticket_stream(ticket_id: str) -> str:
 def cause_stream(cause: str) -> str:
     """Stream that makes one ticket per cause: its expected version is the lock."""
     return f"cause-{cause}"
+
+
+def causes_stream(service: str) -> str:
+    """Stream of the causes of a service that got a ticket: what begins together is found by it, and filed in turn."""
+    return f"causes-{service}"
 
 
 def signal_stream(cause: str) -> str:

@@ -89,6 +89,26 @@ class Verify(Declaration):
     """Evaluations, one a second, the last at the window's end."""
 
 
+class Flapping(Declaration):
+    """A signal that began or ended ``transitions`` times ``within`` a while flaps: its next ticket says so, and what is
+    declared is asked over as long, not over a moment of peace. So there is one such ticket in that while at most."""
+
+    transitions: int = Field(ge=2)
+    within_s: Seconds = Field(alias="within", gt=0)
+
+
+class Causes(Declaration):
+    """How many signals become few tickets.
+
+    ``together``: signals of one kind that begin so soon after each other may be grouped into one ticket.
+    ``quiet_period``: a cause that fires again so soon after its ticket ended has come back.
+    """
+
+    together_s: Seconds = Field(alias="together", ge=0)
+    flapping: Flapping
+    quiet_period_s: Seconds = Field(alias="quiet_period", ge=0)
+
+
 class Queue(Declaration):
     """Whose turn it is at the delivery lock: a delivery that waits for ``aging`` counts as one priority more urgent."""
 
@@ -152,6 +172,7 @@ class Profile(Declaration):
     operation: Operation
     deploy: Deploy
     verify: Verify
+    causes: Causes
     queue: Queue
 
 

@@ -54,11 +54,13 @@ class Signal:
     """Of an opportunity: what it is after."""
     unusual: Unusual | None = None
     """Of an anomaly, which is named by its metric: what it wants back."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those that name the thing where the name alone does not: with others it is another cause."""
 
     @property
     def fingerprint(self) -> str:
         """The name of its cause: the same thing burning again is the same cause."""
-        return fingerprint(self.kind, self.service, self.name)
+        return fingerprint(self.kind, self.service, self.name, self.labels)
 
     def with_evidence(self, **more: Any) -> Signal:
         """The signal with more evidence."""

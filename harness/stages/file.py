@@ -1,7 +1,8 @@
 """FILE: one ticket per cause, and those that people write. Touches only the ledger, in one transaction a ticket.
 
 The streams decide: the expected version of a cause's lets exactly one of any number of concurrent filers open the
-ticket, and every other one attaches to it; that of a ticket's own gives its number to one of them.
+ticket, and every other one attaches to it; that of a ticket's own gives its number to one of them; and that of the
+list of a service's causes has whoever begins together see each other.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Literal, NamedTuple
 
+from harness.cause import Standing, standing
 from harness.core import events as e
-from harness.core.errors import Forbidden, VersionConflict
-from harness.core.ids import cause_stream, signal_stream, ticket_stream
+from harness.core.cause import flapping, recurrence_of, transitions, why_together
+from harness.core.errors import Broken, Forbidden, VersionConflict
+from harness.core.ids import cause_stream, causes_stream, signal_stream, ticket_stream
 from harness.core.invariant import Invariant
+from harness.core.policy import Causes
 from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.signal import Signal, left_to_people, ticket_for
 from harness.core.slo import Slo
-from harness.core.ticket import TicketSpec
-from harness.journal import HARNESS, decode, encode
+from harness.core.ticket import Ticket, TicketSpec
+from harness.journal import HARNESS, Journal, decode, encode, read_ticket
 from harness.ports import Blobs, Clock, Ledger
+
+_RECENT = 50
+"""So many of the causes that were listed last are looked at: of more, none began within seconds."""
 
 
 def file(
@@ -28,25 +35,36 @@ def file(
     slos: Sequence[Slo],
     invariants: Sequence[Invariant],
     sustained_s: float,
+    policy: Causes,
     ledger: Ledger,
     blobs: Blobs,
     clock: Clock,
     beside: Callable[[str], Sequence[StreamWrite]] = lambda ticket_id: (),
 ) -> str:
-    """Record the signal, with a ticket of its own or attached to the one that lives for its cause; the ticket's id.
+    """Record the signal, with a ticket of its own, attached to the one that lives for its cause, or grouped into that
+    of another with which it began; the ticket's id.
 
     ``beside``: what else is written with a new ticket; asked again when somebody else wrote meanwhile.
     """
-    spec = ticket_for(signal, slos, invariants, sustained_s)
-    desk = _Desk(signal, spec, left_to_people(signal, invariants), ledger=ledger, blobs=blobs, clock=clock)
     while True:
-        causes = ledger.read_stream(cause_stream(signal.fingerprint))
-        at = _Place(len(causes), len(ledger.read_stream(signal_stream(signal.fingerprint))))
-        alive, last_ticket = _cause(causes)
+        changed_at = [row.occurred_at for row in ledger.read_stream(signal_stream(signal.fingerprint))]
+        changes = transitions(changed_at, policy.flapping, signal.sampled_at)
+        flaps = changes >= policy.flapping.transitions
+        held_s = max(sustained_s, policy.flapping.within_s) if flaps else sustained_s
+        spec = ticket_for(signal, slos, invariants, held_s)
+        spec = flapping(spec, changes, policy.flapping) if flaps else spec
+        to_people = left_to_people(signal, invariants)
+        desk = _Desk(signal, spec, to_people, ledger=ledger, blobs=blobs, clock=clock)
+        cause, listed = standing(ledger, signal.fingerprint), ledger.read_stream(causes_stream(signal.service))
+        at = _Place(cause.version, len(changed_at), len(listed))
         try:
-            if alive and last_ticket:
-                return desk.attach(last_ticket, at)
-            return desk.open(last_ticket, at, beside)
+            if cause.living and not cause.lead:
+                return desk.attach(cause.living, at)
+            lead = None if flaps or to_people else _lead(signal, spec, cause, listed, policy, ledger, blobs, clock)
+            if lead is not None:
+                return desk.group(*lead, at)
+            again = recurrence_of(cause.last, cause.closed_at, policy, signal.sampled_at)
+            return desk.open(again, at, beside)
         except VersionConflict:  # somebody else filed or closed in between: look again
             continue
 
@@ -85,20 +103,36 @@ def next_id(ledger: Ledger) -> str:
     return next(one for n in count(1) if ticket_stream(one := f"INF-{n}") not in taken)
 
 
-def _cause(rows: Sequence[Recorded]) -> tuple[bool, str | None]:
-    """Whether a ticket lives for the cause, and the last ticket that did."""
-    if not rows:
-        return False, None
-    last = decode(rows[-1])
-    assert isinstance(last, e.CauseOpened | e.CauseClosed | e.SignalAttached)
-    return not isinstance(last, e.CauseClosed), last.ticket_id
+def _lead(
+    signal: Signal, spec: TicketSpec, cause: Standing, listed: Sequence[Recorded], policy: Causes, ledger: Ledger,
+    blobs: Blobs, clock: Clock,
+) -> tuple[Ticket, str] | None:  # fmt: skip
+    """The ticket of another cause into which the signal is grouped, and why; None: into none."""
+    if cause.living and cause.lead:
+        return read_ticket(ledger, cause.living), "it fires again, and is grouped into that ticket already"
+    if cause.lead and cause.closed_at is None:
+        return None  # it was, and that ticket gave it up
+    for row in reversed(listed[-_RECENT:]):
+        other = decode(row)
+        assert isinstance(other, e.CauseListed)
+        if other.fingerprint == signal.fingerprint or standing(ledger, other.fingerprint).living != other.ticket_id:
+            continue
+        journal = Journal(other.ticket_id, ledger=ledger, blobs=blobs, clock=clock)
+        try:
+            why = why_together(signal, spec, journal.ticket, journal.spec(), policy.together_s)
+        except Broken:  # a text that is lost hides no signal: it gets a ticket of its own
+            continue
+        if why is not None:
+            return journal.ticket, why
+    return None
 
 
 class _Place(NamedTuple):
-    """Where the streams of a cause stand: how many events its own has, and its signal's."""
+    """Where the streams of a cause stand: how many events its own has, its signal's, and the list of its service's."""
 
     cause: int
     signal: int
+    listed: int
 
 
 class _Desk:
@@ -125,6 +159,27 @@ class _Desk:
         self._ledger.append(self._seen(attached, at, ticket_id))
         return ticket_id
 
+    def group(self, lead: Ticket, why: str, at: _Place) -> str:
+        """One more signal of what another cause's ticket is there for: in both streams, so that it lives as it is
+        written."""
+        signal, cause = self._signal, lead.filed.fingerprint
+        assert cause is not None, "only tickets of causes are listed"
+        event = e.SignalGrouped(
+            fingerprint=signal.fingerprint, signal=f"{signal.kind}:{signal.name}", ticket_id=lead.id, lead=cause,
+            why=why, evidence=self._evidence,
+        )  # fmt: skip
+        of_lead = StreamWrite(cause_stream(cause), self._lead_version(cause, lead.id), [
+            self._event("grouped", event, at, lead.id)
+        ])  # fmt: skip
+        self._ledger.append([*self._seen(event, at, lead.id), of_lead])
+        return lead.id
+
+    def _lead_version(self, cause: str, ticket_id: str) -> int:
+        now = standing(self._ledger, cause)
+        if now.living != ticket_id:  # it was closed since it was looked at
+            raise VersionConflict(stream=cause_stream(cause), expected=now.version, actual=now.version)
+        return now.version
+
     def open(self, recurrence_of: str | None, at: _Place, beside: Callable[[str], Sequence[StreamWrite]]) -> str:
         """A new ticket under the next free number."""
         signal = self._signal
@@ -141,7 +196,9 @@ class _Desk:
         if self._word is not None:
             events.append(self._event("word", self._word, at, ticket_id))
         ticket = StreamWrite(ticket_stream(ticket_id), 0, events)
-        self._ledger.append([*seen, ticket, *beside(ticket_id)])
+        listed = e.CauseListed(fingerprint=signal.fingerprint, ticket_id=ticket_id)
+        others = StreamWrite(causes_stream(signal.service), at.listed, [self._event("listed", listed, at, ticket_id)])
+        self._ledger.append([*seen, ticket, others, *beside(ticket_id)])
         return ticket_id
 
     def _for_people(self, blobs: Blobs) -> e.ApprovalRequested | e.HelpRequested | None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from harness.anomalies import Usual, compare, signals
-from harness.cause import closed_at
+from harness.cause import closed_at, unheard
 from harness.core import burn_rate
 from harness.core import events as e
 from harness.core.anomaly_policy import Anomalies
@@ -199,10 +199,13 @@ async def _anomalies(
 
 
 def _started(watch: Watch, signal: Signal, fires: bool | None) -> Sequence[Signal]:
-    """The signal, if it fires and did not before; its end is recorded here. None: nothing is known, nothing changes."""
+    """The signal, if it fires and did not before, or goes on and has no ticket any more; its end is recorded here.
+
+    None: nothing is known, nothing changes.
+    """
     rows = watch.ledger.read_stream(signal_stream(signal.fingerprint))
     fired = bool(rows) and rows[-1].type == e.SignalStarted.__name__
-    if fires and not fired:
+    if fires and (not fired or unheard(watch.ledger, signal)):
         return [signal]
     if fires is False and fired:
         ended = encode(

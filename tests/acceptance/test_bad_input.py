@@ -232,14 +232,14 @@ def test_a_ticket_whose_text_is_lost_hides_no_other(newcomer: Newcomer) -> None:
     newcomer.home.mkdir()
     clock, rules, blobs = SystemClock(), read_rules(), Blobs(newcomer.home / "blobs")
     with closing(Ledger.open(newcomer.home / "ledger.db", now=clock.now)) as ledger:
-        for slo in rules.slos[:2]:
+        for kind, name in (("slo", rules.slos[0].name), ("invariant", rules.invariants[0].name)):
             signal = Signal(
-                kind="slo", name=slo.name, service=rules.service, sampled_at=clock.now(), began_at=clock.now(),
+                kind=kind, name=name, service=rules.service, sampled_at=clock.now(), began_at=clock.now(),
                 evidence={"reason": "burns"},
             )  # fmt: skip
             file(
-                signal, slos=rules.slos, invariants=rules.invariants, sustained_s=10, ledger=ledger, blobs=blobs,
-                clock=clock,
+                signal, slos=rules.slos, invariants=rules.invariants, sustained_s=10, policy=rules.profile.causes,
+                ledger=ledger, blobs=blobs, clock=clock,
             )  # fmt: skip
         lost = ledger.read_stream("ticket-INF-1")[0].data["spec"].removeprefix("sha256:")
     (newcomer.home / "blobs" / lost[:2] / lost[2:]).unlink()

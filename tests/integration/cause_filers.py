@@ -41,6 +41,7 @@ def filed(where: str, folder: Path, numbers: range, words: str, ready: int, go: 
             slos=rules.slos,
             invariants=rules.invariants,
             sustained_s=10,
+            policy=rules.profile.causes,
             ledger=ledger,
             blobs=blobs,
             clock=clock,

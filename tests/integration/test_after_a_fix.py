@@ -133,8 +133,8 @@ class Office:
             hour = round(hour + every_h, 6)
 
     def file(self, signal: Signal) -> None:
-        file(signal, slos=SERVICE, invariants=(), sustained_s=10, ledger=self.ledger, blobs=self.blobs,
-             clock=self.clock)  # fmt: skip
+        file(signal, slos=SERVICE, invariants=(), sustained_s=10, policy=read_rules().profile.causes,
+             ledger=self.ledger, blobs=self.blobs, clock=self.clock)  # fmt: skip
 
     def close(self, hour: float, name: str) -> None:
         """The ticket of the objective's cause ends."""

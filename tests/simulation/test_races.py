@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -22,16 +23,16 @@ from harness.stages.file import file
 from tests.simulation.operations import MANIFEST, RULES, TERMS, HookedLedger, Operations, days_work, incident
 
 
-def sighting(name: str, reason: str) -> Signal:
+def sighting(name: str, reason: str, kind: Literal["slo", "invariant"] = "slo") -> Signal:
     return Signal(
-        kind="slo", name=name, service="ratelimiter", sampled_at=START, began_at=START, evidence={"reason": reason}
+        kind=kind, name=name, service="ratelimiter", sampled_at=START, began_at=START, evidence={"reason": reason}
     )
 
 
 def filed(operations: Operations, signal: Signal) -> str:
     return file(
-        signal, slos=RULES.slos, invariants=RULES.invariants, sustained_s=10, ledger=operations.ledger,
-        blobs=operations.blobs, clock=operations.world.clock,
+        signal, slos=RULES.slos, invariants=RULES.invariants, sustained_s=10, policy=RULES.profile.causes,
+        ledger=operations.ledger, blobs=operations.blobs, clock=operations.world.clock,
     )  # fmt: skip
 
 
@@ -71,10 +72,10 @@ def test_the_slower_of_two_filers_attaches_its_evidence() -> None:
 def test_filers_of_two_causes_at_the_same_moment_get_a_number_each() -> None:
     async def story() -> None:
         operations = Operations.on(World(MANIFEST))
-        meanwhile(operations.ledger, lambda: filed(operations, sighting("availability", "one")))
+        meanwhile(operations.ledger, lambda: filed(operations, sighting("capacity_headroom", "one", "invariant")))
         assert filed(operations, sighting("latency", "another")) == "INF-2"
         assert [operations.ticket(one).filed.signal for one in operations.tickets()] == [
-            "slo:availability", "slo:latency",
+            "invariant:capacity_headroom", "slo:latency",
         ]  # fmt: skip
 
     run(story())

@@ -47,6 +47,31 @@ class SignalAttached(Event):
     """What was seen, as JSON with `reason`."""
 
 
+class CauseListed(Event):
+    """A cause got a ticket (stream ``causes-<service>``): what begins together with it is looked for here."""
+
+    fingerprint: Fingerprint
+    ticket_id: str
+    """The ticket."""
+
+
+class SignalGrouped(Event):
+    """The signal began together with another one, whose ticket is its ticket as well (streams of both causes). That
+    holds until the ticket ends or one of its attempts fails; if it still fires then, it gets a ticket of its own."""
+
+    fingerprint: Fingerprint
+    signal: str
+    """Kind and name of the signal that was grouped, `slo:availability`."""
+    ticket_id: str
+    """The ticket, which was filed for the other one."""
+    lead: str
+    """The fingerprint of the other one."""
+    why: str
+    """In words for people."""
+    evidence: BlobRef
+    """What was seen of the signal that was grouped, as JSON with `reason`."""
+
+
 class CauseClosed(Event):
     """The cause's ticket ended; the next firing opens a new one, linked as recurrence."""
 

@@ -14,7 +14,8 @@ def _filed(_: Document | None, event: Event) -> Document:
     data = event.data
     return {
         "type": data["type"], "service": data["service"], "priority": data["priority"], "spec": data["spec"],
-        "fingerprint": data.get("fingerprint"), "opened_at": event.told.occurred_at.isoformat(), "closed_at": None,
+        "fingerprint": data.get("fingerprint"), "recurrence_of": data.get("recurrence_of"),
+        "opened_at": event.told.occurred_at.isoformat(), "closed_at": None,
         "waits_for": None, "waits_until": None, "life": _written(Life()),
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from math import floor
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from harness.ports import CounterReading, Lost
 _TIMEOUT_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NAME = "harness_query"
+_LONG_QUERY = 4_000
 _EXACT_BELOW = 2**53
 """Prometheus holds every value as a float: integers are exact below this."""
 
@@ -50,7 +52,10 @@ class PrometheusMetrics:
         self._url = url.rstrip("/")
         self._session = _KeepingSession()
         self._session.trust_env = urlsplit(url).hostname not in _LOOPBACK  # a proxy cannot reach our loopback
-        retry = Retry(total=2, read=0, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504), raise_on_status=False)
+        retry = Retry(
+            total=2, read=0, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504), raise_on_status=False,
+            allowed_methods=None,
+        )  # fmt: skip
         self._client = PrometheusConnect(self._url, session=self._session, retry=retry, timeout=_TIMEOUT_S)
         self._resets = Resets(self)
 
@@ -119,10 +124,10 @@ class PrometheusMetrics:
         if not selectors:
             return {}
         answer = await self.instant(_readings_query(selectors), at)
-        found = {(sample.labels["reading"], sample.labels["name"]): sample.value for sample in answer.samples}
+        found = {sample.labels[_NAME]: sample.value for sample in answer.samples}
         return {
             name: _reading(
-                selector, found.get(("sum", name), math.nan), found.get(("at", name), math.nan), answer.warnings
+                selector, found.get(f"sum {name}", math.nan), found.get(f"at {name}", math.nan), answer.warnings
             )
             for name, selector in selectors.items()
         }
@@ -180,11 +185,20 @@ class _Answer:
 
 
 class _KeepingSession(requests.Session):
-    """Keeps the last response of each thread, because the client throws all of it away but the result."""
+    """Keeps the last response of each thread, because the client throws all of it away but the result.
+
+    A long question goes into the body: no proxy cuts it there, and encoding a URL of 50 kB takes 30 ms.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._of_thread = threading.local()
+
+    def request(self, method: Any, url: Any, *more: Any, **options: Any) -> requests.Response:
+        params = options.get("params") or {}
+        if len(params.get("query", "")) > _LONG_QUERY:
+            method, options = "POST", {**options, "params": None, "data": params}
+        return super().request(method, url, *more, **options)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         response = super().send(request, **options)
@@ -200,22 +214,31 @@ class _KeepingSession(requests.Session):
 
 def _values_query(queries: Mapping[str, str]) -> str:
     """One vector that holds the series of every query, told apart by the label ``_NAME``."""
-    parts = (f'label_replace(({query}\n), "{_NAME}", {_replacement(name)}, "", "")' for name, query in queries.items())
-    return " or ".join(parts)
+    return _either([_named(f"({query}\n)", name) for name, query in queries.items()])
 
 
 def _readings_query(selectors: Mapping[str, str]) -> str:
     """One vector that holds, for every name, the sum of its series and the time of the oldest sample."""
-    parts = []
-    for name, selector in selectors.items():
-        for reading, expression in (("sum", f"sum({selector})"), ("at", f"min(timestamp({selector}))")):
-            named = f'label_replace({expression}, "name", {_replacement(name)}, "", "")'
-            parts.append(f'label_replace({named}, "reading", "{reading}", "", "")')
-    return " or ".join(parts)
+    return _either(
+        [
+            _named(expression, f"{reading} {name}")
+            for name, selector in selectors.items()
+            for reading, expression in (("sum", f"sum({selector})"), ("at", f"min(timestamp({selector}))"))
+        ]
+    )
 
 
-def _replacement(name: str) -> str:
-    return quoted(name.replace("$", "$$"))  # label_replace expands $1
+def _named(expression: str, name: str) -> str:
+    replacement = quoted(name.replace("$", "$$"))  # label_replace expands $1
+    return f'label_replace({expression}, "{_NAME}", {replacement}, "", "")'
+
+
+def _either(parts: list[str]) -> str:
+    """All of them, in pairs of pairs: in a row, every `or` would go through all that was found before it."""
+    while len(parts) > 1:
+        pairs = zip_longest(parts[::2], parts[1::2])
+        parts = [one if other is None else f"({one} or {other})" for one, other in pairs]
+    return parts[0]
 
 
 def _reading(selector: str, total: float, at: float, warnings: tuple[str, ...]) -> CounterReading:

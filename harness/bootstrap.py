@@ -32,9 +32,11 @@ from harness.core.operation import Catalog
 from harness.core.policy import Approvals, Opportunities, Profile, Registration, Registry
 from harness.core.retention import Retention
 from harness.core.slo import Slo
+from harness.core.structure import Structural
 from harness.operation import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
 from harness.settings import NO_KEY, ModelAgent, Settings
+from harness.structure import Structure
 
 if TYPE_CHECKING:
     from harness.adapters.node.agent import NodeAgent
@@ -55,6 +57,8 @@ class Rules:
     promises: tuple[Promise, ...]
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
+    structural: tuple[Structural, ...]
+    """What has to hold of the harness itself."""
     runbooks: tuple[Runbook, ...]
     catalog: Catalog
     profile: Profile
@@ -89,11 +93,13 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     retention = checkout / "policies" / "retention.yaml"
     notifications = checkout / "policies" / "notifications.yaml"
     prompt = PROMPTS / "ticket.md"
+    invariants = declarations.load_invariants(checkout / "invariants")
     return Rules(
         service=registered.service,
         promises=registered.promises,
         slos=declarations.load_slos(checkout / "slos", windows),
-        invariants=declarations.load_invariants(checkout / "invariants"),
+        invariants=invariants,
+        structural=declarations.load_structural(checkout / "invariants", [one.name for one in invariants]),
         runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
         catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
         profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
@@ -189,6 +195,8 @@ class Harness:
     checks: Checks
     model: Model | None = None
     """Who thinks for an agent that is a model."""
+    structure: Structure | None = None
+    """Who looks whether the harness's own invariants hold; None where nobody does."""
     planted: str | None = None
     """Stands in every signal, and in what the first tool of a ticket gives: that it is written nowhere can be seen."""
 
@@ -216,6 +224,7 @@ def build_harness(settings: Settings, client: Client) -> Harness:
     record, rules = open_record(settings), read_rules()
     repository = read_repository(settings, rules)
     machines = machines_of(home, addresses)
+    router = EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin")))
     return Harness(
         record=record,
         rules=rules,
@@ -223,8 +232,9 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         metrics=build_metrics(settings),
         nodes=TemporalNodes(client, machines.nodes),
         provider=machines,
-        router=EnvoyRouter(EnvoyRoutes(home.envoy, addresses.url("envoy_admin"))),
+        router=router,
         repository=repository,
+        structure=Structure(record.ledger, repository, router, record.clock, rules.service),
         checks=build_checks(settings, rules, repository, record.clock),
         model=None if settings.harness_agent == "runbook" else build_model(
             settings, settings.harness_agent, rules.models.wire, rules.models

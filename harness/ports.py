@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from harness.core.chain import Row
 from harness.core.conversation import Prompt, Reply
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.events import Wait
@@ -47,6 +48,18 @@ class Ledger(Protocol):
 
     def head(self) -> Head:
         """Position and hash of the last event."""
+        ...
+
+
+class Chain(Protocol):
+    """The ledger as whoever checks it reads it: rows as they are stored and hashed."""
+
+    def stored(self, *, after_position: int, limit: int) -> list[Row]:
+        """The next rows of all streams, in commit order; raises Broken where they cannot be read."""
+        ...
+
+    def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]:
+        """The events of a stream, in order."""
         ...
 
 
@@ -145,6 +158,10 @@ class Router(Protocol):
 
     async def set_weights(self, weights: Mapping[str, float], token: int, note: str) -> str:
         """Give each arm its share (0..1; ``stable`` gets the rest); returns the version read back from the proxy."""
+        ...
+
+    def weights(self) -> dict[str, float]:
+        """The shares of canary and baseline as they were written last."""
         ...
 
 

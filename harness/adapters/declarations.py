@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +20,13 @@ from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
 from harness.core.slo import Slo, SloFile, Windows, parse_slos
 from harness.core.slo_documents.sloth import read_windows
+from harness.core.structure import Structural, StructuralFile, parse_structural
 
 T = TypeVar("T")
 
 
+OWN = "harness.yaml"
+"""The file of ``invariants/`` that is about the harness."""
 _MERGE = "tag:yaml.org,2002:merge"
 _MOST_KEYS = 10_000  # merges of merges double what they hold
 
@@ -89,8 +92,14 @@ def load_slos(path: Path, windows: Mapping[str, Windows]) -> tuple[Slo, ...]:
 
 
 def load_invariants(path: Path) -> tuple[Invariant, ...]:
-    """The invariants in a file, or in all files of a folder."""
-    return tuple(each for file in _yaml_files(path) for each in parse_invariants(read_yaml(file), str(file)))
+    """The invariants in a file, or in all files of a folder but that of the harness itself."""
+    files = [file for file in _yaml_files(path) if file.name != OWN]
+    return tuple(each for file in files for each in parse_invariants(read_yaml(file), str(file)))
+
+
+def load_structural(folder: Path, taken: Collection[str]) -> tuple[Structural, ...]:
+    """The harness's own invariants in a folder; ``taken``: names of others."""
+    return parse_structural(read_yaml(folder / OWN), str(folder / OWN), taken)
 
 
 def read_yaml(path: Path) -> Any:
@@ -145,6 +154,7 @@ def schemas() -> dict[str, str]:
     models: dict[str, type[Declaration]] = {
         "slo": SloFile,
         "invariant": InvariantFile,
+        "structural": StructuralFile,
         "actions": Catalog,
         "service": Manifest,
     }

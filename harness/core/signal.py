@@ -11,6 +11,7 @@ from typing import Any, Literal
 from harness.core.ids import fingerprint
 from harness.core.invariant import Invariant
 from harness.core.slo import Slo
+from harness.core.structure import about_itself
 from harness.core.ticket import Context, Criterion, Objective, TicketSpec
 from harness.core.units import Quantity
 
@@ -110,6 +111,11 @@ def left_to_people(signal: Signal, invariants: Sequence[Invariant]) -> tuple[Lit
         (one.on_violation for one in invariants if signal.kind == "invariant" and one.name == signal.name), None
     )
     violated = f"The invariant {signal.name} of {signal.service} is violated ({signal.evidence.get('reason', '')})"
+    if about_itself(f"{signal.kind}:{signal.name}"):
+        return "help", (
+            f"{signal.name} does not hold of the harness itself ({signal.evidence.get('reason', '')}). No agent may "
+            "mend that. Mend it, then cancel this ticket. What did you find?"
+        )
     match reaction:
         case "open_ticket":
             return "approve", f"{violated}, and no agent works on that before a person approves it (open_ticket)"
@@ -154,6 +160,8 @@ def declared_criteria(
 
 
 def _objective(signal: Signal, slo: Slo | None) -> str:
+    if about_itself(f"{signal.kind}:{signal.name}"):
+        return f"Restore {signal.name} of the harness itself, which operates {signal.service}"
     if slo is None:
         return f"Restore the invariant {signal.name} of {signal.service}"
     return f"Bring the {signal.name} SLO of {signal.service} back to its objective of {_percent(slo.target)}"

@@ -68,6 +68,9 @@ class MemoryLedger:
     def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
         return [opened(row) for row in self._rows if row.position > after_position][: checked_limit(limit)]
 
+    def stored(self, *, after_position: int, limit: int) -> list[Row]:
+        return [row for row in self._rows if row.position > after_position][: checked_limit(limit)]
+
     def replay(self, *, after_position: int, limit: int) -> list[Told]:
         rows = [row for row in self._rows if row.position > after_position]
         return [Told(*(getattr(row, name) for name in Told._fields)) for row in rows[: checked_limit(limit)]]

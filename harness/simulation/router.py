@@ -31,3 +31,7 @@ class MemoryRouter:
             self._version = f"{token:012d}.{self._writes}.{note}"
             self._done(Effect("weights", note, self._version))
         return self._version
+
+    def weights(self) -> dict[str, float]:
+        """The shares of canary and baseline."""
+        return dict(self.shares)

@@ -28,12 +28,15 @@ from harness.core.record import StreamWrite
 from harness.core.signal import Signal
 from harness.core.slo import Slo
 from harness.core.state_change import Told
+from harness.core.structure import Structural
+from harness.core.structure import step as step_structural
 from harness.journal import HARNESS, decode, encode
 from harness.measure import Window, measure_all
 from harness.objectives import look
 from harness.ports import Clock, Ledger, Metrics, Nodes
 from harness.states import Seen as SeenState
 from harness.states import tell
+from harness.structure import Structure
 
 BEAT_TICKS = 60
 LOOK_AT_NODES_TICKS = 5
@@ -71,6 +74,9 @@ class Watch:
     nodes: Nodes
     ledger: Ledger
     clock: Clock
+    structural: tuple[Structural, ...] = ()
+    structure: Structure | None = None
+    """Who looks whether those hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,13 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
         *_invariant_signals(watch, invariants, now),
         *await _anomalies(watch, memory, slos, now),
     ]
+    own: dict[str, InvariantState] = {
+        one.name: memory.invariants[one.name] for one in watch.structural if one.name in memory.invariants
+    }  # fmt: skip
     if started or memory.ticks % LOOK_AT_NODES_TICKS == 0:
-        await _look_at_nodes(watch)
+        own |= _structural_states(watch, await _look_at_nodes(watch), own, now)
+        started += _structural_signals(watch, own, now)
+    invariants |= own
     told = tell(_seen(watch, slos, invariants), memory.told, now, ledger=watch.ledger, clock=watch.clock)
     states = {**{name: state.state for name, state in slos.items()}, **{n: s.state for n, s in invariants.items()}}
     remembered = memory.model_copy(
@@ -162,6 +173,31 @@ def _invariant_signals(watch: Watch, states: Mapping[str, InvariantState], now: 
     return signals
 
 
+def _structural_states(
+    watch: Watch, reports: Sequence[NodeReport], before: Mapping[str, InvariantState], now: datetime
+) -> dict[str, InvariantState]:
+    """Those of the harness itself, whenever nodes were looked at."""
+    found = watch.structure.look(reports) if watch.structure is not None else {}
+    return {
+        one.name: step_structural(one, before.get(one.name), found[one.name], now.timestamp())
+        for one in watch.structural
+        if one.name in found
+    }
+
+
+def _structural_signals(watch: Watch, states: Mapping[str, InvariantState], now: datetime) -> list[Signal]:
+    signals: list[Signal] = []
+    for name, state in states.items():
+        signal = Signal(
+            kind="invariant", name=name, service=watch.manifest.name, sampled_at=now,
+            began_at=datetime.fromtimestamp(state.since_s if state.failing_since_s is None else state.failing_since_s,
+                                            now.tzinfo),
+            evidence={"reason": f"{name}: {state.reason}"},
+        )  # fmt: skip
+        signals += _started(watch, signal, {"violated": True, "ok": False}.get(state.state))
+    return signals
+
+
 def _seen(
     watch: Watch, slos: Mapping[str, burn_rate.SloState], invariants: Mapping[str, InvariantState]
 ) -> list[SeenState]:
@@ -216,14 +252,15 @@ def _started(watch: Watch, signal: Signal, fires: bool | None) -> Sequence[Signa
     return []
 
 
-async def _look_at_nodes(watch: Watch) -> None:
-    """Record every change of the release that a node serves, by whoever's hand."""
+async def _look_at_nodes(watch: Watch) -> list[NodeReport]:
+    """Record every change of the release that a node serves, by whoever's hand; what those say that answer."""
     stream = service_stream(watch.manifest.name)
     rows = watch.ledger.read_stream(stream)
     seen = {event.node: event for row in rows if isinstance(event := decode(row), e.ReleaseObserved)}
     names = watch.nodes.names()
     _look_at_fleet(watch, names)
-    for node, report in zip(names, await asyncio.gather(*(_report(watch, node) for node in names)), strict=True):
+    reports = await asyncio.gather(*(_report(watch, node) for node in names))
+    for node, report in zip(names, reports, strict=True):
         stable = report.slots.get("stable") if report else None
         last = seen.get(node)
         if stable is None or (last is not None and last.after == stable.commit):
@@ -236,6 +273,7 @@ async def _look_at_nodes(watch: Watch) -> None:
             correlation=watch.manifest.name, cause=None,
         )  # fmt: skip
         watch.ledger.append([StreamWrite(stream, None, [new])])
+    return [report for report in reports if report is not None]
 
 
 def _look_at_fleet(watch: Watch, names: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ from harness.core.model_policy import ModelPolicy
 from harness.core.operation import Catalog
 from harness.core.policy import Session
 from harness.core.spending import over_budget, spent, within
+from harness.core.structure import about_itself
 from harness.core.ticket import Attempt
 from harness.hours import call_if_missed, closed, missed
 from harness.journal import HARNESS, Journal
@@ -83,6 +84,9 @@ def begin(journal: Journal, worker: Worker) -> int:
         return 0
     if _found_nothing(journal):
         return 0
+    if about_itself(ticket.filed.signal) and ticket.taken_over is None:
+        question = "It is the harness itself, which no agent may change. Mend it, then cancel this ticket."
+        return _call(journal, len(ticket.attempts), f"itself-{len(ticket.words)}", "asked", question)
     n = len(ticket.attempts) + 1
     if n > ticket.attempts_allowed:
         told = " ".join(one["told"] for one in _earlier(journal, n))
@@ -124,7 +128,9 @@ def _go_on(journal: Journal, worker: Worker) -> int:
     return 0
 
 
-def _call(journal: Journal, n: int, key: str, status: Literal["limits", "attempts_used_up"], question: str) -> int:
+def _call(
+    journal: Journal, n: int, key: str, status: Literal["asked", "limits", "attempts_used_up"], question: str
+) -> int:
     asked = journal.put({"question": question})
     journal.record(f"{n}/{key}", e.HelpRequested(attempt=n, exit_status=status, question=asked))
     return 0

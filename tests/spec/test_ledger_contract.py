@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 import pytest
 
 from harness.core.canonical import LARGEST_INT, canonical_bytes, canonical_value
+from harness.core.chain import Row, opened, seal
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.record import GENESIS, Head, NewEvent, Recorded, StreamWrite, Verification
 from harness.ledger.blobs import Blobs
@@ -30,6 +31,7 @@ class LedgerPort(Protocol):
     def append(self, writes: Sequence[StreamWrite]) -> list[Recorded]: ...
     def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]: ...
     def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]: ...
+    def stored(self, *, after_position: int, limit: int) -> list[Row]: ...
     def find(self, id: str) -> Recorded | None: ...
     def head(self) -> Head: ...
     def stream_version(self, stream: str) -> int: ...
@@ -110,6 +112,16 @@ def test_the_hash_can_be_computed_from_the_columns_with_any_json_library(ledger:
     columns += [us, us, "0" * 64]
     written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode()
     assert recorded.hash == hashlib.sha256(written).hexdigest()
+
+
+def test_the_rows_as_they_are_stored_are_what_the_chain_is_walked_by(ledger: LedgerPort) -> None:
+    events = ledger.append([StreamWrite("s", 0, [event("a"), event("b")]), StreamWrite("t", 0, [event("c")])])
+
+    rows = ledger.stored(after_position=0, limit=10)
+
+    assert [opened(row) for row in rows] == events
+    assert [row.hash for row in rows] == [seal(row[:-1]) for row in rows]
+    assert ledger.stored(after_position=1, limit=1) == rows[1:2] and ledger.stored(after_position=3, limit=5) == []
 
 
 def test_an_empty_ledger_has_a_head_and_nothing_else(ledger: LedgerPort) -> None:

@@ -28,6 +28,11 @@ class EnvoyRouter:
         )
         return await self._routes.applied(config.ROUTES, version, _APPLIED_WITHIN_S)
 
+    def weights(self) -> dict[str, float]:
+        """The shares of canary and baseline as they were written last."""
+        written = self._routes.weights()
+        return {arm: written[arm] / config.WHOLE for arm in ("canary", "baseline")}
+
 
 def _per_mille(arm: str, share: float) -> int:
     if not 0 <= share <= 1 or 0 < share < 1 / config.WHOLE:

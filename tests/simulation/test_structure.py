@@ -1,0 +1,203 @@
+"""The harness's own invariants, each broken by the hand that could break it. On a modelled world in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.core import events as e
+from harness.core.deployment import NodeOrder
+from harness.core.ids import ticket_stream
+from harness.core.lifecycle import State
+from harness.core.record import StreamWrite
+from harness.core.structure import NAMES
+from harness.journal import encode
+from harness.simulation.clock import run
+from harness.structure import PAGE, Structure
+from tests.simulation.operations import RULES, Operations, days_work, healthy, incident, innocent
+from tests.simulation.test_by_hand import a_commit
+
+HOLDS_S = max(one.for_s for one in RULES.structural) + 15
+Breaks = Callable[[Operations], Coroutine[Any, Any, None]]
+
+
+async def watched(changes: list[Any] | None = None) -> Operations:
+    """A healthy service, and a watch that looks at the harness, too."""
+    operations = await incident([])
+    world, ledger = operations.world, operations.ledger
+    structure = Structure(ledger, world.repository, world.router, world.clock, "ratelimiter")
+    operations.harness = replace(operations.harness, structure=structure)
+    await healthy(operations, 12)
+    if changes:
+        world.release(changes)
+    return operations
+
+
+def states(operations: Operations) -> dict[str, str]:
+    assert operations.memory is not None
+    return {name: one.state for name, one in operations.memory.invariants.items() if name in NAMES}
+
+
+def called_for(operations: Operations) -> dict[str | None, str]:
+    """Signal → what a person is asked about it."""
+    return {
+        operations.ticket(one).filed.signal: operations.question(one)
+        for one in operations.tickets()
+        if operations.happened(e.HelpRequested, one)
+    }
+
+
+def test_all_of_them_hold_of_a_harness_that_repairs_what_breaks() -> None:
+    async def story() -> None:
+        operations = await watched(days_work(1))
+        await operations.settle()
+        assert operations.reached(State.RESOLVED)
+        await healthy(operations, HOLDS_S)
+        assert states(operations) == dict.fromkeys(NAMES, "ok") and operations.tickets() == ["INF-1"]
+
+    run(story())
+
+
+# --- what breaks them ----------------------------------------------------------------------------------------------
+
+
+async def an_event_is_altered(operations: Operations) -> None:
+    rows = operations.ledger._rows
+    rows[3] = rows[3]._replace(actor="mallory")
+    await healthy(operations, 1)
+    # It was walked before; whoever begins anew walks it again, and so does everybody once a day.
+    world = operations.world
+    structure = Structure(operations.ledger, world.repository, world.router, world.clock, "ratelimiter")
+    operations.harness = replace(operations.harness, structure=structure)
+
+
+async def the_newest_events_are_gone(operations: Operations) -> None:
+    del operations.ledger._rows[-2:]
+
+
+async def a_ticket_is_resolved_by_a_word(operations: Operations) -> None:
+    operations.file(change=a_commit(operations, innocent(9)))
+    await operations.watch(lambda: operations.reached(State.VERIFYING))
+    ticket = operations.ticket("INF-1")
+    met = e.CriteriaMet(attempt=1, criteria=(), shown=(), samples=0, window_s=0.0, waits=())
+    new = encode("by a word", met, clock=operations.world.clock, actor="mallory", correlation="INF-1", cause=None)
+    operations.ledger.append([StreamWrite(ticket_stream("INF-1"), ticket.version, [new])])
+
+
+async def a_release_comes_in_the_harness_s_name(operations: Operations) -> None:
+    operations.world.nodes.place(a_commit(operations, innocent(9)), "harness")
+
+
+async def a_node_is_given_another_release(operations: Operations) -> None:
+    operations.world.nodes.place(a_commit(operations, innocent(9)), "grace")
+
+
+async def main_is_moved_alone(operations: Operations) -> None:
+    operations.world.repository.push(innocent(9), "grace")
+
+
+async def an_arm_is_left_standing(operations: Operations) -> None:
+    main = operations.world.repository.main()
+    order = NodeOrder(verb="place", key="left", token=0, slot="canary", commit=main, actor="grace")
+    await operations.world.nodes.order("n1", order)
+
+
+async def a_share_is_given_away(operations: Operations) -> None:
+    await operations.world.router.set_weights({"baseline": 0.1}, 0, "by hand")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "name", "told"),
+    [
+        (an_event_is_altered, "ledger_chain", "position 4: hash does not match"),
+        (the_newest_events_are_gone, "ledger_chain", "is gone"),
+        (a_ticket_is_resolved_by_a_word, "resolved_with_evidence", "slow_share < 10% was never judged"),
+        (a_release_comes_in_the_harness_s_name, "releases_on_record", "no event has it"),
+        (a_node_is_given_another_release, "declared_runs", "by grace, and main is"),
+        (main_is_moved_alone, "declared_runs", "and main is"),
+        (an_arm_is_left_standing, "declared_runs", "n1 has a release in canary"),
+        (a_share_is_given_away, "declared_runs", "baseline has 10.0% of the traffic"),
+    ],
+)
+def test_whatever_breaks_one_is_found_and_a_person_called_with_the_evidence(
+    breaks: Breaks, name: str, told: str
+) -> None:
+    async def story() -> None:
+        # given a harness of which all holds
+        operations = await watched()
+        assert states(operations) == dict.fromkeys(NAMES, "ok")
+        # when something is done to it
+        await breaks(operations)
+        await operations.watch(lambda: f"invariant:{name}" in called_for(operations), limit_s=HOLDS_S)
+        # then a person is called, told what was found, and nothing was done
+        assert told in called_for(operations)[f"invariant:{name}"] and states(operations)[name] == "violated"
+
+    run(story())
+
+
+def test_what_runs_again_as_it_is_declared_ends_the_signal() -> None:
+    async def story() -> None:
+        operations = await watched()
+        await an_arm_is_left_standing(operations)
+        await operations.watch(lambda: operations.tickets() != [], limit_s=HOLDS_S)
+        await operations.world.nodes.order("n1", NodeOrder(verb="remove", key="mended", token=0, slot="canary"))
+        await healthy(operations, 6)
+        assert states(operations)["declared_runs"] == "ok"
+        # and the ticket is for a person to close: an answer has no agent work it
+        await operations.tell("answer", text="go on")
+        await operations.carry_to_a_person()
+        assert operations.reached(State.ESCALATED) and "no agent may change" in operations.question()
+        assert operations.ticket("INF-1").attempts == ()
+        assert await operations.tell("cancel", text="mended") == State.CANCELLED
+
+    run(story())
+
+
+def test_what_a_delivery_changes_meanwhile_is_no_drift() -> None:
+    async def story() -> None:
+        operations = await watched()
+        operations.note_in_lock(e.LockTaken(ticket_id="INF-99", attempt=1))
+        await a_node_is_given_another_release(operations)
+        await healthy(operations, HOLDS_S)
+        assert states(operations)["declared_runs"] == "no_data" and operations.tickets() == []
+
+    run(story())
+
+
+def test_a_hand_that_is_quick_to_mend_it_calls_nobody() -> None:
+    async def story() -> None:
+        operations = await watched()
+        main = operations.world.repository.main()
+        await a_node_is_given_another_release(operations)
+        await healthy(operations, 15)
+        assert states(operations)["declared_runs"] == "pending"
+        operations.world.nodes.place(main, "grace")
+        await healthy(operations, HOLDS_S)
+        assert operations.tickets() == []
+
+    run(story())
+
+
+def test_a_long_ledger_is_walked_a_page_a_look_and_nothing_is_said_of_it_until_the_end() -> None:
+    async def story() -> None:
+        # given a ledger of three pages
+        operations = await watched()
+        world = operations.world
+        beats = [
+            encode(f"beat {n}", e.ReceiverAdded(receiver=f"r{n}"), clock=world.clock, actor="test",
+                   correlation="test", cause=None)
+            for n in range(2 * PAGE + 500)
+        ]  # fmt: skip
+        for first in range(0, len(beats), 500):
+            operations.ledger.append([StreamWrite("notices-x", None, beats[first : first + 500])])
+        structure = Structure(operations.ledger, world.repository, world.router, world.clock, "ratelimiter")
+        # when it is looked at
+        looks = [structure.look([])["ledger_chain"] for _ in range(4)]
+        # then that takes three looks, and the fourth reads only what is new
+        assert [bool(one.unknown) for one in looks] == [True, True, False, False]
+        assert f"read up to position {PAGE}" in looks[0].unknown and not any(one.broken for one in looks)
+
+    run(story())

@@ -11,13 +11,16 @@ import yaml
 _SAMPLES_PER_RELEASE = 5000
 
 
-def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, node_targets: str) -> str:
+def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, node_targets: str, rules: str) -> str:
     """The configuration, as YAML text; the first three are addresses, ``host:port``, scraped every second.
+
+    ``rules``: the file of alerts about the harness itself.
 
     Jobs: ``traffic``, ``envoy``, ``worker``, and ``nodes``, whose targets are in the file ``node_targets`` beside it.
     """
     document = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": [rules],
         "scrape_configs": [
             _job("traffic", traffic),
             _job("envoy", envoy_admin, metrics_path="/stats/prometheus"),

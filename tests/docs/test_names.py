@@ -41,8 +41,9 @@ def test_every_path_on_a_page_exists(page: Path) -> None:
 
 
 @by_page()
-def test_every_class_or_event_on_a_page_exists(page: Path) -> None:
+def test_every_class_event_or_alert_on_a_page_exists(page: Path) -> None:
     defined = set(re.findall(r"^class (\w+)", "\n".join(path.read_text() for path in CODE), re.MULTILINE))
+    defined |= set(re.findall(r"- alert: (\w+)", (ROOT / "policies/alerts.yaml").read_text()))
     named = {text for text in spoken(page) if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", text)}
 
     assert named - defined == set()

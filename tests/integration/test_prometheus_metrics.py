@@ -251,7 +251,10 @@ async def test_questions_do_not_hold_up_the_event_loop(
 async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
     # given one page of metrics that stands for every part
     with exporter() as (address, paths), tempfile.TemporaryDirectory(prefix="h-") as folder:
-        text = prometheus_yml(traffic=address, envoy_admin=address, worker=address, node_targets="nodes.json")
+        alerts = Path(__file__).parents[2] / "policies" / "alerts.yaml"
+        text = prometheus_yml(
+            traffic=address, envoy_admin=address, worker=address, node_targets="nodes.json", rules=str(alerts)
+        )
         targets = Path(folder, "nodes.json")
         targets.write_text(node_targets(address, ["n1", "n2"]))
 
@@ -266,6 +269,11 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
             # then every part is scraped under its job, and a release that claims another node is not believed
             up = (await metrics.instant("up")).samples
             claimed = (await metrics.instant('claims{job="nodes"}')).samples
+
+            # and that nobody says when the watch ticked last is an alert about to fire
+            while await metrics.value('count(ALERTS{alertname="HarnessWatchIsUnknown"})') != 1:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
 
             # and when a node goes and another comes, Prometheus follows without being started anew
             replace_text(targets, node_targets(address, ["n1", "n4"]))

@@ -42,7 +42,7 @@ def prepare(
             programs=programs,
             checkout=checkout,
             envoy_command=_prepare_envoy(home, addresses, places),
-            prometheus_config=_prepare_prometheus(home, addresses),
+            prometheus_config=_prepare_prometheus(home, addresses, checkout),
             agent=agent,
             own_temporal=temporal is None,
             own_prometheus=prometheus is None,
@@ -83,7 +83,7 @@ def _prepare_envoy(home: Home, addresses: Addresses, places: Sequence[str]) -> l
     return envoy_config.command(bootstrap)
 
 
-def _prepare_prometheus(home: Home, addresses: Addresses) -> Path:
+def _prepare_prometheus(home: Home, addresses: Addresses, checkout: Path) -> Path:
     def host_port(name: str) -> str:
         return f"{LOOPBACK}:{addresses.ports[name]}"
 
@@ -93,6 +93,7 @@ def _prepare_prometheus(home: Home, addresses: Addresses) -> Path:
         envoy_admin=host_port("envoy_admin"),
         worker=host_port("worker_metrics"),
         node_targets=NODE_TARGETS,
+        rules=str(checkout / "policies" / "alerts.yaml"),
     )
     replace_text(file, text)
     replace_text(home.prometheus / NODE_TARGETS, node_targets(host_port("envoy_ops"), LocalMachines(home).nodes()))

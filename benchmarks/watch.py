@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.adapters.declarations import load_manifest, load_windows
 from harness.adapters.prometheus import PrometheusMetrics
-from harness.bootstrap import CHECKOUT
+from harness.bootstrap import CHECKOUT, read_rules
 from harness.core.invariant import Invariant, parse_invariants
 from harness.core.manifest import Manifest, Metric
 from harness.core.slo import Slo, parse_slos
@@ -67,7 +67,7 @@ def main(objectives: int, invariants: int) -> None:
         ):
             watch = Watch(
                 manifest=manifest, slos=slos, invariants=conditions, metrics=PrometheusMetrics(url),
-                nodes=World(manifest).nodes, ledger=ledger, clock=Noon(now),
+                nodes=World(manifest).nodes, ledger=ledger, clock=Noon(now), anomalies=read_rules().anomalies,
             )  # fmt: skip
             asyncio.run(compared(watch))
 

@@ -6,9 +6,11 @@ whole numbers, and a number that Prometheus has: unlike ``increase()``, nothing 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from harness.core.burn_rate import SloState, WindowReading, evaluate
 from harness.core.errors import Invalid, Retryable
@@ -71,7 +73,7 @@ class _Counters:
 
     def and_also(self, other: _Counters) -> _Counters:
         """With what was read of other moments."""
-        return _Counters(self.now, {**self.values, **other.values}, {**self.lost, **other.lost})
+        return _Counters(self.now, _both(self.values, other.values), _both(self.lost, other.lost))
 
     def partial(self, start: datetime) -> str | None:
         """What is said to be missing in an answer that this window is read from."""
@@ -91,6 +93,15 @@ class _Counters:
             return None
         counted = after - before + self.lost[start][selector]
         return counted if counted >= 0 else None
+
+
+V = TypeVar("V")
+
+
+def _both(
+    one: Mapping[datetime, Mapping[str, V]], other: Mapping[datetime, Mapping[str, V]]
+) -> dict[datetime, dict[str, V]]:
+    return {moment: {**one.get(moment, {}), **other.get(moment, {})} for moment in {*one, *other}}
 
 
 async def look(
@@ -123,15 +134,14 @@ async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -
     Raises Retryable and Invalid as ``Metrics`` does, and Retryable for an answer that is not whole.
     """
     of = slo.selectors(manifest, EVERY_ARM)
-    selectors = {of.total, *of.bad, *filter(None, [of.good])}
     start = now - timedelta(seconds=slo.period_s)
-    counted = await _read(metrics, selectors, [start], now)
+    counted = await _read(metrics, {start: _named(of), now: _named(of)}, now)
     if not counted.knows(of, start):
         first = await _first_sample(metrics, of.total, slo.period_s, now)
         if first is None:
             return None
         start = first
-        counted = await _read(metrics, selectors, [start], now)
+        counted = await _read(metrics, {start: _named(of), now: _named(of)}, now)
     if reason := counted.partial(start):
         raise Retryable(reason)
     events = counted.events(of, start)
@@ -160,22 +170,20 @@ async def _counted(
 ) -> list[tuple[Sequence[Slo], _Counters | str]]:
     """The counters of these objectives, or why there are none. One that cannot be asked for leaves the others alone."""
     try:
-        selectors: set[str] = set()
-        moments = set()
+        wanted, of_slo = _Wanted(set), {slo.name: slo.selectors(manifest, EVERY_ARM) for slo in slos}
         for slo in slos:
-            of = slo.selectors(manifest, EVERY_ARM)
-            selectors |= {of.total, *of.bad, *filter(None, [of.good])}
             starts = [now - timedelta(seconds=window_s) for window_s in slo.windows_s]
             closed = closed_at.get(slo.name)
-            moments |= {*starts, *([closed] if closed and min(starts) < closed < now else [])}
-        counted = await _read(metrics, selectors, moments, now)
-        if halves := {
-            _half(now, window_s)
-            for slo in slos
-            for window_s in slo.windows_s
-            if not counted.knows(slo.selectors(manifest, EVERY_ARM), now - timedelta(seconds=window_s))
-        }:
-            counted = counted.and_also(await _read(metrics, selectors, halves, now))
+            for moment in (now, *starts, *([closed] if closed and min(starts) < closed < now else [])):
+                wanted[moment].update(_named(of_slo[slo.name]))
+        counted = await _read(metrics, wanted, now)
+        halves = _Wanted(set)
+        for slo in slos:
+            for window_s in slo.windows_s:
+                if not counted.knows(of_slo[slo.name], now - timedelta(seconds=window_s)):
+                    halves[_half(now, window_s)].update(_named(of_slo[slo.name]))
+        if halves:  # from the same begin on, or what is remembered from there would be forgotten
+            counted = counted.and_also(await _read(metrics, {min(wanted): set(), **halves}, now))
         return [(slos, counted)]
     except Retryable as error:
         return [(slos, str(error))]
@@ -186,12 +194,21 @@ async def _counted(
         return [one for each in apart for one in each]
 
 
-async def _read(
-    metrics: Metrics, selectors: Collection[str], moments: Collection[datetime], now: datetime
-) -> _Counters:
-    named = {selector: selector for selector in sorted(selectors)}
-    values = {moment: await metrics.counters(named, moment) for moment in sorted({*moments, now})}
-    return _Counters(now, values, await metrics.lost(named, moments, now))
+_Wanted = defaultdict[datetime, set[str]]
+"""Of which moment which selectors are read: an objective's own windows alone need its counters."""
+
+
+def _named(of: Selectors) -> set[str]:
+    return {of.total, *of.bad, *filter(None, [of.good])}
+
+
+async def _read(metrics: Metrics, wanted: Mapping[datetime, Collection[str]], now: datetime) -> _Counters:
+    values = {
+        moment: await metrics.counters({selector: selector for selector in sorted(wanted[moment])}, moment)
+        for moment in sorted(wanted)
+    }
+    selectors = sorted({selector for each in wanted.values() for selector in each})
+    return _Counters(now, values, await metrics.lost(selectors, [one for one in wanted if one != now], now))
 
 
 def _half(now: datetime, window_s: float) -> datetime:

@@ -28,7 +28,7 @@ from harness.ledger.store import Ledger
 from harness.measure import EVERY_ARM
 from harness.simulation.world import World
 from harness.stages.observe import Memory, Watch, tick
-from tests.integration.test_prometheus_metrics import prometheus
+from tests.integration.prometheus_servers import prometheus
 
 GOAL_S = 1.0
 TICKS = 15

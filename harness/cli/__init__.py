@@ -16,6 +16,7 @@ from harness.cli import (
     budget,
     demo,
     deployment,
+    invariant,
     ledger,
     ledger_blobs,
     ledger_tail,
@@ -61,6 +62,7 @@ app.add_typer(action.app, name="action")
 app.add_typer(anomaly.app, name="anomaly")
 app.add_typer(budget.app, name="budget")
 app.add_typer(deployment.app, name="deployment")
+app.add_typer(invariant.app, name="invariant")
 app.add_typer(node.app, name="node")
 app.add_typer(notice.app, name="notice")
 app.add_typer(opportunity.app, name="opportunity")

@@ -1,0 +1,81 @@
+"""`harness invariant lint` and `check`: files with and without faults; what is measured, and what cannot be told."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.bootstrap import open_record
+from harness.cli import app
+from harness.core.errors import Invalid
+from harness.settings import Settings
+from harness.states import Seen, tell
+from tests.integration.prometheus_servers import prometheus
+
+ROOT = Path(__file__).parents[2]
+HEADROOM = "{name: headroom, condition: available > 20%, for: 3s, on_violation: auto_remediate}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "var"))
+    monkeypatch.delenv("HARNESS_LEDGER_URL", raising=False)
+    return tmp_path / "var"
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    """The exit code, and the JSON that is printed."""
+    capsys.readouterr()
+    code = app(["invariant", *words, "--json"], standalone_mode=False)
+    return code or 0, json.loads(capsys.readouterr().out)
+
+
+def test_what_the_harness_itself_goes_by_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(ROOT / "invariants")
+    assert typed(capsys, "lint", folder) == (0, {"file": folder, "ok": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.yaml", f"invariants: [{HEADROOM.replace('available', 'avialable')}]", "no metric 'avialable'"),
+        ("a.yaml", f"invariants: [{HEADROOM.replace('auto_remediate', 'page_bob')}]", "invariants[0].on_violation: "),
+        ("a.yaml", f"invariants: [{HEADROOM.replace('20%', '20ms')}]", "ms"),
+        ("harness.yaml", "structural: [{name: ledger_chain, for: 5s, on_violation: auto_remediate}]",
+         "structural[0].on_violation: 'auto_remediate' cannot be done here: what breaks is the harness itself"),
+        ("harness.yaml", "structural: [{name: ledger, for: 5s, on_violation: call_for_help}]", "structural[0].name: "),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_by_place_and_reason(
+    name: str, text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Invalid) as refused:
+        typed(capsys, "lint", str(tmp_path / name))
+    assert told in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_what_cannot_be_told_is_not_said_to_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a ledger in which the watch has told of one of the harness's own, and a Prometheus without data
+    record, now = open_record(Settings.load()), datetime.now(UTC)
+    seen = Seen(kind="invariant", name="ledger_chain", service="ratelimiter", state="ok", reason="it holds")
+    broken = Seen(kind="invariant", name="declared_runs", service="ratelimiter", state="violated", reason="n1 serves x")
+    tell([seen, broken], {}, now, ledger=record.ledger, clock=record.clock)
+    with prometheus(tmp_path, "{}") as url:
+        monkeypatch.setenv("PROMETHEUS_URL", url)
+        # when all are asked
+        code, rows = typed(capsys, "check")
+    # then the answer is no, and says what is known of each
+    assert code == 1
+    assert {row["invariant"]: row["holds"] for row in rows} == {
+        "capacity_headroom": None, "ledger_chain": True, "declared_runs": False, "resolved_with_evidence": None,
+        "releases_on_record": None,
+    }  # fmt: skip
+    (drift,) = [row for row in rows if row["invariant"] == "declared_runs"]
+    assert drift["reason"] == "n1 serves x" and datetime.fromisoformat(drift["since"]) == now

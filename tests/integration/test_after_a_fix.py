@@ -15,7 +15,7 @@ import pytest
 
 from harness.adapters.declarations import load_manifest, load_slos, load_windows
 from harness.adapters.prometheus import PrometheusMetrics
-from harness.bootstrap import CHECKOUT
+from harness.bootstrap import CHECKOUT, read_rules
 from harness.cause import closed_at
 from harness.core import events as e
 from harness.core.burn_rate import SloState

@@ -69,9 +69,10 @@ FAILED = e.ChecksFailed(attempt=1, commit="c", tree=None, outcomes=(), reason="r
         (signal(), lead(state=State.VERIFYING, attempts=(replace(ATTEMPT, start=STARTED),))),
         (signal(), lead(attempts=(replace(ATTEMPT, checks=FAILED),))),
     ],
-    ids=["other kind", "other service", "too late", "more urgent", "over", "left to people", "its own doing",
-         "guess given up"],
-)
+    ids=[
+        "other kind", "other service", "too late", "more urgent", "over", "left to people", "its own doing", "given up",
+    ],
+)  # fmt: skip
 def test_what_may_have_another_cause_or_would_lose_by_it_is_not_grouped(one: Signal, ticket: Ticket) -> None:
     assert why(one, ticket) is None
 

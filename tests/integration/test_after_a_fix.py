@@ -118,7 +118,8 @@ class Office:
         self.blobs = GuardedMemoryBlobs(ledger=self.ledger, secrets=secrets, now=self.clock.now)
         self.watch = Watch(
             manifest=MANIFEST, slos=self.slos, invariants=(), metrics=self.metrics, nodes=World(MANIFEST).nodes,
-            ledger=self.ledger, clock=self.clock,
+            anomalies=read_rules().anomalies.model_copy(update={"enabled": False}), ledger=self.ledger,
+            clock=self.clock,
         )  # fmt: skip
 
     async def look_on(self, from_h: float, to_h: float, every_h: float) -> None:

@@ -48,11 +48,19 @@ async def recover(ledger: Ledger, workflows: Workflows) -> Recovered:
     return Recovered(tuple(tickets), "begun" if await workflows.begin_watch() else "runs")
 
 
-def live(ledger: Ledger) -> list[tuple[str, State]]:
-    """Every ticket that has not ended, and where it is."""
+def live(ledger: Ledger, over: set[str] | None = None) -> list[tuple[str, State]]:
+    """Every ticket that has not ended, and where it is.
+
+    ``over``: the streams of tickets that are known to have ended, for whoever asks again: those are not read, and what
+    is found to have ended is added. No ticket comes back to life.
+    """
     found = []
     for stream in ledger.streams(ticket_stream("")):
+        if over is not None and stream in over:
+            continue
         ticket = fold((row.id, row.occurred_at, decode(row)) for row in ledger.read_stream(stream))
         if ticket is not None and ticket.state in LIVE:
             found.append((ticket.id, ticket.state))
+        elif ticket is not None and over is not None:
+            over.add(stream)
     return found

@@ -16,11 +16,9 @@ from temporalio.client import Client
 from harness.adapters.temporal import start_ticket, wake_ticket
 from harness.core import events as e
 from harness.core.errors import Retryable
-from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE, State
 from harness.core.record import Recorded
-from harness.core.ticket import fold
-from harness.journal import HARNESS, decode
+from harness.journal import HARNESS, decode, read_ticket
 from harness.ledger.store import Ledger
 from harness.recover import live
 from harness.stop import is_stopped
@@ -35,37 +33,38 @@ async def pump(ledger: Ledger, client: Client) -> None:
     """Follow the ledger for ever."""
 
     begun_at: int | None = None
+    over: set[str] = set()
 
     async def see(row: Recorded) -> None:
         nonlocal begun_at
         if begun_at is None:  # one look is enough for all that was moved until now: a wake only says «look again»
             begun_at = ledger.head().position
-            await _wake(ledger, client)
+            await _wake(ledger, client, over)
         if row.type not in SEEN:
             return
         match decode(row):
             case e.TicketFiled(ticket_id=ticket_id):
                 await _start(ledger, client, ticket_id)
             case e.MainMoved() | e.SignalEnded() if row.position > begun_at:  # a violation may have blocked them
-                await _wake(ledger, client)
+                await _wake(ledger, client, over)
             case e.ReleaseObserved(actor=actor) if (
                 actor != HARNESS and row.position > begun_at
             ):  # main was moved by another hand, it may be
-                await _wake(ledger, client)
+                await _wake(ledger, client, over)
 
     await follow(ledger, NAME, see)
 
 
-async def _wake(ledger: Ledger, client: Client) -> None:
-    for ticket_id, state in await asyncio.to_thread(live, ledger):
+async def _wake(ledger: Ledger, client: Client, over: set[str]) -> None:
+    """``over``: tickets that need not be read again (``harness.recover.live``)."""
+    for ticket_id, state in await asyncio.to_thread(live, ledger, over):
         if state in (State.WAITING, State.QUEUED):
             await _surely(wake_ticket, client, ticket_id)
 
 
 async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
     """Start the ticket's workflow, unless its stream says that nothing is left to do."""
-    ticket = fold((row.id, row.occurred_at, decode(row)) for row in ledger.read_stream(ticket_stream(ticket_id)))
-    if ticket is None or ticket.state not in STAGE:
+    if read_ticket(ledger, ticket_id).state not in STAGE:
         return
     while is_stopped(ledger):
         await asyncio.sleep(RETRY_S)

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.agent.briefing import first_message
 from harness.agent.dialogue import Step
+from harness.cause import grouped
 from harness.core import events as e
 from harness.core.action import Action, Observation
 from harness.core.conversation import Reply
@@ -50,6 +51,8 @@ def _evidence(journal: Journal) -> dict[str, Any]:
         fired = [event for row in rows if isinstance(event := decode(row), e.SignalStarted)]
         if fired:
             evidence["signal"] = journal.blobs.get_json(fired[-1].evidence)
+        for event in grouped(journal.ledger, ticket):
+            evidence[f"signal that began together with it, {event.signal}"] = journal.blobs.get_json(event.evidence)
     answers = [event for event in ticket.recorded.values() if isinstance(event, e.AnswerGiven)]
     if answers:
         evidence["answers of people"] = [journal.blobs.get_json(one.answer) for one in answers]

@@ -12,7 +12,7 @@ import typer
 from harness.bootstrap import Record, read_record
 from harness.cause import grouped, standing
 from harness.cli.explain import explained
-from harness.cli.render import AsJson, condition_unit, minute, number, print_json, safe
+from harness.cli.render import AsJson, condition_unit, many, minute, number, print_json, safe
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
@@ -56,6 +56,14 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
         length = f" {one['duration']}" if one["duration"] else ""
         left = f", left to {one['left_to']}" if one["left_to"] else ""
         print(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after}{left})")
+    for one in document["signals"]:
+        apart = f"; {one['apart']} is there for it since an attempt failed" if one["apart"] else ""
+        grouped_for = f", grouped, for {safe(one['grouped'])}{apart}" if one["grouped"] else ""
+        print(f"  signal {one['kind']}:{safe(one['name'])} fired {many(one['count'], 'time')}{grouped_for}")
+    if document["recurrence_of"]:
+        print(f"  again after {document['recurrence_of']}")
+    if document["recurrences"]:
+        print(f"  came back: {', '.join(document['recurrences'])}")
     for text in document["constraints"]:
         print(f"  {safe(text)}")
     for attempt in document["attempts"]:

@@ -253,6 +253,7 @@ def _counts(cases: Sequence[Case], tried: Sequence[Mapping[str, Any]]) -> dict[s
     states = [case.ticket.state for case in cases]
     return {
         "tickets": len(cases),
+        "recurrences": sum(case.ticket.filed.recurrence_of is not None for case in cases),
         "resolved": states.count(State.RESOLVED),
         "escalated": states.count(State.ESCALATED),
         "open": sum(state in LIVE - {State.ESCALATED} for state in states),
@@ -291,6 +292,8 @@ def _headline(document: Mapping[str, Any]) -> str:
         )
     parts = [f"{_many(counts['tickets'], 'ticket')}: {counts['resolved']} resolved, {counts['escalated']} escalated"]
     parts[0] += f", {counts['open']} under way" if counts["open"] else ""
+    again = counts["recurrences"]
+    parts[0] += f", {again} of them for what had come back" if again else ""
     parts.append(f"{_many(counts['changes'], 'change')} made and verified, {counts['stopped']} stopped or taken back")
     asks = len(document["asks"])
     parts.append(

@@ -58,6 +58,7 @@ async def admit(
 
 async def _baseline(
     criterion: Criterion, manifest: Manifest, metrics: Metrics, window: Window, bench: Bench
-) -> e.Measurement | None:
+) -> e.Measurement:
+    """With its query, window and samples also where nothing came of it: so it can be told what was asked for."""
     measured, _ = await measure_anywhere(metrics, manifest, criterion.metric, window, bench)
-    return None if measured.value is None else measured
+    return measured

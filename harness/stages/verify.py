@@ -222,7 +222,7 @@ async def _probed(
     the middle counts: since admission the machine itself may have become slower or faster."""
     condition = Condition.parse(frozen.condition)
     pairs, waits = list[tuple[e.Measurement, e.Measurement]](), tuple[e.Wait, ...]()
-    if condition.needs_baseline and frozen.baseline is not None:
+    if condition.needs_baseline and frozen.baseline is not None and frozen.baseline.value is not None:
         pairs, waits = await _pairs(journal, stage, frozen.metric)
     if (pair := middle(pairs)) is None:  # nothing to compare with: as it is
         judged, waited = await _criterion(stage, frozen, window, left)

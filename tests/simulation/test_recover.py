@@ -14,7 +14,8 @@ import pytest
 
 from harness.core import events as e
 from harness.core.lifecycle import LIVE, STAGE, State
-from harness.recover import Recovered, Workflow, recover
+from harness.core.record import Recorded
+from harness.recover import Recovered, Workflow, live, recover
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour
 from harness.stop import record_stop
@@ -291,5 +292,28 @@ def test_the_keeper_acts_when_the_watch_is_gone_and_leaves_a_workflow_that_was_e
         assert list(operations.carried) == ["INF-1"]
         await operations.settle()
         nothing_was_doubled(operations)
+
+    run(story())
+
+
+def test_whoever_asks_again_who_lives_does_not_read_again_what_has_ended() -> None:
+    async def story() -> None:
+        # given one ticket that has ended and one that waits for a person
+        operations = await incident(days_work(5))
+        await operations.settle()
+        operations.world.disturb(Behaviour(wrong_denial_share=0.3))
+        await operations.watch(lambda: operations.reached(State.ESCALATED, ticket_id="INF-2"))
+        over: set[str] = set()
+        assert live(operations.ledger, over) == [("INF-2", State.ESCALATED)] and over == {"ticket-INF-1"}
+        # when it is asked again, then the one that has ended is not read
+        read: list[str] = []
+        read_stream = operations.ledger.read_stream
+
+        def noted(stream: str, *, from_version: int = 1) -> list[Recorded]:
+            read.append(stream)
+            return read_stream(stream, from_version=from_version)
+
+        operations.ledger.read_stream = noted  # type: ignore[method-assign]
+        assert live(operations.ledger, over) == [("INF-2", State.ESCALATED)] and read == ["ticket-INF-2"]
 
     run(story())

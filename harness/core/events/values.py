@@ -59,7 +59,8 @@ class FrozenCriterion(Value):
     duration: str
     """For how long: `1h sustained`."""
     baseline: Measurement | None
-    """How it was before the signal's cause began; None: it could not be measured."""
+    """How it was before the signal's cause began; without a value where that could not be measured. None: not even
+    what was asked for is known."""
 
 
 class LeftTo(Value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.core import events as e
 from harness.core.lifecycle import Life, State
+from harness.core.projections.queue import Backlog, backlog
 from harness.core.ticket import Attempt, Ticket
 from harness.core.turn import TURN_S, ahead_of, in_turn, may_interrupt, open_waits, turn
 
@@ -139,3 +141,25 @@ def test_what_does_not_hold_the_lock_or_is_on_its_way_back_is_not_interrupted() 
     one = holder("P3")
     going = replace(one.attempt, way_back=e.WayBackBegun(attempt=1, reason="r", main="m"))
     assert not may_interrupt("P0", replace(one, attempts=(going,)))
+
+
+def test_the_backlog_counts_by_priority_who_waits_and_may_and_how_long_the_first_has() -> None:
+    def queued(ticket_id: str, priority: str, since: datetime | None, **more: Any) -> tuple[str, dict[str, Any]]:
+        document = {"priority": priority, "attempt": 1, "delivers": False, "since": NOON.isoformat(),
+                    "waits_since": since and since.isoformat(), **more}  # fmt: skip
+        return ticket_id, document
+
+    now, ticket = NOON + timedelta(seconds=90), {"life": {"state": "queued", "attempt": 1}}
+    deliveries = dict([
+        queued("INF-1", "P1", NOON + timedelta(seconds=30)), queued("INF-2", "P1", NOON),
+        queued("INF-3", "P3", None),  # of an earlier version
+        queued("INF-4", "P2", now + timedelta(hours=1)),  # its hours are closed
+        queued("INF-5", "P2", NOON, delivers=True), queued("INF-6", "P2", NOON), queued("INF-7", "P2", NOON),
+    ])  # fmt: skip
+    tickets = {f"INF-{n}": ticket for n in range(1, 6)}
+    tickets["INF-6"] = {"life": {"state": "paused", "attempt": 1}}
+    tickets["INF-7"] = {"life": {"state": "queued", "attempt": 2}}
+    none = Backlog(0, 0.0)
+    assert backlog(deliveries, tickets, now) == {
+        "P0": none, "P1": Backlog(2, 90.0), "P2": none, "P3": Backlog(1, 90.0),
+    }  # fmt: skip

@@ -109,14 +109,19 @@ class Step(Declaration):
 
 
 class Matches(Declaration):
-    """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these, or any."""
+    """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these, or any.
+
+    ``sort``: of opportunities, ``trend`` or ``margin``; that of a tunable has none.
+    """
 
     signal: Literal["slo", "invariant", "anomaly", "opportunity"]
     metric: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
-    def fits(self, signal: str, metric: str) -> bool:
-        """Whether a ticket with this kind of signal and this first metric is one of them."""
-        return self.signal == signal and (self.metric is None or metric in self.metric)
+    sort: Literal["trend", "margin"] | None = None
+
+    def fits(self, signal: str, sort: str | None, metric: str) -> bool:
+        """Whether a ticket with this kind and sort of signal and this first metric is one of them."""
+        return self.signal == signal and self.sort == sort and (self.metric is None or metric in self.metric)
 
 
 class Runbook(Declaration):
@@ -148,8 +153,9 @@ class Runbook(Declaration):
 
 def choose(runbooks: Sequence[Runbook], signal: str | None, metric: str) -> Runbook | None:
     """The runbook for a ticket raised by ``signal`` (``slo:latency``) whose first criterion is on ``metric``."""
-    kind = (signal or "").partition(":")[0]
-    return next((book for book in runbooks if book.matches.fits(kind, metric)), None)
+    kind, _, name = (signal or "").partition(":")
+    sort = name.partition(":")[0] if kind == "opportunity" and ":" in name else None
+    return next((book for book in runbooks if book.matches.fits(kind, sort, metric)), None)
 
 
 def next_action(

@@ -12,21 +12,34 @@ from typing import Annotated
 
 import typer
 
-from harness.bootstrap import build_checks, read_record, read_repository, read_rules
+from harness.ahead import Sources
+from harness.bootstrap import build_checks, build_metrics, read_record, read_repository, read_rules
 from harness.cli.render import AsJson, number, print_json
+from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
 from harness.settings import Settings
 from harness.stages import file
-from harness.stages.offer import Found, Stage, look, note, offer
+from harness.stages.offer import Found, Stage, ahead, look, note, offer
 
-app = typer.Typer(no_args_is_help=True, help="What could be better though nothing is wrong: declared tunables.")
+app = typer.Typer(no_args_is_help=True, help="What could be better though nothing is wrong.")
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the tunables that the service declares: the value of each, and whether something may be won with it."""
+    """List what lies ahead, trends that will break something and capacity that nobody needs, and the tunables that the
+    service declares: the value of each, and whether something may be won with it."""
     stage = _stage(Settings.load())
     found, left = look(stage)
+    try:
+        coming, unseen = asyncio.run(ahead(stage)), None
+    except Retryable as error:
+        coming, unseen = [], str(error)
+    outlooks = [
+        {"name": one.outlook.name, "sort": one.outlook.sort, "state": one.state, "reason": one.why,
+         "told": one.outlook.reason, "metric": one.outlook.metric, "level": one.outlook.level,
+         "condition": one.outlook.condition}
+        for one in coming
+    ]  # fmt: skip
     rows = [
         {"tunable": one.standing.tunable, "value": one.standing.value, "state": one.state, "reason": one.reason,
          "metric": (tunable := stage.manifest.tunable(one.standing.tunable)).metric, "range": list(tunable.range),
@@ -34,29 +47,36 @@ def list_(as_json: AsJson = False) -> None:
         for one in found
     ]  # fmt: skip
     if as_json:
-        print_json({"opportunities": rows, "left_this_week": left, "per_week": stage.policy.per_week})
+        print_json({"opportunities": rows, "ahead": outlooks, "ahead_unknown": unseen, "left_this_week": left,
+                    "per_week": stage.policy.per_week})  # fmt: skip
         return
+    for one in outlooks:
+        print(f"{one['name']:<33}  {one['state']:<10} {one['told']} ({one['reason']})")
     for row in rows:
         print(f"{row['tunable']:<24} {row['value']:>8}  {row['state']:<10} {row['reason']}")
+    if unseen is not None:
+        print(f"what lies ahead is not known: {unseen}", file=sys.stderr)
     print(f"{left} of {stage.policy.per_week} may be filed this week", file=sys.stderr)
 
 
 @app.command("file")
 def file_(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A tunable; the first that is open, else.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="As `list` names it; the first that is open, else.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """File an improvement ticket for a tunable of which it is not known that it stands well; meant for a nightly timer.
+    """File an improvement ticket: for what lies ahead, else for a tunable of which it is not known that it stands well.
 
-    Its metric is measured first, on what is served. Exit 1 when there is nothing to try, 3 while an incident is worked
-    on or when policy allows no more this week.
+    Meant for a nightly timer. A tunable's metric is measured first, on what is served. Exit 1 when there is nothing to
+    try, 3 while an incident is worked on or when policy allows no more this week.
     """
     settings = Settings.load()
     filed = asyncio.run(file_next(settings, name))
     if filed is None:
         if as_json:
             print_json({"id": None})
-        print("no tunable is open: `harness opportunity list` tells of each", file=sys.stderr)
+        print("no tunable is open, nor a trend or margin: `harness opportunity list` tells of each", file=sys.stderr)
         raise typer.Exit(1)
     ticket_id, words = filed
     if as_json:
@@ -84,16 +104,21 @@ async def file_next(settings: Settings, name: str | None = None) -> tuple[str, s
 
 
 def _words(found: Found, manifest: Manifest) -> str:
-    standing, measured = found.prospect.standing, found.measured
+    measured = found.measured
     value = number(measured.value, manifest.metrics[measured.metric].unit)
-    return f"{standing.tunable} is {standing.value} and {measured.metric} {value}: {found.prospect.reason}"
+    return f"{found.words}; {measured.metric} is {value}"
 
 
 def _stage(settings: Settings) -> Stage:
     rules, record = read_rules(), read_record(settings)
     repository = read_repository(settings, rules)
+    try:
+        metrics = build_metrics(settings)
+    except Retryable:  # nothing runs: tunables can be looked at all the same
+        metrics = None
     return Stage(
         manifest=repository.manifest(repository.main()), policy=rules.opportunities, repository=repository,
         checks=build_checks(settings, rules, repository, record.clock), ledger=record.ledger, blobs=record.blobs,
         clock=record.clock,
+        sources=Sources(slos=rules.slos, invariants=rules.invariants, catalog=rules.catalog, metrics=metrics),
     )  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.core.contract import Promise
-from harness.core.declaration import Declaration, Seconds
+from harness.core.declaration import Declaration, Seconds, Share
 from harness.core.manifest import Risk
+from harness.core.trend import BLOCKS, WINDOWS
 
 RISKS: Final[tuple[Risk, ...]] = ("read", "low", "medium", "high")
 """From least to most."""
@@ -115,6 +116,31 @@ class Queue(Declaration):
     aging_s: Seconds = Field(alias="aging", gt=0)
 
 
+class Ahead(Declaration):
+    """What is read of the past for what may come: trends, and capacity that nobody needs.
+
+    ``breach_within_s``: how soon a limit has to be reached for somebody to care now. ``unspent``: the part of every
+    error budget that was left, where capacity may be spare.
+    """
+
+    look_back_s: Seconds = Field(alias="look_back")
+    breach_within_s: Seconds = Field(alias="breach_within")
+    unspent: Share
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Self:
+        if self.look_back_s % (BLOCKS * WINDOWS):
+            raise ValueError(f"look_back: is no whole multiple of {BLOCKS * WINDOWS}s, its number of windows; try `7d`")
+        if not 0 < self.unspent < 1:
+            raise ValueError(f"unspent: {self.unspent:%} tells nothing; allowed above 0% and below 100%")
+        return self
+
+    @property
+    def window_s(self) -> float:
+        """What each value is measured over."""
+        return self.look_back_s / (BLOCKS * WINDOWS)
+
+
 class Opportunities(Declaration):
     """``policies/opportunities.yaml``: how often something that works is touched to be made better.
 
@@ -126,6 +152,8 @@ class Opportunities(Declaration):
     priority: Literal["P0", "P1", "P2", "P3"]
     again_after_s: Seconds = Field(alias="again_after")
     session_s: Seconds = Field(alias="session")
+    ahead: Ahead | None = None
+    """Where it is left out, tunables are all that is looked at."""
 
 
 class Approvals(Declaration):

@@ -18,10 +18,10 @@ from harness.core.units import Quantity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What an opportunity is after: this metric, better by this part; and how urgent policy finds that."""
+    """What an opportunity is after: this metric, to be so; and how urgent policy finds that."""
 
     metric: str
-    margin: float
+    condition: str
     priority: Literal["P0", "P1", "P2", "P3"]
     objective: str
 
@@ -96,8 +96,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
 def _improvement(
     signal: Signal, offer: Offer, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
 ) -> TicketSpec:
-    """Its own metric has to be better than it was, and everything that is declared has to hold as for any change."""
-    goal = Criterion(metric=offer.metric, condition=f"at least {_percent(offer.margin)} better")
+    """Its own metric has to be as it is after, and everything that is declared has to hold as for any change."""
+    goal = Criterion(metric=offer.metric, condition=offer.condition)
     return TicketSpec(
         type="improvement", service=signal.service, objective=Objective(description=offer.objective),
         acceptance_criteria=(goal, *declared_criteria(slos, invariants, sustained_s)), priority=offer.priority,

@@ -1,4 +1,4 @@
-"""OFFER: looks for something that could be better though nothing is wrong. Measures one thing; changes nothing.
+"""OFFER: looks for something that could be better though nothing is wrong. Measures; changes nothing.
 
 What it finds is a signal, which FILE makes a ticket of. The ledger keeps to policy's number of offers a week: the offer
 is written in the ticket's own transaction, by the expected version of the offers' stream.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
+from harness.ahead import Sources, look_ahead
 from harness.core import events as e
-from harness.core.errors import Forbidden, Refused
+from harness.core.errors import Forbidden, Refused, Retryable
 from harness.core.ids import opportunities_stream, ticket_stream
 from harness.core.lifecycle import ENDS, State
 from harness.core.manifest import Manifest
-from harness.core.opportunity import Past, Prospect, Standing, left_this_week, prospects
+from harness.core.opportunity import Past, Prospect, Standing, left_this_week, prospects, state_of
+from harness.core.outlook import Outlook
 from harness.core.policy import Opportunities
 from harness.core.record import StreamWrite
 from harness.core.signal import Offer, Signal
 from harness.core.ticket import Ticket
 from harness.core.tunable import value_in
+from harness.core.units import Quantity
 from harness.journal import HARNESS, Journal, decode, encode
 from harness.measure import Bench, measure_by_probe
 from harness.ports import Blobs, Checks, Clock, Ledger, Repository
@@ -36,32 +41,70 @@ class Stage:
     ledger: Ledger
     blobs: Blobs
     clock: Clock
+    sources: Sources
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An opportunity with what it was measured at, and the signal to be filed."""
+    """An opportunity with what it was measured at, and the signal to be filed. ``value``: of a tunable, what it is."""
 
-    prospect: Prospect
+    sort: Literal["tunable", "trend", "margin"]
     measured: e.Measurement
     signal: Signal
+    words: str
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Something that lies ahead, and whether it is offered: ``open``, ``under_way`` or ``known``, and why."""
+
+    outlook: Outlook
+    state: Literal["open", "under_way", "known"]
+    why: str
+    measured: e.Measurement
 
 
 def look(stage: Stage) -> tuple[list[Prospect], int]:
     """Every tunable with what is known of it, and how many offers policy allows this week."""
-    past, now = _past(stage), stage.clock.now()
+    past, now = _offers(stage), stage.clock.now()
     return prospects(_standings(stage), past, stage.policy, now), left_this_week(past, stage.policy, now)
 
 
+async def ahead(stage: Stage) -> list[Seen]:
+    """Every trend that will break something, and capacity that nobody needs; empty where policy asks for neither.
+
+    Raises Retryable while there are no metrics to be read.
+    """
+    if stage.policy.ahead is None:
+        return []
+    offers, now = _offers(stage), stage.clock.now()
+    found = await look_ahead(stage.sources, stage.manifest, stage.policy.ahead, stage.ledger, now)
+    return [Seen(one, *state_of(one.name, offers, stage.policy, now), measured) for one, measured in found]
+
+
 async def offer(stage: Stage, name: str | None = None) -> Found | None:
-    """The opportunity of this tunable, or the first there is, measured on what is served; None where there is none.
+    """The opportunity of this name, or the first there is, what lies ahead before tunables; None where there is none.
 
     Raises Invalid for a tunable that is not declared, Refused where its metric cannot be measured, Forbidden while an
-    incident is worked on, or when policy allows no more this week.
+    incident is worked on, or when policy allows no more this week, Retryable where what lies ahead was asked for by its
+    name and there are no metrics.
     """
-    if name is not None:
-        stage.manifest.tunable(name)
+    of_tunable = name is not None and ":" not in name
+    if of_tunable:
+        stage.manifest.tunable(str(name))
+    try:
+        seen = [] if of_tunable else await ahead(stage)
+    except Retryable:
+        if name is not None:
+            raise
+        seen = []  # a tunable can be tried all the same
     found, left = look(stage)
+    for one in seen:
+        if one.state == "open" and name in (None, one.outlook.name):
+            _require_some(left, stage.policy)
+            _require_peace(stage)
+            return _found_ahead(stage, one)
     prospect = next((one for one in found if one.state == "open" and name in (None, one.standing.tunable)), None)
     if prospect is None:
         return None
@@ -80,7 +123,8 @@ async def offer(stage: Stage, name: str | None = None) -> Found | None:
         kind="opportunity", name=tunable.name, service=stage.manifest.name, sampled_at=measured.window_to,
         began_at=measured.window_from,
         offer=Offer(
-            metric=tunable.metric, margin=tunable.margin, priority=stage.policy.priority,
+            metric=tunable.metric, condition=f"at least {Quantity.of(tunable.margin, '%').text} better",
+            priority=stage.policy.priority,
             objective=f"Make {tunable.metric} of {stage.manifest.name} better by {tunable.name}: {tunable.what}",
         ),
         evidence={
@@ -88,16 +132,26 @@ async def offer(stage: Stage, name: str | None = None) -> Found | None:
             "tunable": tunable.name, "stands_at": standing.value, "query": measured.query, "samples": measured.samples,
         },
     )  # fmt: skip
-    return Found(prospect, measured, signal)
+    stands = f"{standing.tunable} is {standing.value}"
+    return Found("tunable", measured, signal, words=f"{stands}: {prospect.reason}", value=standing.value)
+
+
+def _found_ahead(stage: Stage, seen: Seen) -> Found:
+    one, measured = seen.outlook, seen.measured
+    wants = Offer(metric=one.metric, condition=one.condition, priority=stage.policy.priority, objective=one.objective)
+    signal = Signal(
+        kind="opportunity", name=one.name, service=stage.manifest.name, sampled_at=measured.window_to,
+        began_at=measured.window_to, offer=wants, evidence={"reason": one.reason, "value": one.level},
+    )  # fmt: skip
+    return Found(one.sort, measured, signal, words=one.reason)
 
 
 def note(stage: Stage, found: Found, ticket_id: str) -> Sequence[StreamWrite]:
     """The write that counts the offer, beside those of its ticket. Raises Forbidden when others were faster."""
-    past = _past(stage)
+    past = _offers(stage)
     _require_some(left_this_week(past, stage.policy, stage.clock.now()), stage.policy)
     event = e.OpportunityOffered(
-        ticket_id=ticket_id, tunable=found.prospect.standing.tunable, value=found.prospect.standing.value,
-        measured=found.measured,
+        ticket_id=ticket_id, sort=found.sort, name=found.signal.name, value=found.value, measured=found.measured
     )  # fmt: skip
     key = f"opportunity/{stage.manifest.name}/{len(past)}/{found.signal.sampled_at.isoformat()}"
     new = encode(key, event, clock=stage.clock, actor=HARNESS, correlation=ticket_id, cause=None)
@@ -133,18 +187,18 @@ def _standing(stage: Stage, name: str, commit: str) -> Standing:
     return Standing(name, value_in(stage.repository.read(commit, tunable.file), tunable.file, tunable.key))
 
 
-def _past(stage: Stage) -> list[Past]:
+def _offers(stage: Stage) -> list[Past]:
     rows = stage.ledger.read_stream(opportunities_stream(stage.manifest.name))
     offers = [(row, event) for row in rows if isinstance(event := decode(row), e.OpportunityOffered)]
-    return [Past(event.tunable, row.occurred_at, event.ticket_id, _left_at(stage, event)) for row, event in offers]
+    return [_offered(stage, event, row.occurred_at) for row, event in offers]
 
 
-def _left_at(stage: Stage, offered: e.OpportunityOffered) -> int | None:
-    """The value that the offer's ticket left behind; None while it lives."""
-    ticket = _ticket(stage, offered.ticket_id)
-    if ticket.state not in ENDS:
-        return None
+def _offered(stage: Stage, event: e.OpportunityOffered, at: datetime) -> Past:
+    """An earlier offer, with the value that its ticket left behind."""
+    ticket = _ticket(stage, event.ticket_id)
+    lives = ticket.state not in ENDS
     delivered = ticket.attempt.change if ticket.attempts and ticket.state is State.RESOLVED else None
-    if delivered is None or offered.tunable not in {one.name for one in stage.manifest.tunables}:
-        return offered.value
-    return _standing(stage, offered.tunable, delivered.commit).value
+    left_at = event.value
+    if delivered is not None and event.name in {one.name for one in stage.manifest.tunables}:
+        left_at = _standing(stage, event.name, delivered.commit).value
+    return Past(event.name, at, event.ticket_id, None if lives else left_at, ended=not lives)

@@ -150,6 +150,15 @@ async def test_a_series_begins_and_ends_where_it_was_asked_to(metrics: Prometheu
     assert [(sample.at, sample.value) for sample in answer.samples] == list(zip(moments, [41, 41, 42], strict=True))
 
 
+async def test_a_history_has_a_place_for_every_step_whether_there_is_a_value_or_not(metrics: PrometheusMetrics) -> None:
+    start, end = LAST - timedelta(seconds=0.6), LAST + timedelta(seconds=0.4)
+
+    assert await metrics.history('sum(requests_total{node="n1",arm="canary"})', start, end, 0.5) == [41, 41, 42]
+    assert await metrics.history("no_such_metric", start, end, 0.5) == [None, None, None]
+    with pytest.raises(Invalid, match="gives 3 series where one is needed"):
+        await metrics.history("requests_total", start, end, 0.5)
+
+
 async def test_a_label_value_cannot_leave_its_selector(metrics: PrometheusMetrics) -> None:
     honest, hostile = quoted('a"b\\c'), quoted('x"} or share{route!="')
 

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from harness.ahead import Sources
 from harness.core import events as e
 from harness.core.errors import Forbidden, Invalid, Refused
 from harness.core.ids import opportunities_stream, ticket_stream
@@ -34,10 +35,12 @@ def setting(value: int, behaviour: Behaviour | None = None) -> Change:
 
 
 def stage(operations: Operations) -> Stage:
+    """Looks at tunables alone: for a look at the last week each of its requests would have to be made up."""
     rules, world = operations.harness.rules, operations.world
     return Stage(
-        manifest=MANIFEST, policy=rules.opportunities, repository=world.repository, checks=world.checks,
-        ledger=operations.ledger, blobs=operations.blobs, clock=world.clock,
+        manifest=MANIFEST, policy=rules.opportunities.model_copy(update={"ahead": None}), repository=world.repository,
+        checks=world.checks, ledger=operations.ledger, blobs=operations.blobs, clock=world.clock,
+        sources=Sources(slos=rules.slos, invariants=rules.invariants, catalog=rules.catalog, metrics=world.metrics),
     )  # fmt: skip
 
 

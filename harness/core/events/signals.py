@@ -107,17 +107,22 @@ class StateChanged(Event):
 
 
 class OpportunityOffered(Event):
-    """Nothing is wrong, yet something may be better: a tunable of which it is not known that its value is the best
-    (stream ``opportunities-<service>``, from which policy counts how many there were)."""
+    """Nothing is wrong, yet something may be better: a tunable of which it is not known that its value is the best, a
+    limit that a trend will reach, or capacity that nobody needs (stream ``opportunities-<service>``, from which policy
+    counts how many there were)."""
+
+    schema_version = 2
 
     ticket_id: str
     """The ticket that was filed for it."""
-    tunable: str
-    """Its name in the service's manifest."""
-    value: int
-    """What it is set to."""
+    sort: Literal["tunable", "trend", "margin"]
+    """What kind of opportunity it is."""
+    name: str
+    """Of the tunable, or of the metric with its sort before it."""
+    value: int | None
+    """What the tunable is set to; None where it is no tunable."""
     measured: Measurement
-    """What the service's probe measures with that value."""
+    """Of a tunable, what the service's probe measures with that value; else where the metric stands."""
 
 
 class ReleaseObserved(Event):

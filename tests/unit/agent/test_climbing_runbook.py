@@ -43,6 +43,7 @@ def session(ticket: dict[str, Any] = TICKET, **world: int) -> list[Turn]:
 
 def test_it_is_chosen_for_opportunities_on_whatever_metric_and_for_nothing_else() -> None:
     assert choose([BOOK], "opportunity:keep", "any") is BOOK
+    assert choose([BOOK], "opportunity:trend:any", "any") is None  # what lies ahead is no tunable
     assert choose([BOOK], "slo:latency", "cost") is None and choose([BOOK], None, "cost") is None
 
 

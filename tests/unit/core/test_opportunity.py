@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from harness.core.opportunity import Past, Standing, left_this_week, prospects
+from harness.core.opportunity import Past, Standing, left_this_week, prospects, state_of
 from harness.core.policy import Opportunities
 
 NOW = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
@@ -34,6 +34,16 @@ def test_a_value_that_a_ticket_left_there_is_known_until_it_is_old_or_somebody_c
 
 def test_what_a_ticket_is_at_is_under_way() -> None:
     assert states(past("a", 40, None))["a"] == "under_way"
+
+
+def test_what_lies_ahead_is_offered_once_and_again_when_that_is_old() -> None:
+    def state(days: float, ended: bool) -> str:
+        offer = Past("trend:a", NOW - timedelta(days=days), "INF-1", None, ended=ended)
+        return state_of("trend:a", [offer], POLICY, NOW)[0]
+
+    assert state_of("trend:a", [past("a", 1, 8)], POLICY, NOW)[0] == "open"
+    assert (state(1, ended=False), state(40, ended=False)) == ("under_way", "under_way")
+    assert (state(1, ended=True), state(30, ended=True)) == ("known", "open")
 
 
 def test_what_was_not_looked_at_for_longest_comes_first() -> None:

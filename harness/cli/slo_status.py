@@ -17,14 +17,14 @@ from harness.cause import closed_at
 from harness.cli.render import AsJson, number, print_json, safe
 from harness.core.burn_rate import SloState, budget_left, error_ratio, exhausted_in_s
 from harness.core.errors import Invalid, Retryable
-from harness.core.events import SignalEnded, SignalStarted
-from harness.core.ids import fingerprint, signal_stream
+from harness.core.ids import fingerprint
 from harness.core.manifest import Manifest
 from harness.core.slo import Slo
 from harness.core.slo_documents.promql import duration
 from harness.objectives import Spent, look, spent
 from harness.ports import Ledger, Metrics
 from harness.settings import Settings
+from harness.states import last_told
 
 HEADINGS = ("objective", "state", "since", "target", "so far", "of the period", "budget left", "used up in", "burn")
 
@@ -87,11 +87,9 @@ async def _row(
 
 
 def _since(ledger: Ledger, service: str, name: str, state: SloState) -> str | None:
-    """Since when it is burning, or is not any more, or is not seen, as far as signals tell."""
-    kind = "slo" if state.state in ("ok", "burning") else "no_data"
-    begins = SignalEnded if state.state == "ok" else SignalStarted
-    rows = ledger.read_stream(signal_stream(fingerprint(kind, service, name)))
-    return rows[-1].occurred_at.isoformat() if rows and rows[-1].type == begins.__name__ else None
+    """Since when it is in this state, as the watch has told; None where the watch has not seen it so."""
+    told = last_told(ledger, "slo", service, name)
+    return told.at.isoformat() if told is not None and told.after == state.state else None
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from harness.core import events as e
 from harness.core.cause import ALIKE, failed
-from harness.core.ids import cause_stream
+from harness.core.ids import cause_stream, signal_stream
 from harness.core.lifecycle import State
 from harness.core.record import Recorded, StreamWrite
 from harness.core.signal import Signal
@@ -97,6 +97,22 @@ def signals(ledger: Ledger, ticket: Ticket) -> set[str]:
         if standing(ledger, event.fingerprint).living == ticket.id
     }  # fmt: skip
     return held | ({ticket.filed.signal} if ticket.filed.signal else set())
+
+
+def data_came_back(ledger: Ledger, cause: str) -> tuple[str, str] | None:
+    """The ticket that waits for a person because there were no data, which are back; and what names their coming.
+
+    None for any other cause, while data are away, and for a ticket that waits for nobody.
+    """
+    told = ledger.read_stream(signal_stream(cause))
+    if not told or told[-1].type != e.SignalEnded.__name__:
+        return None
+    began, ticket_id = decode(told[0]), standing(ledger, cause).living
+    if not isinstance(began, e.SignalStarted) or began.kind != "no_data" or ticket_id is None:
+        return None
+    if read_ticket(ledger, ticket_id).state is not State.ESCALATED:
+        return None
+    return ticket_id, told[-1].id
 
 
 def close_cause(journal: Journal) -> list[StreamWrite]:

@@ -102,9 +102,7 @@ class Structure:
     # --- what runs -----------------------------------------------------------------------------------------------
 
     def _recorded(self, reports: Sequence[NodeReport]) -> Found:
-        return self._while_nothing_is_delivered() or Found(
-            unrecorded(reports, self._commits, self._repository.main())
-        )
+        return self._while_nothing_is_delivered() or Found(unrecorded(reports, self._commits, self._repository.main()))
 
     def _declared(self, reports: Sequence[NodeReport]) -> Found:
         if busy := self._while_nothing_is_delivered():

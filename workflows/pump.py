@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 from temporalio.client import Client
 
-from harness.adapters.temporal import start_ticket, wake_ticket
+from harness.adapters.temporal import start_ticket, tell_ticket, wake_ticket
+from harness.cause import data_came_back
 from harness.core import events as e
-from harness.core.errors import Retryable
+from harness.core.command import Command
+from harness.core.errors import Refused, Retryable
 from harness.core.lifecycle import STAGE, State
 from harness.core.record import Recorded
 from harness.journal import HARNESS, decode, read_ticket
@@ -45,12 +48,20 @@ async def pump(ledger: Ledger, client: Client) -> None:
         match decode(row):
             case e.TicketFiled(ticket_id=ticket_id):
                 await _start(ledger, client, ticket_id)
-            case e.MainMoved() | e.SignalEnded() if row.position > begun_at:  # a violation may have blocked them
+            case e.MainMoved() if row.position > begun_at:
                 await _wake(ledger, client, over)
             case e.ReleaseObserved(actor=actor) if (
                 actor != HARNESS and row.position > begun_at
             ):  # main was moved by another hand, it may be
                 await _wake(ledger, client, over)
+            case e.SignalEnded(fingerprint=cause):
+                if row.position > begun_at:  # a violation may have blocked them
+                    await _wake(ledger, client, over)
+                await _tell_of_data(ledger, client, cause)
+            case e.HelpRequested():
+                filed = decode(ledger.read_stream(row.stream)[0])
+                if isinstance(filed, e.TicketFiled) and filed.source == "no_data" and filed.fingerprint:
+                    await _tell_of_data(ledger, client, filed.fingerprint)
 
     await follow(ledger, NAME, see)
 
@@ -62,6 +73,17 @@ async def _wake(ledger: Ledger, client: Client, over: set[str]) -> None:
             await _surely(wake_ticket, client, ticket_id)
 
 
+async def _tell_of_data(ledger: Ledger, client: Client, cause: str) -> None:
+    """Have a ticket that was filed for missing data look again, now that they are back: once each time they come."""
+    if found := data_came_back(ledger, cause):
+        ticket_id, coming = found
+        told = Command(verb="answer", request=f"data-back/{coming}", by=HARNESS)
+        try:
+            await _surely(partial(tell_ticket, command=told), client, ticket_id)
+        except Refused as error:  # a person was faster
+            log.info("not told", ticket=ticket_id, reason=str(error))
+
+
 async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
     """Start the ticket's workflow, unless its stream says that nothing is left to do."""
     if read_ticket(ledger, ticket_id).state not in STAGE:
@@ -71,7 +93,7 @@ async def _start(ledger: Ledger, client: Client, ticket_id: str) -> None:
     await _surely(start_ticket, client, ticket_id)
 
 
-async def _surely(do: Callable[[Client, str], Awaitable[None]], client: Client, ticket_id: str) -> None:
+async def _surely(do: Callable[[Client, str], Awaitable[object]], client: Client, ticket_id: str) -> None:
     while True:
         try:
             await do(client, ticket_id)

@@ -114,7 +114,7 @@ class Matches(Declaration):
     ``sort``: of opportunities, ``trend`` or ``margin``; that of a tunable has none.
     """
 
-    signal: Literal["slo", "invariant", "anomaly", "opportunity"]
+    signal: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
     metric: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
     sort: Literal["trend", "margin"] | None = None

@@ -110,6 +110,13 @@ class Causes(Declaration):
     quiet_period_s: Seconds = Field(alias="quiet_period", ge=0)
 
 
+class NoData(Declaration):
+    """An objective that is not seen for ``after`` gets a ticket; once it is seen for as long again, that ends."""
+
+    after_s: Seconds = Field(alias="after")
+    priority: Literal["P0", "P1", "P2", "P3"]
+
+
 class Queue(Declaration):
     """Whose turn it is at the delivery lock: a delivery that waits for ``aging`` counts as one priority more urgent."""
 
@@ -201,6 +208,7 @@ class Profile(Declaration):
     deploy: Deploy
     verify: Verify
     causes: Causes
+    no_data: NoData
     queue: Queue
 
 

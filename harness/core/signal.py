@@ -15,6 +15,9 @@ from harness.core.structure import about_itself
 from harness.core.ticket import Context, Criterion, Objective, TicketSpec
 from harness.core.units import Quantity
 
+MEASURED = ">= 0%"
+"""Holds for a share that is measured, whatever it is, and for none that is not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
@@ -37,13 +40,13 @@ class Unusual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A burning SLO, a violated invariant, an anomaly or an opportunity, as it was seen in a sample taken at
-    ``sampled_at``.
+    """A burning SLO or one without data, a violated invariant, an anomaly or an opportunity, as it was seen in a sample
+    taken at ``sampled_at``.
 
     ``began_at``: the earliest moment at which its cause can have begun; ``evidence``: JSON that says why it fired.
     """
 
-    kind: Literal["slo", "invariant", "anomaly", "opportunity"]
+    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
     name: str
     service: str
     sampled_at: datetime
@@ -57,6 +60,8 @@ class Signal:
     """Of an anomaly, which is named by its metric: what it wants back."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those that name the thing where the name alone does not: with others it is another cause."""
+    priority: Literal["P0", "P1", "P2", "P3"] | None = None
+    """Of an objective without data: how urgent policy finds that."""
 
     @property
     def fingerprint(self) -> str:
@@ -75,6 +80,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold.
     """
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
+    if signal.kind == "no_data":
+        return _unseen(signal, slos, invariants, sustained_s)
     if signal.offer is not None:
         return _improvement(signal, signal.offer, slos, invariants, sustained_s)
     if signal.unusual is not None:
@@ -91,6 +98,22 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
         priority=burning.on_burn.priority if burning else "P1",
         context=Context(notes=str(signal.evidence.get("reason", ""))),
     )
+
+
+def _unseen(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:
+    """That its metrics are measured again, whatever they are; of an objective without any, all that is declared."""
+    seen = tuple(
+        Criterion(metric=metric, condition=MEASURED, duration=_sustained(sustained_s))
+        for slo in slos
+        if slo.name == signal.name
+        for metric in slo.metrics
+    )
+    return TicketSpec(
+        type="incident", service=signal.service, priority=signal.priority or "P1",
+        objective=Objective(description=f"Have the {signal.name} SLO of {signal.service} measured again"),
+        acceptance_criteria=seen or declared_criteria(slos, invariants, sustained_s),
+        context=Context(notes=str(signal.evidence.get("reason", ""))),
+    )  # fmt: skip
 
 
 def _improvement(

@@ -101,14 +101,6 @@ def budget_of(target: float) -> float:
     return round(1 - target, 12)
 
 
-def budget_left(slo: Slo, *, bad: int, total: int) -> float | None:
-    """The share of the error budget that is left when so many of all events of its period were bad.
-
-    1: nothing is spent; below 0: more than all of it. None with too few events to tell.
-    """
-    return None if total < slo.min_events else 1 - bad / total / slo.error_budget
-
-
 class SloFile(Declaration):
     """A file of ``slos/``."""
 

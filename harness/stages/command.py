@@ -18,7 +18,7 @@ from harness.core.deployment import NodeOrder
 from harness.core.errors import Refused
 from harness.core.lifecycle import ENDS, evolve
 from harness.core.manifest import Manifest
-from harness.journal import Journal
+from harness.journal import HARNESS, Journal
 from harness.operation import Operator, undo
 from harness.ports import Nodes, Repository, Router
 from harness.rollout import roll_back
@@ -53,7 +53,8 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
         event = event_of(command, journal.ticket, journal.put({"text": ""}))
     ends = evolve(journal.ticket.life, event).state in ENDS
     beside = close_cause(journal) if ends else []
-    journal.record(key, event, actor=f"human:{command.by}", beside=beside)
+    actor = HARNESS if command.by == HARNESS else f"human:{command.by}"
+    journal.record(key, event, actor=actor, beside=beside)
 
 
 def _check(event: e.ConstraintsChanged, manifest: Manifest, now: datetime) -> None:

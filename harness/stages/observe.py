@@ -24,7 +24,10 @@ from harness.core.errors import Retryable
 from harness.core.ids import WATCH_STREAM, fingerprint, fleet_stream, service_stream, signal_stream
 from harness.core.invariant import Invariant, InvariantState, QueryFailed, step
 from harness.core.manifest import Manifest
+from harness.core.policy import NoData
 from harness.core.record import StreamWrite
+from harness.core.sight import Sight, is_away
+from harness.core.sight import look as see
 from harness.core.signal import Signal
 from harness.core.slo import Slo
 from harness.core.state_change import Told
@@ -58,6 +61,8 @@ class Memory(BaseModel):
     """The end of the last window that was compared with how it is used to be."""
     states: dict[str, dict[str, int]] = {}
     invariants: dict[str, InvariantState] = {}
+    sights: dict[str, Sight] = {}
+    """Name of an objective → whether it is seen, and since when."""
     told: dict[str, Told] = {}
     """Fingerprint → the state that was told, and what was seen since."""
 
@@ -74,6 +79,7 @@ class Watch:
     nodes: Nodes
     ledger: Ledger
     clock: Clock
+    no_data: NoData
     structural: tuple[Structural, ...] = ()
     structure: Structure | None = None
     """Who looks whether those hold."""
@@ -97,8 +103,10 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     looked = await look(watch.metrics, watch.manifest, watch.slos, closed, now)
     slos, sampled_at = looked.states, looked.sampled_at
     invariants = await _invariant_states(watch, memory, now)
+    sights = {name: see(memory.sights.get(name), state.blind, now) for name, state in slos.items()}
     started = [
         *_slo_signals(watch, slos, sampled_at),
+        *_no_data_signals(watch, sights, now),
         *_invariant_signals(watch, invariants, now),
         *await _anomalies(watch, memory, slos, now),
     ]
@@ -114,7 +122,7 @@ async def tick(memory: Memory, watch: Watch) -> Seen:
     remembered = memory.model_copy(
         update={
             "ticks": memory.ticks + 1, "sampled_at": sampled_at, "states": _counted(memory.states, states),
-            "requests": looked.requests, "invariants": invariants, "told": told,
+            "requests": looked.requests, "invariants": invariants, "sights": sights, "told": told,
             "compared_until": watch.anomalies.last_end(now),
         }
     )  # fmt: skip
@@ -139,6 +147,19 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
             burnt=state.burnt, evidence=evidence,
         )  # fmt: skip
         signals += _started(watch, signal, state.burns)
+    return signals
+
+
+def _no_data_signals(watch: Watch, sights: Mapping[str, Sight], now: datetime) -> list[Signal]:
+    """Objectives that are not seen for as long as policy says are neither healthy nor burning: somebody has to look."""
+    signals: list[Signal] = []
+    for name, sight in sights.items():
+        reason = f"SLO {name} is not measured since {sight.since.isoformat(timespec='seconds')}: {sight.blind}"
+        signal = Signal(
+            kind="no_data", name=name, service=watch.manifest.name, sampled_at=now, began_at=sight.since,
+            evidence={"reason": reason}, priority=watch.no_data.priority,
+        )  # fmt: skip
+        signals += _started(watch, signal, is_away(sight, now, watch.no_data.after_s))
     return signals
 
 

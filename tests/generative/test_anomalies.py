@@ -88,8 +88,10 @@ def test_one_outlier_however_large_is_nothing(seed: int) -> None:
 def test_a_look_that_begins_later_sees_no_more_evidence(seed: int) -> None:
     # the watch looks back for so long and no longer; what it sees then is what it would have seen all along, or less
     values = noise(seed, FULL + 200)
+
     def last(judged: list[Judged]) -> float:
         return judged[-1].evidence
+
     assert last(list(walk(values[-(FULL + 120) :], DETECTION))) <= last(list(walk(values, DETECTION))) + 1e-9
 
 

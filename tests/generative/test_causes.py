@@ -91,9 +91,7 @@ class World:
             f"{n}/change",
             e.ChangeProposed(attempt=n, kind="code", commit="c", base="b", branch="x", diff=BLOB, summary=BLOB),
         )
-        journal.record(
-            f"{n}/test", e.ChecksFailed(attempt=n, commit="c", tree=None, outcomes=(), reason="r", waits=())
-        )
+        journal.record(f"{n}/test", e.ChecksFailed(attempt=n, commit="c", tree=None, outcomes=(), reason="r", waits=()))
 
 
 @settings(max_examples=120, deadline=None)

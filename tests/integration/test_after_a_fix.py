@@ -32,6 +32,7 @@ from harness.stages.file import file
 from harness.stages.observe import Memory, Watch, tick
 from tests.integration.prometheus_servers import prometheus, recorded
 
+RULES = read_rules()
 MANIFEST = load_manifest(CHECKOUT / "services/ratelimiter/service.yaml")
 SERVICE = load_slos(CHECKOUT / "slos", load_windows(CHECKOUT / "slos/windows"))
 SLOW = Windows.parse(
@@ -118,8 +119,8 @@ class Office:
         self.blobs = GuardedMemoryBlobs(ledger=self.ledger, secrets=secrets, now=self.clock.now)
         self.watch = Watch(
             manifest=MANIFEST, slos=self.slos, invariants=(), metrics=self.metrics, nodes=World(MANIFEST).nodes,
-            anomalies=read_rules().anomalies.model_copy(update={"enabled": False}), ledger=self.ledger,
-            clock=self.clock,
+            ledger=self.ledger, clock=self.clock, no_data=RULES.profile.no_data,
+            anomalies=RULES.anomalies.model_copy(update={"enabled": False}),
         )  # fmt: skip
 
     async def look_on(self, from_h: float, to_h: float, every_h: float) -> None:
@@ -134,7 +135,7 @@ class Office:
             hour = round(hour + every_h, 6)
 
     def file(self, signal: Signal) -> None:
-        file(signal, slos=SERVICE, invariants=(), sustained_s=10, policy=read_rules().profile.causes,
+        file(signal, slos=SERVICE, invariants=(), sustained_s=10, policy=RULES.profile.causes,
              ledger=self.ledger, blobs=self.blobs, clock=self.clock)  # fmt: skip
 
     def close(self, hour: float, name: str) -> None:

@@ -70,9 +70,7 @@ def structure(ledger: Ledger, git: GitWorld, routes: EnvoyRoutes, clock: Hand, t
 
 
 def note(ledger: Ledger, clock: Hand, stream: str, event: e.Event) -> None:
-    new = encode(
-        f"{stream}/{ledger.head().position}", event, clock=clock, actor="test", correlation="test", cause=None
-    )
+    new = encode(f"{stream}/{ledger.head().position}", event, clock=clock, actor="test", correlation="test", cause=None)
     ledger.append([StreamWrite(stream, None, [new])])
 
 

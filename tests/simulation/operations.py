@@ -17,6 +17,7 @@ from harness import lock
 from harness.adapters.declarations import load_manifest
 from harness.agent.loop import work
 from harness.bootstrap import CHECKOUT, Harness, Record, Rules, read_rules
+from harness.cause import data_came_back
 from harness.core import events as e
 from harness.core.command import INTERRUPTS, Command, Verb
 from harness.core.ids import lock_stream, ticket_stream
@@ -24,7 +25,7 @@ from harness.core.lifecycle import ENDS, STAGE, TIMED, State
 from harness.core.record import Recorded, StreamWrite
 from harness.core.redaction import Secrets
 from harness.core.ticket import Ticket, TicketSpec
-from harness.journal import Journal, decode, encode
+from harness.journal import HARNESS, Journal, decode, encode
 from harness.simulation.ledger import GuardedMemoryBlobs, GuardedMemoryLedger
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
@@ -108,10 +109,18 @@ class Operations:
             for ticket_id in self.tickets():
                 if ticket_id not in self.carried:
                     self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
+            await self._tell_of_data()
             for task in self.carried.values():
                 if task.done():
                     task.result()
         assert until(), f"not within {limit_s} s: {[(one, self.ticket(one).state) for one in self.tickets()]}"
+
+    async def _tell_of_data(self) -> None:
+        """As the pump does when data are back."""
+        for ticket_id in self.carried:
+            filed = self.ticket(ticket_id).filed
+            if filed.source == "no_data" and (found := data_came_back(self.ledger, str(filed.fingerprint))):
+                await self.tell("answer", found[0], request=f"data-back/{found[1]}", by=HARNESS)
 
     async def carry(self, ticket_id: str) -> str:
         """A ticket's workflow, begun anew whenever a crash took it along."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.core.events.values import BlobRef, Event, Fingerprint, Measurement, Waits
 
 
 class SignalStarted(Event):
-    """An SLO began to burn, an invariant to break, or something could be better (stream ``signal-<fingerprint>``)."""
+    """An SLO began to burn or is not seen any more, an invariant began to break, or something could be better (stream
+    ``signal-<fingerprint>``)."""
 
-    kind: Literal["slo", "invariant", "anomaly", "opportunity"]
+    schema_version: ClassVar[int] = 2
+
+    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
     """What kind of signal it is."""
     name: str
     """Of the objective, the invariant or the tunable."""
@@ -24,7 +27,7 @@ class SignalStarted(Event):
 
 
 class SignalEnded(Event):
-    """The signal's state is ``ok`` again."""
+    """The signal's state is ``ok`` again, or what was not seen is seen again."""
 
     fingerprint: Fingerprint
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.core.events.values import AttemptNumber, BlobRef, Event, FrozenCriterion, Measurement, Person
 
 
 class TicketFiled(Event):
     """A ticket entered the queue. ``spec`` is the ticket file; ``fingerprint`` names the cause of a signal."""
+
+    schema_version: ClassVar[int] = 2
 
     ticket_id: str
     """The ticket's id, `INF-4521`."""
@@ -19,7 +21,7 @@ class TicketFiled(Event):
     """The service that it is about."""
     priority: Literal["P0", "P1", "P2", "P3"]
     """How urgent it is, P0 most."""
-    source: Literal["human", "slo", "invariant", "anomaly", "opportunity", "reflection", "agent"]
+    source: Literal["human", "slo", "invariant", "anomaly", "opportunity", "reflection", "agent", "no_data"]
     """What filed it."""
     spec: BlobRef
     """The ticket file, as JSON."""

@@ -13,6 +13,7 @@ from math import ceil, isfinite
 from harness.core.errors import Invalid
 from harness.core.events import Measurement, Wait
 from harness.core.manifest import Manifest, Metric
+from harness.core.slo_documents.promql import buckets
 from harness.core.units import choices
 from harness.ports import Checks, CounterReading, Metrics
 
@@ -50,9 +51,14 @@ def live(manifest: Manifest) -> list[str]:
     return [name for name, metric in manifest.metrics.items() if metric.kind != "probe"]
 
 
+def least_samples(share: float) -> int:
+    """How many values a quantile needs: with fewer it is the largest of them, or beyond, and one value moves it."""
+    return ceil(round(1 / (1 - share), 6))
+
+
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least this share of all values does not exceed (nearest rank); None without any."""
-    return sorted(values)[max(0, ceil(share * len(values)) - 1)] if values else None
+    """The smallest value that at least this share of all values does not exceed (nearest rank); None of too few."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)] if len(values) >= least_samples(share) else None
 
 
 def declared(manifest: Manifest, name: str) -> Metric:
@@ -74,7 +80,7 @@ async def measure(
 ) -> Measurement:
     """The metric over the window: a share for ratios, seconds for latencies, else the query's value.
 
-    ``value`` is None without data, ``samples`` None where a metric has no count of its own.
+    ``value`` is None without data, and of too few for a quantile; ``samples`` where a metric has no count of its own.
     """
     (measured,) = await measure_all(metrics, manifest, [(name, window)], arm=arm)
     return measured
@@ -95,6 +101,9 @@ async def measure_all(
                     counters.setdefault(moment, {})[f"{which} {number}"] = selector
         else:
             queries.setdefault(window.end, {})[str(number)] = _query(metric, window.seconds, arm)
+        if metric.kind == "latency":
+            for moment in (window.end, window.start):
+                counters.setdefault(moment, {})[f"count {number}"] = _count(metric, arm)
     readings = {moment: await metrics.counters(selectors, moment) for moment, selectors in counters.items()}
     values = {moment: await metrics.values(asked, moment) for moment, asked in queries.items()}
     measured = []
@@ -105,6 +114,10 @@ async def measure_all(
         value = values[window.end][str(number)]
         if value is not None and not isfinite(value):  # x/0 is no measurement
             value = None
+        if (share := declared(manifest, name).quantile) is not None:
+            first, last = (readings[moment][f"count {number}"].value for moment in (window.start, window.end))
+            if first is None or last is None or last - first < least_samples(share):
+                value = None
         measured.append(
             Measurement(
                 metric=name, query=queries[window.end][str(number)], window_from=window.start, window_to=window.end,
@@ -189,9 +202,14 @@ def _share(
     )
 
 
+def _count(metric: Metric, arm: str) -> str:
+    """The counter of everything that a histogram holds."""
+    return buckets(str(metric.histogram).replace("{arm}", arm), 1.0)[1]
+
+
 def _query(metric: Metric, seconds: float, arm: str) -> str:
     span = f"{max(1, round(seconds))}s"
     if metric.kind == "latency":
-        buckets = str(metric.histogram).replace("{arm}", arm)
-        return f"histogram_quantile({metric.quantile}, sum by (le) (rate({buckets}[{span}])))"
+        histogram = str(metric.histogram).replace("{arm}", arm)
+        return f"histogram_quantile({metric.quantile}, sum by (le) (rate({histogram}[{span}])))"
     return str(metric.query).replace("{arm}", arm).replace("{window}", span)

@@ -26,6 +26,11 @@ def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[
                 reasons.append(f"{path}.metric: `{criterion.metric}` is not declared by {manifest.name}; {nearest}")
             else:
                 understood.condition.check_fits(metric.unit, metric.direction)
+                if metric.kind == "counter" and understood.condition.needs_baseline:
+                    reasons.append(
+                        f"{path}.condition: `{criterion.metric}` is demand, and more or less of it is nobody's doing: "
+                        "it is never compared with before; give a value, like `> 100rps`, or leave it out"
+                    )
         except Invalid as error:
             reasons += [
                 f"{path}.{fault}" if fault.startswith(("condition:", "duration:")) else f"{path}: {fault}"

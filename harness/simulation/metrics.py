@@ -25,7 +25,7 @@ COUNTERS = (
     "traffic_requests_total", "traffic_slow_total", "traffic_errors_total", "traffic_wrong_denials_total",
     "traffic_over_admissions_total",
 )  # fmt: skip
-_SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"\})?')
+_SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"(?:,le="\+Inf")?\})?')
 _RATE = r"sum\(rate\((?P<selector>traffic_requests_total[^\[]*)\[(?P<seconds>\d+)s\]\)\)"
 _ERROR_RATE = _RATE.replace("selector", "errors").replace("requests", "errors").replace("seconds", "span")
 _HEALTHY = r'max\(envoy_cluster_membership_healthy\{envoy_cluster_name="stable"\}\)'

@@ -20,11 +20,13 @@ from harness.adapters.prometheus import PrometheusMetrics
 from harness.bootstrap import CHECKOUT
 from harness.cli.slo_status import rows_of
 from harness.core.burn_rate import budget_left
+from harness.core.manifest import Metric
 from harness.core.redaction import Secrets
 from harness.core.slo import Slo, parse_slos
 from harness.core.slo_documents import native
 from harness.core.slo_documents.promql import duration
 from harness.core.slo_documents.rules import rule_groups
+from harness.measure import Window, measure_all
 from harness.objectives import look, spent
 from harness.simulation.ledger import GuardedMemoryLedger
 from tests.integration.ports import free_port
@@ -80,6 +82,13 @@ def minutes() -> list[str]:
     for name, (total, bad) in things.items():
         lines += counter(f"{name}_requests", {"": list(zip(ticks, total, strict=False))})
         lines += counter(f"{name}_errors", {"": list(zip(ticks, bad, strict=False))})
+    for name, each in (("few", 9), ("many", 10)):
+        lines.append(f"# TYPE {name}_seconds histogram")
+        lines += [
+            f'{name}_seconds_bucket{{le="{bound}"}} {each * n} {tick}'
+            for bound in ("0.1", "+Inf")
+            for n, tick in enumerate(ticks)
+        ]
     return lines
 
 
@@ -193,6 +202,20 @@ async def test_the_budget_is_that_of_the_period_or_of_what_there_are_data_of(met
         assert (END - counted.since).total_seconds() == pytest.approx(min(slo.period_s, DAYS_S), abs=STEP_S)
     row = await state_of(STEADY, metrics)
     assert row["budget_left"] == left[-1] and row["measured_s"] == DAYS_S and row["period_s"] == 30 * 86400
+
+
+async def test_a_quantile_of_too_few_requests_is_not_measured(metrics: PrometheusMetrics) -> None:
+    # given two latencies, of which 90 and 100 requests were measured in ten seconds
+    latency = {"kind": "latency", "quantile": 0.99, "unit": "s", "direction": "lower", "good": "low"}
+    declared = {
+        name: Metric.parse({**latency, "histogram": f"{name}_seconds_bucket"}, name) for name in ("few", "many")
+    }
+    manifest = MANIFEST.model_copy(update={"metrics": declared})
+    window = Window.before(END, 10)
+
+    few, many = await measure_all(metrics, manifest, [("few", window), ("many", window)])
+
+    assert few.value is None and many.value == pytest.approx(0.099)
 
 
 # --- what is known, and what is not --------------------------------------------------------------------------------

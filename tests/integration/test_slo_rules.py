@@ -16,12 +16,18 @@ import yaml
 
 from harness.adapters.declarations import load_windows
 from harness.cli import app
-from harness.core.slo import Tier
+from harness.core.slo import Tier, Windows
 
 ROOT = Path(__file__).parents[2]
 SHELF = ROOT.parent / "shared/fixtures/slo"
-TABLE = load_windows(ROOT / "slos/windows")["30d"]
+TABLES = load_windows(ROOT / "slos/windows")
+TABLE = TABLES["30d"]
 TIERS = TABLE.over(TABLE.period_s)
+EVERY_TIER = [
+    pytest.param(table, number, id=f"{name} {tier.factor:.3g}x")
+    for name, table in TABLES.items()
+    for number, tier in enumerate(table.over(table.period_s))
+]
 BUDGET = 0.01
 REQUESTS_A_STEP = 100_000
 
@@ -33,7 +39,7 @@ class Errors:
     share: float
     begin: int
     end: int
-    step_s: int
+    step_s: float
 
     def ratio(self, window_s: float, at: int) -> float:
         """The error ratio over the window before a moment; traffic is the same all the time."""
@@ -65,10 +71,10 @@ def written(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def judged(folder: Path, errors: Errors, severity: str, expected: dict[int, bool]) -> str:
     """What promtool finds wrong with ``rules.yaml`` in the folder; expected: step → whether the alert fires."""
-    step = f"{errors.step_s}s"
+    step = f"{errors.step_s * 1000:.0f}ms"
     firing = f'count(ALERTS{{alertstate="firing", sloth_severity="{severity}"}})'
     checks = [
-        {"expr": firing, "eval_time": f"{at * errors.step_s}s",
+        {"expr": firing, "eval_time": f"{at * errors.step_s * 1000:.0f}ms",
          "exp_samples": [{"labels": "{}", "value": 1}] if fires else []}
         for at, fires in expected.items()
     ]  # fmt: skip
@@ -104,14 +110,14 @@ def native(folder: Path, window: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("number", range(4), ids=["14.4x", "6x", "3x", "1x"])
+@pytest.mark.parametrize(("table", "number"), EVERY_TIER)
 def test_a_tier_fires_when_both_its_windows_burn_and_stops_with_the_short_one(
-    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: Windows, number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tier, share = TIERS[number], TABLE.tiers[number].budget_share
+    tier, share = table.over(table.period_s)[number], table.tiers[number].budget_share
     assert share is not None
     alone = {
-        "period": f"{TABLE.period_s:g}s",
+        "period": f"{table.period_s:g}s",
         "tiers": [{"severity": tier.severity, "budget": f"{share * 100:g}%", "long": f"{tier.long_s:g}s",
                    "short": f"{tier.short_s:g}s"}],
     }  # fmt: skip
@@ -120,7 +126,26 @@ def test_a_tier_fires_when_both_its_windows_burn_and_stops_with_the_short_one(
     rules = written(capsys, native(tmp_path, "alone"), "--slo-period-windows-path", str(tmp_path / "windows"))
     (tmp_path / "rules.yaml").write_text(rules)
 
-    step_s = int(tier.short_s / 10)
+    judge_a_step_of_errors(tier, tmp_path)
+
+
+def test_the_short_form_fires_and_stops_by_the_windows_of_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given the objective of a demo, whose table states no share of a budget: 12 s and 3 s, with a factor of its own
+    (windows,) = TABLES["demo"].tiers
+    path = Path(native(tmp_path, "demo"))
+    slo = yaml.safe_load(path.read_text())["slos"][0] | {"burn_rate_alert": "20x"}
+    path.write_text(yaml.safe_dump({"slos": [slo]}))
+    (tmp_path / "rules.yaml").write_text(written(capsys, str(path)))
+
+    judge_a_step_of_errors(Tier(windows.severity, windows.long_s, windows.short_s, 20), tmp_path)
+
+
+def judge_a_step_of_errors(tier: Tier, folder: Path) -> None:
+    """Errors begin, exceed the tier's factor, and end: promtool has to find the alert when both windows burn, and gone
+    when the short one no longer does."""
+    step_s = tier.short_s / 10
     long, begin = round(tier.long_s / step_s), round(tier.long_s / step_s * 0.4)
     fires = begin + round(long * 0.8)  # a fifth more than it takes: four fifths of the long window have to be bad
     end = fires + 4
@@ -129,7 +154,7 @@ def test_a_tier_fires_when_both_its_windows_burn_and_stops_with_the_short_one(
     expected = {at: errors.fire((tier,), at) for at in moments}
 
     assert list(expected.values()) == [False, False, True, True, False]
-    assert judged(tmp_path, errors, tier.severity, expected) == ""
+    assert judged(folder, errors, tier.severity, expected) == ""
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def test_a_ticket_that_can_be_measured_breaks_no_rule() -> None:
     assert failing_rules(spec(), MANIFEST, NOW) == ()
 
 
+def test_demand_may_be_asked_for_by_value() -> None:
+    criteria = [{"metric": "request_rate", "condition": "> 100rps"}]
+
+    assert failing_rules(spec(acceptance_criteria=criteria), MANIFEST, NOW) == ()
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -40,6 +46,8 @@ def test_a_ticket_that_can_be_measured_breaks_no_rule() -> None:
         ({"acceptance_criteria": [{"metric": "slow_share", "condition": "low"}]}, "acceptance_criteria[0].condition: "),
         ({"acceptance_criteria": [{"metric": "slow_share", "condition": "< 5%", "duration": "long"}]},
          "acceptance_criteria[0].duration: "),
+        ({"acceptance_criteria": [{"metric": "request_rate", "condition": "no regression"}]},
+         "acceptance_criteria[0].condition: `request_rate` is demand"),
         ({"change": "abcdef", "reverts": "INF-1"}, "change: a ticket has `change` or `reverts`, not both"),
     ],
 )  # fmt: skip

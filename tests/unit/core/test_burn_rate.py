@@ -40,7 +40,7 @@ def test_one_window_alone_or_the_factor_itself_is_not_enough(long: float, short:
 @pytest.mark.parametrize(
     ("short", "expected"),
     [
-        (WindowReading(None, None, 0), "no_data"),  # a missing series, or a counter reset
+        (WindowReading(None, None, 0), "no_data"),  # a missing series
         (WindowReading(None, 1200, 3), "no_data"),
         (WindowReading(0, 0, 3), "no_data"),  # zero traffic
         (WindowReading(float("nan"), 1200, 3), "no_data"),
@@ -80,3 +80,39 @@ def test_a_tier_that_fires_is_told_even_when_another_one_has_no_data() -> None:
 
     # and when it does not, the others are still unknown
     assert evaluate(slo, {window: read(0.0, window) for window in (300.0, 3600.0)}).state == "no_data"
+
+
+def test_after_a_closing_only_what_is_new_counts_until_the_short_window_begins_after_it() -> None:
+    # Given windows that are all bad, and a ticket that was closed in the middle of the short one
+    def read_since(fresh_long: float | None, fresh_short: float | None) -> State:
+        long = WindowReading(4800, 4800, 12, fresh=fresh_long, fresh_parts=(fresh_long or 0,))
+        short = WindowReading(1200, 1200, 3, fresh=fresh_short, fresh_parts=(fresh_short or 0,))
+        return evaluate(LATENCY, {12.0: long, 3.0: short}).state
+
+    # When nothing is new, or not enough of all events, then it does not burn; when enough is, it does
+    assert read_since(0, 0) == read_since(1200, 1200) == "ok"
+    assert read_since(1201, 1200) == "burning"
+    # and a short window that begins after the closing counts with all of the long one
+    assert read_since(0, None) == "burning"
+
+
+def test_what_burnt_most_is_told_of_what_is_new() -> None:
+    slo = load_slos(ROOT / "slos/ratelimiter.yaml", WINDOWS)[1]
+    long = WindowReading(4800, 4800, 12, parts=(4700, 100), fresh=1200, fresh_parts=(0, 1200))
+    short = WindowReading(1200, 1200, 3, parts=(1100, 100), fresh=600, fresh_parts=(0, 600))
+
+    told = evaluate(slo, {12.0: long, 3.0: short})
+
+    assert told.burnt == {"error_share": 0.0, "wrong_denial_share": 0.5}
+    assert told.reason.endswith("25x of it since its last ticket was closed, more than 10x")
+
+
+def test_what_slow_windows_lack_keeps_no_signal_alive_and_makes_nobody_blind() -> None:
+    # Given an objective with four tiers on a service that is an hour old
+    slo = parse_slos({"slos": [{"name": "a", "target": "99.9%", "window": "30d"}]}, "f", WINDOWS)[0]
+
+    told = evaluate(slo, {window: read(0.0, window) for window in (300.0, 3600.0)})
+    assert (told.state, told.burns, told.blind) == ("no_data", False, None)
+
+    told = evaluate(slo, {3600.0: read(0.0, 3600)})
+    assert told.burns is None and told.blind is not None and "300s: no such series" in told.blind

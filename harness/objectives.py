@@ -230,5 +230,6 @@ def _readings(slo: Slo, of: Selectors, counted: _Counters, closed_at: datetime |
         readings[window_s] = WindowReading(
             events.bad, events.total, counted.covered_s(of.total, start), failed=counted.partial(start),
             parts=events.parts, fresh=fresh.bad if fresh else None, fresh_parts=fresh.parts if fresh else (),
+            fresh_total=fresh.total if fresh else None,
         )  # fmt: skip
     return readings

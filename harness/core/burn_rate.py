@@ -5,7 +5,8 @@ answer that is not whole are told apart from ``ok`` and from each other.
 
 What was burnt before the last ticket of the cause was closed has been dealt with, yet slow windows carry it for days.
 A tier whose short window holds that moment counts only the bad events since then, out of all events of the window: it
-fires as on a service without that past. Once its short window begins after it, the tier counts in full again.
+fires as on a service without that past. Once its short window begins after it, the tier counts in full again. What
+burns on through the closing is the same firing, until the events since then say that it has ended.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 from harness.core.slo import Slo, Tier
 
 State = Literal["ok", "burning", "no_data", "query_failed"]
+CHANCES = 1e6
 
 
 def error_ratio(bad: float, total: float) -> float:
@@ -55,7 +57,7 @@ class WindowReading:
     ``parts``: of an objective on metrics, what each of them adds to ``bad``, in their order. ``covered_s``: the part of
     the window that samples span; ``failed``: why the query failed, or what its answer lacks, if so.
     ``fresh``: of a window in which the last ticket of the cause was closed, the bad events since then, with
-    ``fresh_parts`` as ``parts``; None for any other window.
+    ``fresh_parts`` as ``parts``; None for any other window. ``fresh_total``: all events since then, None unknown.
     """
 
     bad: float | None
@@ -65,6 +67,7 @@ class WindowReading:
     parts: tuple[float, ...] = ()
     fresh: float | None = None
     fresh_parts: tuple[float, ...] = ()
+    fresh_total: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class SloState:
     ``tier``: the tier that fired, the fastest first; ``reason``: a sentence for people and evidence; ``burnt``: of an
     objective on metrics, the bad share of each over that tier's short window. ``blind``: why not even the shortest
     window could be told, None when it could: that nothing is seen now, and not that a slow window is yet to fill.
-    ``burns``: None when not even the fastest tier can be told; what slower ones lack keeps no signal alive.
+    ``burns``: None when not even the fastest tier can be told (what slower ones lack keeps no signal alive), and while
+    it cannot be told whether what burnt when the last ticket was closed burns on.
     """
 
     slo: str
@@ -111,12 +115,34 @@ def evaluate(slo: Slo, readings: Mapping[float, WindowReading]) -> SloState:
         if (counted := _counted(slo, readings[tier.long_s], readings[tier.short_s])) > tier.factor:
             reason, burnt = _told(slo, tier, burn, counted, readings[tier.short_s])
             return SloState(slo.name, "burning", burn, tier, reason, burnt, blind, burns=True)
+    for tier in slo.tiers:
+        long, short = burn[tier.long_s], burn[tier.short_s]
+        if long is None or short is None or min(long, short) <= tier.factor:
+            continue
+        if not _has_ended(readings[tier.short_s], tier.factor * slo.error_budget):
+            reason = f"{long:.3g}x over {tier.long_s:g}s and {short:.3g}x over {tier.short_s:g}s, more than "
+            reason += f"{tier.factor:g}x: its last ticket was closed, and nothing tells yet that it ended with it"
+            return SloState(slo.name, "burning", burn, tier, reason, {}, blind)
     fastest = slo.tiers[0]
     burns = None if burn[fastest.long_s] is None or burn[fastest.short_s] is None else False
     for state, reasons in missing.items():
         if reasons:
             return SloState(slo.name, state, burn, None, "; ".join(reasons), blind=blind, burns=burns)
     return SloState(slo.name, "ok", burn, None, "no tier exceeds its factor over both windows", burns=burns)
+
+
+def _has_ended(short: WindowReading, share: float) -> bool:
+    """Whether the events since the closing would be so good with a chance of one in a million if that share were bad.
+
+    Chernoff's bound on a binomial, which holds for any count: n x KL(seen, share) above ln(10^6).
+    """
+    if short.fresh is None or not short.fresh_total:
+        return False
+    seen = error_ratio(short.fresh, short.fresh_total)
+    if seen >= share:
+        return False
+    distance = (1 - seen) * math.log((1 - seen) / (1 - share)) + (seen * math.log(seen / share) if seen else 0.0)
+    return short.fresh_total * distance > math.log(CHANCES)
 
 
 def _counted(slo: Slo, long: WindowReading, short: WindowReading) -> float:

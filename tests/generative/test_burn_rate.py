@@ -32,9 +32,12 @@ def burning(errors: Sequence[int], closed: int | None = None) -> bool:
     for window_s in OBJECTIVE.windows_s:
         minutes = round(window_s / 60)
         begin = len(errors) - minutes
-        fresh = None if closed is None or closed <= begin else sum(errors[closed:])
-        readings[window_s] = WindowReading(sum(errors[begin:]), PER_MINUTE * minutes, window_s, fresh=fresh)
-    return evaluate(OBJECTIVE, readings).state == "burning"
+        is_new = closed is not None and closed > begin
+        readings[window_s] = WindowReading(
+            sum(errors[begin:]), PER_MINUTE * minutes, window_s, fresh=sum(errors[closed:]) if is_new else None,
+            fresh_total=PER_MINUTE * (len(errors) - (closed or 0)) if is_new else None,
+        )  # fmt: skip
+    return evaluate(OBJECTIVE, readings).burns is True
 
 
 PASTS = st.lists(st.sampled_from([0, 0, 5, 20, 200, PER_MINUTE]), min_size=75, max_size=150)

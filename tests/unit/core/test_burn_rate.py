@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.adapters.declarations import load_slos, load_windows
-from harness.core.burn_rate import State, WindowReading, evaluate
+from harness.core.burn_rate import SloState, State, WindowReading, evaluate
 from harness.core.slo import Slo, parse_slos
 
 ROOT = Path(__file__).parents[3]
@@ -82,18 +82,30 @@ def test_a_tier_that_fires_is_told_even_when_another_one_has_no_data() -> None:
     assert evaluate(slo, {window: read(0.0, window) for window in (300.0, 3600.0)}).state == "no_data"
 
 
-def test_after_a_closing_only_what_is_new_counts_until_the_short_window_begins_after_it() -> None:
-    # Given windows that are all bad, and a ticket that was closed in the middle of the short one
-    def read_since(fresh_long: float | None, fresh_short: float | None) -> State:
-        long = WindowReading(4800, 4800, 12, fresh=fresh_long, fresh_parts=(fresh_long or 0,))
-        short = WindowReading(1200, 1200, 3, fresh=fresh_short, fresh_parts=(fresh_short or 0,))
-        return evaluate(LATENCY, {12.0: long, 3.0: short}).state
+def after_closing(fresh_long: float, fresh_short: float | None, fresh_total: float | None = None) -> SloState:
+    """Windows that are all bad, and a ticket that was closed in the long one, or in both."""
+    long = WindowReading(4800, 4800, 12, fresh=fresh_long, fresh_total=fresh_total)
+    short = WindowReading(1200, 1200, 3, fresh=fresh_short, fresh_total=fresh_total)
+    return evaluate(LATENCY, {12.0: long, 3.0: short})
 
-    # When nothing is new, or not enough of all events, then it does not burn; when enough is, it does
-    assert read_since(0, 0) == read_since(1200, 1200) == "ok"
-    assert read_since(1201, 1200) == "burning"
-    # and a short window that begins after the closing counts with all of the long one
-    assert read_since(0, None) == "burning"
+
+def test_after_a_closing_only_what_is_new_counts_until_the_short_window_begins_after_it() -> None:
+    assert after_closing(1200, 1200, 1200).burns is None  # a quarter of the long window is new: the factor itself
+    assert after_closing(1201, 1200, 1201).burns is True
+    assert after_closing(0, None).burns is True
+
+
+@pytest.mark.parametrize(
+    ("bad", "total", "ended"),
+    [(0, 0, False), (0, None, False), (0, 40, False), (0, 60, True), (300, 1000, False), (200, 1000, False),
+     (170, 1000, True), (10, 400, True)],
+)  # fmt: skip
+def test_what_burns_on_through_a_closing_has_ended_once_events_since_then_say_so(
+    bad: int, total: int | None, ended: bool
+) -> None:
+    told = after_closing(bad, bad, total)
+
+    assert (told.state, told.burns) == (("ok", False) if ended else ("burning", None))
 
 
 def test_what_burnt_most_is_told_of_what_is_new() -> None:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 from math import floor
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
-from harness.adapters.resets import Resets, Sample, Samples, Series
+from harness.adapters.resets import Resets, Sample, Samples, Series, either
 from harness.core.errors import Broken, Invalid, Retryable
 from harness.ports import CounterReading, Lost
 
@@ -127,9 +126,9 @@ class PrometheusMetrics:
         found = {sample.labels[_NAME]: sample.value for sample in answer.samples}
         return {
             name: _reading(
-                selector, found.get(f"sum {name}", math.nan), found.get(f"at {name}", math.nan), answer.warnings
+                selector, found.get(f"sum {number}", math.nan), found.get(f"at {number}", math.nan), answer.warnings
             )
-            for name, selector in selectors.items()
+            for number, (name, selector) in enumerate(selectors.items())
         }
 
     async def lost(self, selectors: Collection[str], starts: Collection[datetime], end: datetime) -> Lost:
@@ -214,15 +213,16 @@ class _KeepingSession(requests.Session):
 
 def _values_query(queries: Mapping[str, str]) -> str:
     """One vector that holds the series of every query, told apart by the label ``_NAME``."""
-    return _either([_named(f"({query}\n)", name) for name, query in queries.items()])
+    return either([_named(f"({query}\n)", name) for name, query in queries.items()])
 
 
 def _readings_query(selectors: Mapping[str, str]) -> str:
-    """One vector that holds, for every name, the sum of its series and the time of the oldest sample."""
-    return _either(
+    """One vector that holds, for every selector by its number, the sum of its series and the time of the oldest sample:
+    numbers, for a name in each part would make the question several times as long."""
+    return either(
         [
-            _named(expression, f"{reading} {name}")
-            for name, selector in selectors.items()
+            _named(expression, f"{reading} {number}")
+            for number, selector in enumerate(selectors.values())
             for reading, expression in (("sum", f"sum({selector})"), ("at", f"min(timestamp({selector}))"))
         ]
     )
@@ -231,14 +231,6 @@ def _readings_query(selectors: Mapping[str, str]) -> str:
 def _named(expression: str, name: str) -> str:
     replacement = quoted(name.replace("$", "$$"))  # label_replace expands $1
     return f'label_replace({expression}, "{_NAME}", {replacement}, "", "")'
-
-
-def _either(parts: list[str]) -> str:
-    """All of them, in pairs of pairs: in a row, every `or` would go through all that was found before it."""
-    while len(parts) > 1:
-        pairs = zip_longest(parts[::2], parts[1::2])
-        parts = [one if other is None else f"({one} or {other})" for one, other in pairs]
-    return parts[0]
 
 
 def _reading(selector: str, total: float, at: float, warnings: tuple[str, ...]) -> CounterReading:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Protocol
 
 from harness.core.slo_documents.promql import narrowed
@@ -17,7 +18,8 @@ from harness.ports import Lost
 _LOOKBACK = timedelta(minutes=5)
 """For so long a sample stands for its series (Prometheus's default). A look begins so much earlier: the sample before
 the first may be as old, and one that was late has come by then."""
-_COUNTER, _SIGN = "harness_counter", "harness_sign"
+_SIGN = "harness_sign"
+"""The label that says what a series of an answer is a sign of, and of which selector, by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class Resets:
         signs = (await self._store.instant(self._signs(selectors, begin, end), end)).samples
         for sign in signs:
             labels = dict(sign.labels)
-            selector, kind = selectors[int(labels.pop(_COUNTER))], labels.pop(_SIGN)
+            kind, number = labels.pop(_SIGN).split()
+            selector = selectors[int(number)]
             labels.pop("__name__", None)
             await self._note(self._known[selector], selector, labels, kind, sign.value, begin, end)
         for selector in selectors:
@@ -146,7 +149,7 @@ class Resets:
             ]
             if self._known[selector].away:
                 parts.append(_signed(selector, number, "back"))
-        return " or ".join(parts)
+        return either(parts)
 
     def _forget(self, known: _Known, earliest: datetime, end: datetime) -> None:
         """Keep twice what was asked for: windows differ from call to call."""
@@ -156,8 +159,16 @@ class Resets:
             known.resets = {key: lost for key, lost in known.resets.items() if key[1] > keep.timestamp()}
 
 
+def either(parts: list[str]) -> str:
+    """All of them, in pairs of pairs: in a row, every `or` would go through all that was found before it."""
+    while len(parts) > 1:
+        pairs = zip_longest(parts[::2], parts[1::2])
+        parts = [one if other is None else f"({one} or {other})" for one, other in pairs]
+    return parts[0]
+
+
 def _signed(query: str, number: int, sign: str) -> str:
-    return f'label_replace(label_replace({query}, "{_COUNTER}", "{number}", "", ""), "{_SIGN}", "{sign}", "", "")'
+    return f'label_replace({query}, "{_SIGN}", "{sign} {number}", "", "")'
 
 
 def _resets(samples: Iterable[tuple[float, float]]) -> Iterable[tuple[float, float]]:

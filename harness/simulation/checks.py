@@ -13,6 +13,7 @@ from harness.simulation.service import SERVICE_MS
 CHECK_S = 2.0
 PROBE_S = 0.4
 REPETITIONS = 7
+STARTS = 100
 TESTS = 42
 CPU_MS = 40.0
 PROBED_KEYS = 200
@@ -57,7 +58,7 @@ class MemoryChecks:
             return ProbeRun(measures=None, reason="the release did not start", wait=wait)
         wall_ms = SERVICE_MS + (behaviour.wait_ms if behaviour.wait_share else 0.0)
         measures = {
-            "cold_start": {"ready_s": self._repeat(COLD_START_S)},
+            "cold_start": {"ready_s": self._repeat(COLD_START_S, STARTS)},
             "cost": {"cpu_s": self._about(behaviour.cpu_s * self.slowed)},
             "latency": {"wall_ms": self._repeat(wall_ms), "cpu_ms": self._repeat(CPU_MS)},
             "correctness": {
@@ -67,8 +68,8 @@ class MemoryChecks:
         }
         return ProbeRun(measures=measures[name], reason="", wait=wait)
 
-    def _repeat(self, value: float) -> list[float]:
-        return [value * (1 + NOISE * self._chance.random()) for _ in range(REPETITIONS)]
+    def _repeat(self, value: float, times: int = REPETITIONS) -> list[float]:
+        return [value * (1 + NOISE * self._chance.random()) for _ in range(times)]
 
     def _about(self, value: float) -> list[float]:
         """Disturbed either way, all of a run alike and each repetition by itself."""

@@ -1,5 +1,6 @@
 """The pump: starts the workflow of every filed ticket, and wakes those that wait when what they wait for may be over:
-main moved, and with it the service's hours, or a signal ended. Remembers only how far it has read.
+main moved, and with it the service's hours, or a signal ended. Has a ticket look again whose missing data are back.
+Remembers only how far it has read.
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
 because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
@@ -28,7 +29,9 @@ from harness.stop import is_stopped
 from workflows.follow import RETRY_S, follow
 
 NAME = "pump"
-SEEN = frozenset({e.TicketFiled.__name__, e.MainMoved.__name__, e.ReleaseObserved.__name__, e.SignalEnded.__name__})
+SEEN = frozenset(
+    one.__name__ for one in (e.TicketFiled, e.MainMoved, e.ReleaseObserved, e.SignalEnded, e.HelpRequested)
+)
 log = structlog.get_logger()
 
 

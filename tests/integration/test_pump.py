@@ -17,7 +17,7 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 from harness.adapters.clock import SystemClock
 from harness.adapters.temporal import start_ticket
 from harness.core import events as e
-from harness.core.ids import PAUSE_STREAM, ticket_stream
+from harness.core.ids import PAUSE_STREAM, cause_stream, fingerprint, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.record import Recorded, StreamWrite
 from harness.journal import HARNESS, encode
@@ -235,6 +235,43 @@ async def test_a_ticket_that_waits_looks_again_when_main_has_moved_or_a_signal_h
         # then it goes on, an hour early
         assert await client.get_workflow_handle(waits).result() == State.RESOLVED
     assert "open_window" in stages.calls() and SystemClock().now() < NOW + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("first", ["asked", "back"])
+async def test_a_ticket_that_asks_for_data_is_told_once_that_they_are_back(
+    first: str, server: Server, ledger: Ledger, tmp_path: Path
+) -> None:
+    # given a ticket that was filed because something is not measured
+    ticket_id, cause = f"N-{first}", fingerprint("no_data", "tiny", first)
+    nothing = "sha256:" + "0" * 64
+    stages = Stages(tmp_path, SMOOTH)
+    client = await server.client()
+
+    def tell(stream: str, event: e.Event) -> None:
+        version = ledger.stream_version(stream)
+        new = encode(f"{stream}/{version}", event, clock=SystemClock(), actor=HARNESS, correlation="x", cause=None)
+        ledger.append([StreamWrite(stream, version, [new])])
+
+    wanting = filed(ticket_id).model_copy(update={"source": "no_data", "fingerprint": cause})
+    append(ledger, ticket_id, wanting, e.TicketAdmitted(policy="0" * 64, criteria=(), sick=(), attempts_allowed=1))
+    append(ledger, ticket_id, e.AttemptStarted(attempt=1, agent="runbook", runbook=None, base="a" * 40))
+    tell(cause_stream(cause), e.CauseOpened(fingerprint=cause, ticket_id=ticket_id))
+    tell(signal_stream(cause), e.SignalStarted(
+        kind="no_data", name=first, service="tiny", fingerprint=cause, evidence=nothing, waits=(),
+    ))  # fmt: skip
+    (tmp_path / "state").write_text(State.ESCALATED)
+    asked = e.HelpRequested(attempt=1, exit_status="asked", question=nothing)
+    async with tickets_worked(client, stages), pumping(ledger, client):
+        # when a person was called and data come back, whichever is first on record
+        for step in ("asked", "back") if first == "asked" else ("back", "asked"):
+            if step == "asked":
+                append(ledger, ticket_id, asked)
+            else:
+                tell(signal_stream(cause), e.SignalEnded(fingerprint=cause))
+        # then it goes on without the person, and is told once
+        await eventually(lambda: asyncio.sleep(0, ledger.checkpoint(NAME) == ledger.head().position))
+        assert await client.get_workflow_handle(ticket_id).result() == State.RESOLVED
+    assert stages.calls().count(["obey", "answer"]) == 1
 
 
 async def timers(client: Client, ticket_id: str) -> list[timedelta]:

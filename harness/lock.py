@@ -21,6 +21,7 @@ from harness.journal import HARNESS, Journal, decode, encode
 
 QUEUE_POLL_S = 0.2
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """By what a delivery waits its turn.

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     openai_base_url: Annotated[str, AfterValidator(http_url)] | None = Field(
         None, validation_alias="OPENAI_BASE_URL", repr=False
     )
+    api_token: Annotated[SecretStr, AfterValidator(_key)] | None = Field(None, validation_alias="HARNESS_API_TOKEN")
     test_secret: SecretStr | None = Field(None, validation_alias="HARNESS_TEST_SECRET")
     temporal_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "default", validation_alias="TEMPORAL_NAMESPACE"
@@ -170,6 +171,7 @@ class Settings(BaseSettings):
 
 _MAY_HOLD_A_SECRET = {
     "HARNESS_LEDGER_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL",
+    "HARNESS_API_TOKEN",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this checkout ready: .venv as requirements.lock says, and the programs that no lock can hold.
 # Writes only .venv here; a Debian package is installed only when its program is missing, and is named first.
-# `setup.sh tests` sees that the tests have a PostgreSQL, too: as an image of a Docker engine, or of this machine.
+# `setup.sh tests` sees that the tests have a PostgreSQL, too (as an image of a Docker engine, or of this machine), and an
+# Alertmanager.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -45,6 +46,10 @@ has_postgresql() {
 if [ "${1:-}" = tests ] && ! has_postgresql; then
     install_package postgresql "the ledger's tests; they run a private server, as a user without rights"
     stop_service postgresql
+fi
+if [ "${1:-}" = tests ] && ! command -v prometheus-alertmanager >/dev/null && ! command -v alertmanager >/dev/null; then
+    install_package prometheus-alertmanager "the tests of the webhook; they run a private one"
+    stop_service prometheus-alertmanager
 fi
 
 usable() { # is there a .venv made here (it holds absolute paths, so not a moved one), by the Python that was asked for

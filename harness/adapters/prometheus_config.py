@@ -11,12 +11,13 @@ import yaml
 _SAMPLES_PER_RELEASE = 5000
 
 
-def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, node_targets: str, rules: str) -> str:
-    """The configuration, as YAML text; the first three are addresses, ``host:port``, scraped every second.
+def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, api: str, node_targets: str, rules: str) -> str:
+    """The configuration, as YAML text; the first four are addresses, ``host:port``, scraped every second.
 
     ``rules``: the file of alerts about the harness itself.
 
-    Jobs: ``traffic``, ``envoy``, ``worker``, and ``nodes``, whose targets are in the file ``node_targets`` beside it.
+    Jobs: ``traffic``, ``envoy``, ``worker``, ``api``, and ``nodes``, whose targets are in the file ``node_targets``
+    beside it.
     """
     document = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -25,6 +26,7 @@ def prometheus_yml(*, traffic: str, envoy_admin: str, worker: str, node_targets:
             _job("traffic", traffic),
             _job("envoy", envoy_admin, metrics_path="/stats/prometheus"),
             _job("worker", worker),
+            _job("api", api),
             # Releases are written by agents: one that floods us with series loses its scrape, not our Prometheus.
             {"job_name": "nodes", "file_sd_configs": [{"files": [node_targets]}], "sample_limit": _SAMPLES_PER_RELEASE},
         ],

@@ -24,6 +24,7 @@ from harness.cli import (
     notice,
     opportunity,
     recover,
+    serve,
     signal,
     slo,
     slo_status,
@@ -46,6 +47,7 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(demo.demo)
+app.command()(serve.serve)
 app.command()(summary.summary)
 app.command("recover")(recover.recover_)
 ticket.app.command("list")(ticket_list.list_)

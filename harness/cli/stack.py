@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import harness
+from harness.adapters.api_token import kept_token, make_token, told
 from harness.adapters.stack.bring_down import bring_down
 from harness.adapters.stack.bring_up import bring_up
 from harness.adapters.stack.components import NAMES
@@ -23,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 
 def up(as_json: AsJson = False) -> None:
-    """Start the local stack: Temporal, Prometheus, Envoy, worker, nodes, traffic.
+    """Start the local stack: Temporal, Prometheus, Envoy, worker, HTTP interface, nodes, traffic.
 
     Starts what is missing and leaves alone what serves, so that a second run is harmless. Exit 4 with the end of its
     log when a part can't be started.
@@ -72,6 +73,10 @@ def status(as_json: AsJson = False) -> None:
 def start_stack(settings: Settings, *, to_stderr: bool) -> None:
     """Brings the stack of these settings up, a line per part as it gets ready; for other commands that need it too."""
     settings.require_agent()
+    say = _log if to_stderr else _say
+    if settings.api_token is None and kept_token(settings.home) is None:
+        # Here, and not by the interface itself: what a component prints is in its log.
+        say(told(make_token(settings.home).get_secret_value()))
     bring_up(
         settings.home,
         lambda: prepare(
@@ -82,7 +87,7 @@ def start_stack(settings: Settings, *, to_stderr: bool) -> None:
             prometheus=settings.given_prometheus_url,
             agent=settings.harness_agent,
         ),
-        say=_log if to_stderr else _say,
+        say=say,
     )
 
 

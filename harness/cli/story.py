@@ -124,7 +124,16 @@ def _delivery(event: e.Event, blobs: Bodies) -> str | None:
             flaps = f" ({event.untold} changes in between)" if event.untold else ""
             before = f"{event.before} → " if event.before else ""
             return f"{event.kind} {event.name} of {event.service}: {before}{event.after}{flaps}: {safe(event.reason)}"
+        case e.AlertsTold():
+            return _alerts(event, blobs)
     return _people(event, blobs)
+
+
+def _alerts(event: e.AlertsTold, blobs: Bodies) -> str:
+    counts = ((len(event.began), "began"), (len(event.again), "fire again"), (len(event.ended), "are over"))
+    changes = ", ".join(f"{number} {word}" for number, word in counts if number)
+    reason = safe(str(blobs.get_json(event.evidence)["reason"]))
+    return f"alerts of others: {changes}; {event.firing} fire now ({reason})"
 
 
 def _people(event: e.Event, blobs: Bodies) -> str | None:

@@ -11,6 +11,7 @@ import typer
 
 from harness.bootstrap import Record, read_record
 from harness.cause import grouped, standing
+from harness.cli.alerts import alerts_on
 from harness.cli.explain import explained
 from harness.cli.render import AsJson, condition_unit, many, minute, number, print_json, safe
 from harness.cli.shown import Shown
@@ -20,7 +21,7 @@ from harness.core.cause import failed
 from harness.core.dropping import dropped
 from harness.core.errors import Dropped, Invalid
 from harness.core.explanation import decided, evidence, questions
-from harness.core.ids import cause_stream, signal_stream, ticket_stream
+from harness.core.ids import alerts_stream, cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.spending import cost_of
 from harness.core.ticket import Attempt, Criterion, Labels, Ticket, way_back_question
@@ -108,7 +109,8 @@ def explanation(record: Record, ticket: Ticket) -> dict[str, Any]:
     streams = [ticket_stream(ticket.id)]
     if cause := ticket.filed.fingerprint:
         causes = {cause, *(one.fingerprint for one in grouped(record.ledger, ticket))}
-        streams = [*map(signal_stream, sorted(causes)), cause_stream(cause), *streams]
+        told = [stream(one) for stream in (signal_stream, alerts_stream) for one in sorted(causes)]
+        streams = [*told, cause_stream(cause), *streams]
     rows = sorted(
         (row for stream in streams for row in record.ledger.read_stream(stream) if row.correlation_id == ticket.id),
         key=lambda row: row.position,
@@ -266,7 +268,10 @@ def _signals(record: Record, ticket: Ticket) -> list[dict[str, Any]]:
                     "first_seen": row.occurred_at.isoformat(), "count": 0, "grouped": why,
                 })  # fmt: skip
                 seen["count"] += 1
-    return [one | {"apart": _apart(record, ticket, one)} for one in found.values()]
+    return [
+        one | {"apart": _apart(record, ticket, one), "alerts": alerts_on(record, one["fingerprint"], ticket.id)}
+        for one in found.values()
+    ]
 
 
 def _apart(record: Record, ticket: Ticket, signal: dict[str, Any]) -> str | None:

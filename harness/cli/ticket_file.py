@@ -67,7 +67,7 @@ def file_(
         flag = next(iter(given)).replace("_", "-")
         raise Invalid(f"--{flag}: give either --file or flags; the file has a key for it")
     spec = _read(path, rules) if path is not None else _from_flags(given, rules)
-    _print(_file(settings, rules, spec, by), as_json)
+    _print(file_spec(read_record(settings), settings, rules, spec, by or login()), as_json)
 
 
 def lint(path: File, as_json: AsJson = False) -> None:
@@ -102,7 +102,7 @@ def revert(
         objective=Objective(description=f"Take back what {ticket_id} changed"),
         acceptance_criteria=_declared(rules), context=Context(notes=why), reverts=ticket_id,
     )  # fmt: skip
-    _print(_file(settings, rules, spec, by), as_json)
+    _print(file_spec(read_record(settings), settings, rules, spec, by or login()), as_json)
 
 
 def _read(path: Path, rules: Rules) -> TicketSpec:
@@ -143,8 +143,8 @@ def _declared(rules: Rules) -> tuple[Criterion, ...]:
     return declared_criteria(rules.slos, rules.invariants, rules.profile.verify.window_s)
 
 
-def _file(settings: Settings, rules: Rules, spec: TicketSpec, by: str | None) -> str:
-    record = read_record(settings)
+def file_spec(record: Record, settings: Settings, rules: Rules, spec: TicketSpec, by: str) -> str:
+    """File the ticket that a person wrote; its id. Raises Invalid or Forbidden with every reason why it cannot be."""
     _require_admissible(spec, read_manifest(settings, rules), record.clock.now(), "ticket")
     if spec.change is not None:
         repository = read_repository(settings, rules)
@@ -153,7 +153,7 @@ def _file(settings: Settings, rules: Rules, spec: TicketSpec, by: str | None) ->
     if spec.reverts is not None:
         delivered_by(_journal(record, spec.reverts).ticket)
     return file_by_hand(
-        spec, by=by or login(), request=str(uuid.uuid4()), ledger=record.ledger, blobs=record.blobs, clock=record.clock
+        spec, by=by, request=str(uuid.uuid4()), ledger=record.ledger, blobs=record.blobs, clock=record.clock
     )
 
 

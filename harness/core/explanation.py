@@ -29,8 +29,8 @@ class Question:
 
 _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
     "ticket": (
-        e.SignalStarted, e.TicketFiled, e.SignalGrouped, e.TicketAdmitted, e.TicketRejected, e.TicketMerged,
-        e.WindowAwaited, e.WindowOpened,
+        e.SignalStarted, e.AlertsTold, e.TicketFiled, e.SignalGrouped, e.TicketAdmitted, e.TicketRejected,
+        e.TicketMerged, e.WindowAwaited, e.WindowOpened,
     ),
     "change": (
         e.AttemptStarted, e.ActionTaken, e.ObservationRecorded, e.ChangeProposed, e.NothingToChange, e.HelpRequested,

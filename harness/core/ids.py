@@ -49,6 +49,11 @@ def state_stream(cause: str) -> str:
     return f"state-{cause}"
 
 
+def alerts_stream(cause: str) -> str:
+    """Stream of which alerts of somebody else fire for a cause: its expected version has each change counted once."""
+    return f"alerts-{cause}"
+
+
 def service_stream(service: str) -> str:
     """Stream of what was seen of a service."""
     return f"service-{service}"
@@ -90,6 +95,8 @@ def follower(receiver: str) -> str:
 
 
 WATCH_STREAM: Final = "watch"
+INTAKE_STREAM: Final = "intake"
+"""Stream of what came in from outside, before anything is made of it."""
 PAUSE_STREAM: Final = "pause"
 """Stream of the global stop."""
 REDACTIONS_STREAM: Final = "redactions"

@@ -39,14 +39,24 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What an alert of somebody else asks for: ``criteria`` come before everything that is declared."""
+
+    priority: Literal["P0", "P1", "P2", "P3"]
+    objective: str
+    notes: str
+    criteria: tuple[Criterion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A burning SLO or one without data, a violated invariant, an anomaly or an opportunity, as it was seen in a sample
-    taken at ``sampled_at``.
+    """A burning SLO or one without data, a violated invariant, an anomaly, an alert of somebody else or an opportunity,
+    as it was seen in a sample taken at ``sampled_at``.
 
     ``began_at``: the earliest moment at which its cause can have begun; ``evidence``: JSON that says why it fired.
     """
 
-    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
+    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data", "alert"]
     name: str
     service: str
     sampled_at: datetime
@@ -58,6 +68,8 @@ class Signal:
     """Of an opportunity: what it is after."""
     unusual: Unusual | None = None
     """Of an anomaly, which is named by its metric: what it wants back."""
+    wish: Wish | None = None
+    """Of an alert that is about no objective and no invariant of ours: what its ticket says."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those that name the thing where the name alone does not: with others it is another cause."""
     priority: Literal["P0", "P1", "P2", "P3"] | None = None
@@ -86,6 +98,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
         return _improvement(signal, signal.offer, slos, invariants, sustained_s)
     if signal.unusual is not None:
         return _investigation(signal, signal.unusual, slos, invariants, sustained_s)
+    if signal.wish is not None:
+        return _wished(signal, signal.wish, slos, invariants, sustained_s)
     criteria = declared_criteria(
         own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt
     )
@@ -160,6 +174,19 @@ def _investigation(
         objective=Objective(description=f"Find out why {signal.name} of {signal.service} is worse than usual, end it"),
         acceptance_criteria=(goal, *declared_criteria(slos, invariants, sustained_s)), priority=unusual.priority,
         context=Context(notes=str(signal.evidence.get("reason", ""))),
+    )  # fmt: skip
+
+
+def _wished(
+    signal: Signal, wish: Wish, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float
+) -> TicketSpec:
+    """What the alert asks for itself, where that can be measured here; and everything that is declared has to hold."""
+    declared = declared_criteria(slos, invariants, sustained_s)
+    asked = {(one.metric, one.condition) for one in wish.criteria}
+    rest = tuple(one for one in declared if (one.metric, one.condition) not in asked)
+    return TicketSpec(
+        type="incident", service=signal.service, objective=Objective(description=wish.objective),
+        acceptance_criteria=(*wish.criteria, *rest), priority=wish.priority, context=Context(notes=wish.notes),
     )  # fmt: skip
 
 

@@ -32,9 +32,7 @@ def open_waits(
     return [wait for position, wait in waits if last.get((wait.ticket_id, wait.attempt), 0) < position]
 
 
-def ahead_of(
-    own: DeliveryWaits, waits: Iterable[DeliveryWaits], now: datetime, aging_s: float
-) -> list[DeliveryWaits]:
+def ahead_of(own: DeliveryWaits, waits: Iterable[DeliveryWaits], now: datetime, aging_s: float) -> list[DeliveryWaits]:
     """Those that come before ``own``, first in turn first.
 
     Whether one of them still waits (it may be cancelled, or with a person) is for the caller to ask.

@@ -40,14 +40,17 @@ def file(
     blobs: Blobs,
     clock: Clock,
     beside: Callable[[str], Sequence[StreamWrite]] = lambda ticket_id: (),
+    along: Callable[[str], Sequence[StreamWrite]] = lambda ticket_id: (),
 ) -> str:
     """Record the signal, with a ticket of its own, attached to the one that lives for its cause, or grouped into that
     of another with which it began; the ticket's id.
 
-    ``beside``: what else is written with a new ticket; asked again when somebody else wrote meanwhile.
+    ``beside``: what else is written with a new ticket, ``along``: with the signal, whether it gets a ticket of its own
+    or not; both are asked again when somebody else wrote meanwhile.
     """
     while True:
-        changed_at = [row.occurred_at for row in ledger.read_stream(signal_stream(signal.fingerprint))]
+        seen = ledger.read_stream(signal_stream(signal.fingerprint))
+        changed_at = [row.occurred_at for n, row in enumerate(seen) if not n or row.type != seen[n - 1].type]
         changes = transitions(changed_at, policy.flapping, signal.sampled_at)
         flaps = changes >= policy.flapping.transitions
         held_s = max(sustained_s, policy.flapping.within_s) if flaps else sustained_s
@@ -56,15 +59,15 @@ def file(
         to_people = left_to_people(signal, invariants)
         desk = _Desk(signal, spec, to_people, ledger=ledger, blobs=blobs, clock=clock)
         cause, listed = standing(ledger, signal.fingerprint), ledger.read_stream(causes_stream(signal.service))
-        at = _Place(cause.version, len(changed_at), len(listed))
+        at = _Place(cause.version, len(seen), len(listed))
         try:
             if cause.living and not cause.lead:
-                return desk.attach(cause.living, at)
+                return desk.attach(cause.living, at, along)
             lead = None if flaps or to_people else _lead(signal, spec, cause, listed, policy, ledger, blobs, clock)
             if lead is not None:
-                return desk.group(*lead, at)
+                return desk.group(*lead, at, along)
             again = recurrence_of(cause.last, cause.closed_at, policy, signal.sampled_at)
-            return desk.open(again, at, beside)
+            return desk.open(again, at, lambda ticket_id: [*beside(ticket_id), *along(ticket_id)])
         except VersionConflict:  # somebody else filed or closed in between: look again
             continue
 
@@ -153,13 +156,13 @@ class _Desk:
         self._document = blobs.put_json(spec.document())
         self._word = self._for_people(blobs)
 
-    def attach(self, ticket_id: str, at: _Place) -> str:
+    def attach(self, ticket_id: str, at: _Place, along: Callable[[str], Sequence[StreamWrite]]) -> str:
         """One more firing of a cause that is being worked on."""
         attached = e.SignalAttached(fingerprint=self._signal.fingerprint, ticket_id=ticket_id, evidence=self._evidence)
-        self._ledger.append(self._seen(attached, at, ticket_id))
+        self._ledger.append([*self._seen(attached, at, ticket_id), *along(ticket_id)])
         return ticket_id
 
-    def group(self, lead: Ticket, why: str, at: _Place) -> str:
+    def group(self, lead: Ticket, why: str, at: _Place, along: Callable[[str], Sequence[StreamWrite]]) -> str:
         """One more signal of what another cause's ticket is there for: in both streams, so that it lives as it is
         written."""
         signal, cause = self._signal, lead.filed.fingerprint
@@ -171,7 +174,7 @@ class _Desk:
         of_lead = StreamWrite(cause_stream(cause), self._lead_version(cause, lead.id), [
             self._event("grouped", event, at, lead.id)
         ])  # fmt: skip
-        self._ledger.append([*self._seen(event, at, lead.id), of_lead])
+        self._ledger.append([*self._seen(event, at, lead.id), of_lead, *along(lead.id)])
         return lead.id
 
     def _lead_version(self, cause: str, ticket_id: str) -> int:

@@ -262,7 +262,12 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
     with exporter() as (address, paths), tempfile.TemporaryDirectory(prefix="h-") as folder:
         alerts = Path(__file__).parents[2] / "policies" / "alerts.yaml"
         text = prometheus_yml(
-            traffic=address, envoy_admin=address, worker=address, node_targets="nodes.json", rules=str(alerts)
+            traffic=address,
+            envoy_admin=address,
+            worker=address,
+            api=address,
+            node_targets="nodes.json",
+            rules=str(alerts),
         )
         targets = Path(folder, "nodes.json")
         targets.write_text(node_targets(address, ["n1", "n2"]))
@@ -271,7 +276,7 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
         with prometheus(Path(folder), text) as url:
             metrics = PrometheusMetrics(url)
             deadline = time.monotonic() + 40
-            while await metrics.value("count(up == 1)") != 5:
+            while await metrics.value("count(up == 1)") != 6:
                 assert time.monotonic() < deadline, (await metrics.instant("up")).samples
                 await asyncio.sleep(0.05)
 
@@ -291,7 +296,7 @@ async def test_the_configuration_scrapes_each_part_and_names_its_node() -> None:
                 await asyncio.sleep(0.05)
 
     assert sorted((sample.labels["job"], sample.labels.get("node", "")) for sample in up) == [
-        ("envoy", ""), ("nodes", "n1"), ("nodes", "n2"), ("traffic", ""), ("worker", ""),
+        ("api", ""), ("envoy", ""), ("nodes", "n1"), ("nodes", "n2"), ("traffic", ""), ("worker", ""),
     ]  # fmt: skip
     assert {sample.labels["node"] for sample in claimed} == {"n1", "n2"}
     assert set(paths) == {"/metrics", "/stats/prometheus", "/n1/metrics", "/n2/metrics", "/n4/metrics"}

@@ -25,6 +25,7 @@ PORT_NAMES = (
     "envoy_admin",
     "traffic_metrics",
     "worker_metrics",
+    "api",
 )
 FIRST_PORT = 20_000
 """Below 32768, where the kernel takes the ports of outgoing connections: a restart must find its own port free."""

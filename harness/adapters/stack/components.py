@@ -12,7 +12,7 @@ from harness.adapters.stack.machines import FIRST
 from harness.adapters.stack.plan import NODES, Component, External, Plan, Ready
 from harness.adapters.stack.programs import Programs
 
-NAMES = ("temporal", "prometheus", "envoy", "worker", *(f"node-{node}" for node in FIRST), "traffic")
+NAMES = ("temporal", "prometheus", "envoy", "worker", "api", *(f"node-{node}" for node in FIRST), "traffic")
 """The components of a home at its first start."""
 TRAFFIC_RATE_PER_S = 400
 TRAFFIC_KEYS = 4_000
@@ -48,7 +48,8 @@ def stack_plan(wanted: Wanted) -> Plan:
         own.insert(0, _temporal(wanted))
     else:
         external.append(External(name="temporal", address=wanted.addresses.temporal, variable="TEMPORAL_ADDRESS"))
-    return Plan(components=(*own, _worker(wanted), _traffic(wanted)), external=tuple(external), node=_node(wanted))
+    components = (*own, _worker(wanted), _api(wanted), _traffic(wanted))
+    return Plan(components=components, external=tuple(external), node=_node(wanted))
 
 
 def _temporal(wanted: Wanted) -> Component:
@@ -116,6 +117,18 @@ def _worker(wanted: Wanted) -> Component:
         ready=Ready(announced=True),
         depends_on=_own_temporal(wanted),
         url=wanted.addresses.url("worker_metrics"),
+    )
+
+
+def _api(wanted: Wanted) -> Component:
+    port, url = wanted.addresses.ports["api"], wanted.addresses.url("api")
+    argv = (wanted.programs.python, "-m", "harness.cli", "serve", "--host", LOOPBACK, "--port", str(port))
+    return Component(
+        name="api",
+        argv=argv,
+        env=_python_env(wanted),
+        ready=Ready(ports=(port,), url=f"{url}/readyz"),
+        url=url,
     )
 
 

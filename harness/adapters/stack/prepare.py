@@ -92,6 +92,7 @@ def _prepare_prometheus(home: Home, addresses: Addresses, checkout: Path) -> Pat
         traffic=host_port("traffic_metrics"),
         envoy_admin=host_port("envoy_admin"),
         worker=host_port("worker_metrics"),
+        api=host_port("api"),
         node_targets=NODE_TARGETS,
         rules=str(checkout / "policies" / "alerts.yaml"),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from harness.core.events.bodies import *  # noqa: F403  # every name once, in the room where it is written
 from harness.core.events.delivery import *  # noqa: F403
+from harness.core.events.intake import *  # noqa: F403
 from harness.core.events.notices import *  # noqa: F403
 from harness.core.events.signals import *  # noqa: F403
 from harness.core.events.texts import *  # noqa: F403

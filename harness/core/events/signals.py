@@ -9,15 +9,15 @@ from harness.core.events.values import BlobRef, Event, Fingerprint, Measurement,
 
 
 class SignalStarted(Event):
-    """An SLO began to burn or is not seen any more, an invariant began to break, or something could be better (stream
-    ``signal-<fingerprint>``)."""
+    """An SLO began to burn or is not seen any more, an invariant began to break, somebody's alert to fire, or something
+    could be better (stream ``signal-<fingerprint>``)."""
 
     schema_version: ClassVar[int] = 2
 
-    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
+    kind: Literal["slo", "invariant", "anomaly", "opportunity", "no_data", "alert"]
     """What kind of signal it is."""
     name: str
-    """Of the objective, the invariant or the tunable."""
+    """Of the objective, the invariant, the tunable or the alert."""
     service: str
     """The service that it is about."""
     fingerprint: Fingerprint

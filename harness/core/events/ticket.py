@@ -21,7 +21,7 @@ class TicketFiled(Event):
     """The service that it is about."""
     priority: Literal["P0", "P1", "P2", "P3"]
     """How urgent it is, P0 most."""
-    source: Literal["human", "slo", "invariant", "anomaly", "opportunity", "reflection", "agent", "no_data"]
+    source: Literal["human", "slo", "invariant", "anomaly", "opportunity", "reflection", "agent", "no_data", "alert"]
     """What filed it."""
     spec: BlobRef
     """The ticket file, as JSON."""

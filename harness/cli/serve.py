@@ -33,6 +33,8 @@ from harness.stages.receive import Change, Stage
 PORT = 8420
 """Where no stack of this home has chosen one."""
 BACKLOG = 2_048
+KEPT_OPEN_S = 75
+"""An idle connection: longer than the usual pause of an Alertmanager's group, which may send on one as it is closed."""
 
 
 def serve(
@@ -77,7 +79,7 @@ def serve(
     uvicorn.Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, loop="uvloop", http="httptools",
-            timeout_graceful_shutdown=3,
+            timeout_keep_alive=KEPT_OPEN_S, timeout_graceful_shutdown=3,
         )
     ).run(sockets=[listening])  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A real Alertmanager tells a real server: grouped, repeated, over, fired again, cut short, and where nobody answers."""
+"""A real Alertmanager tells a real server: grouped, repeated, over, fired again, cut short, while nobody answers."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Server:
         return Response(self.metrics.text(), media_type=MEDIA_TYPE)
 
     async def _intake_state(self) -> dict[str, Any]:
-        stuck = self.filer.stuck
+        stuck = self.filer.stuck if self.filer.alive else "the filer has died; the log says why: start the server anew"
         try:
             position = (await asyncio.to_thread(self.doors.ledger.head)).position
         except HarnessError as error:
@@ -183,6 +183,10 @@ def build_app(doors: Doors) -> FastAPI:
             headers = {"allow": problems.allowed(request)}
             return problems.document(405, f"{request.method} is not for this path", doors.secrets, headers)
         return problems.document(error.status_code, f"{request.url.path}: {error.detail}", doors.secrets)
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> Response:  # the edge of the process; the server logs it
+        return problems.document(500, f"a bug: {type(error).__name__}; the log says where", doors.secrets)
 
     app.add_middleware(Guard, token=doors.token, secrets=doors.secrets, metrics=server.metrics)
     return app

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import orjson
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from harness.api.problems import Problem
 from harness.core.errors import Retryable
 
 BODY_BYTES: Final = 16 * 1024 * 1024
-BYTES_AT_ONCE: Final = 64 * 1024 * 1024
-"""Of all bodies that are read and not yet recorded."""
+BYTES_AT_ONCE: Final = 32 * 1024 * 1024
+"""Of all bodies that are read and not yet recorded; what is recorded together is one body, of 64 MiB at the most."""
 BODY_WITHIN_S: Final = 15.0
 ALERTS_PER_S: Final = 4_000.0
 BURST: Final = 40_000.0
@@ -82,11 +83,14 @@ async def read_json(request: Request) -> Any:
 async def _read(request: Request) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES:
-            raise _too_large(size)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > BODY_BYTES:
+                raise _too_large(size)
+            parts.append(part)
+    except ClientDisconnect:
+        raise Problem(400, f"the connection ended after {size} bytes of the body") from None
     return b"".join(parts)
 
 

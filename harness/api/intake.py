@@ -100,6 +100,11 @@ class Filer:
         self._thread = threading.Thread(target=self._run, name="filer", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is there: an error that nobody knows ends it."""
+        return self._thread is not None and self._thread.is_alive()
+
     def wake(self) -> None:
         """Something was recorded."""
         self._wake.set()

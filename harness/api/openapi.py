@@ -16,8 +16,8 @@ from harness.core.alert import AlertmanagerMessage, SignalForm
 from harness.core.declaration import Declaration
 from harness.core.ticket import TicketSpec
 
-READS: Final = (401, 405, 500, 503)
-TAKES: Final = (400, 401, 405, 408, 413, 415, 422, 500, 503)
+READS: Final = (401, 405, 409, 500, 503)
+TAKES: Final = (400, 401, 405, 408, 409, 413, 415, 422, 500, 503)
 OPEN: Final = (405, 500)
 
 
@@ -83,7 +83,7 @@ _PROBLEM = _of(type="string", title="string", status="integer", detail="string")
 ALERTMANAGER = Form(200, "Recorded.", TAKES, _RECEIVED, AlertmanagerMessage)
 SIGNAL = Form(202, "Recorded; it is filed next.", TAKES, _of(cause="string", kind="string", fingerprint="string"),
               SignalForm)  # fmt: skip
-FILE_TICKET = Form(201, "Filed.", (*TAKES, 409), _of(id="string"), TicketFile)
+FILE_TICKET = Form(201, "Filed.", (*TAKES, 410), _of(id="string"), TicketFile)
 TICKETS = Form(200, "All tickets, newest first.", READS, _list_of(_LISTED))
 TICKET = Form(200, "The ticket.", (*READS, 404, 410), _SHOWN)
 HEALTH = Form(200, "Every component.", READS, _HEALTH)

@@ -45,7 +45,7 @@ MEANING: Final[dict[int, str]] = {
     404: "There is nothing of that name.",
     405: "Not with this method; `Allow` names those that can be used.",
     408: "The body did not arrive in time.",
-    409: "Policy, or the state of what it is about, does not allow it.",
+    409: "Policy, or the state of what it is about, does not allow it; sending it again gives the same answer.",
     410: "What is asked for was dropped on purpose.",
     413: "The body is larger than this server takes.",
     415: "The body has to be JSON.",

@@ -32,7 +32,7 @@ NAME, SERVICE, OBJECTIVE, INVARIANT, SEVERITY = "alertname", "service", "slo", "
 """Labels that say what an alert is about."""
 SUMMARY, DESCRIPTION, CONDITION, METRIC = "summary", "description", "condition", "metric"
 _RESERVED: Final = (NAME, SERVICE, OBJECTIVE, INVARIANT, SEVERITY)
-_FINGERPRINT: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_FINGERPRINT: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 _NEVER: Final = 1
 """The year of a time that is not known yet: Alertmanager's end of an alert that fires."""
 

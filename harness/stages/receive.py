@@ -23,6 +23,7 @@ from harness.ports import Blobs, Clock, Ledger
 
 AT_ONCE: Final = 2_000
 """Alerts that are looked at together: an event names each, and holds 256 KiB."""
+CAUSES_KNOWN: Final = 1_000
 QUIET: Final = timedelta(hours=1)
 """How long after its ticket was closed an alert that fires since before may speak of the past."""
 
@@ -37,14 +38,24 @@ class Taken:
     refused: tuple[tuple[str, str], ...]
 
 
+class Known(NamedTuple):
+    """How the alerts of a cause stand at a version of their stream: which fire, and position and number of the newest
+    that is counted."""
+
+    version: int = 0
+    firing: frozenset[str] = frozenset()
+    counted: tuple[int, int] = (0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What receiving needs."""
+    """What receiving needs. ``known``: the causes of late, so that only what is new of their streams is read."""
 
     declared: Declared
     ledger: Ledger
     blobs: Blobs
     clock: Clock
+    known: dict[str, Known] = field(default_factory=dict)
 
 
 def taken(incoming: Incoming, declared: Declared) -> Taken:
@@ -171,8 +182,7 @@ def changes(alerts: Sequence[Told], received: Recorded, stage: Stage) -> Iterato
 
 
 def _change(cause: Cause, received_alerts: Sequence[Told], received: Recorded, stage: Stage) -> Change:
-    rows = stage.ledger.read_stream(alerts_stream(cause.fingerprint))
-    before, counted = _firing(rows)
+    version, before, counted = _known(stage, cause)
     told = [one.alert for one in received_alerts if (one.position, one.number) > counted]
     now, over, back = set(before), set[str](), set[str]()
     first: dict[str, Alert] = {}
@@ -187,7 +197,7 @@ def _change(cause: Cause, received_alerts: Sequence[Told], received: Recorded, s
         if alert.firing:
             first[alert.fingerprint] = alert
     change = Change(
-        cause, len(rows), received, stage, received_alerts[-1][:2], began=sorted(back - before),
+        cause, version, received, stage, received_alerts[-1][:2], began=sorted(back - before),
         ended=sorted(over - now), again=sorted(over & back & before & now), firing=len(now),
     )  # fmt: skip
     if not change.began and not change.again and _is_due(stage.ledger, cause, received.occurred_at):
@@ -200,14 +210,18 @@ def _change(cause: Cause, received_alerts: Sequence[Told], received: Recorded, s
     return change
 
 
-def _firing(rows: Sequence[Recorded]) -> tuple[set[str], tuple[int, int]]:
-    """Which alerts fire, and position and number of the newest that is counted."""
-    firing, counted = set[str](), (0, 0)
-    for row in rows:
+def _known(stage: Stage, cause: Cause) -> Known:
+    """How the alerts of the cause stand in the ledger."""
+    known = stage.known.get(cause.fingerprint, Known())
+    for row in stage.ledger.read_stream(alerts_stream(cause.fingerprint), from_version=known.version + 1):
         event = decode(row)
         assert isinstance(event, e.AlertsTold)
-        firing, counted = (firing | set(event.began)) - set(event.ended), (event.position, event.until)
-    return firing, counted
+        firing = (known.firing | set(event.began)) - set(event.ended)
+        known = Known(row.version, firing, (event.position, event.until))
+    if len(stage.known) >= CAUSES_KNOWN:
+        stage.known.clear()
+    stage.known[cause.fingerprint] = known
+    return known
 
 
 def _is_due(ledger: Ledger, cause: Cause, at: datetime) -> bool:

@@ -27,6 +27,8 @@ REQUESTS_AT_ONCE: Final = 500
 PAGE: Final = 500
 LOOK_EVERY_S: Final = 1.0
 """For what another server has recorded and did not file; its own are filed at once."""
+GATHER_S: Final = 0.05
+"""What comes within this after the first is filed with it: in a storm filing costs by the page, not by the alert."""
 RETRY_S: Final = 0.5
 log = structlog.get_logger()
 
@@ -120,17 +122,17 @@ class Filer:
         while not self._stopped.is_set():
             self._wake.clear()
             try:
-                went_on = self.page()
+                more = self.page()
                 self.stuck = None
             except HarnessError as error:  # it stays recorded, and is tried again
-                self.stuck, went_on = str(error), False
+                self.stuck, more = str(error), False
                 log.warning("filing waits", reason=str(error), retryable=isinstance(error, Retryable))
                 self._stopped.wait(RETRY_S)
-            if not went_on:
-                self._wake.wait(LOOK_EVERY_S)
+            if not more and self._wake.wait(LOOK_EVERY_S):
+                self._stopped.wait(GATHER_S)
 
     def page(self) -> bool:
-        """File what the next page of the ledger holds; whether there was one."""
+        """File what the next page of the ledger holds; whether it was full, so that there may be more."""
         position = self.ledger.checkpoint(NAME)
         rows = self.ledger.read_all(after_position=position, limit=PAGE)
         waiting: list[Told] = []
@@ -148,7 +150,7 @@ class Filer:
             self._file(waiting, last)
         if rows:
             self.ledger.save_checkpoint(NAME, rows[-1].position)
-        return bool(rows)
+        return len(rows) == PAGE
 
     def _file(self, alerts: list[Told], last: Recorded) -> None:
         for change in changes(alerts, last, self.stage):

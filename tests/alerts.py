@@ -77,7 +77,8 @@ class InMemory:
     def file(self, change: Change) -> None:
         if change.signal is not None:
             file(
-                change.signal, slos=RULES.slos, invariants=RULES.invariants, sustained_s=10, ledger=self.ledger,
+                change.signal, slos=RULES.slos, invariants=RULES.invariants, sustained_s=10,
+                policy=RULES.profile.causes, ledger=self.ledger,
                 blobs=self.blobs, clock=self.clock, along=change.along,
             )  # fmt: skip
         change.note_end()
@@ -102,6 +103,11 @@ class InMemory:
     def tickets(self) -> list[e.TicketFiled]:
         rows = [self.ledger.read_stream(name)[0] for name in self.ledger.streams(ticket_stream(""))]
         return [event for row in rows if isinstance(event := decode(row), e.TicketFiled)]
+
+    def signals(self) -> dict[str, str]:
+        """Signal → its ticket: its own, or that of another with which it began."""
+        own = {str(one.signal): one.ticket_id for one in self.tickets()}
+        return own | {one.signal: one.ticket_id for one in self.all(e.SignalGrouped)}
 
     def close(self, ticket_id: str) -> None:
         """As a ticket's end does it."""

@@ -89,7 +89,8 @@ def file_change(change: Change, record: Record, rules: Rules) -> None:
     if change.signal is not None:
         file(
             change.signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
-            ledger=record.ledger, blobs=record.blobs, clock=record.clock, along=change.along,
+            policy=rules.profile.causes, ledger=record.ledger, blobs=record.blobs, clock=record.clock,
+            along=change.along,
         )  # fmt: skip
     change.note_end()
     change.end_signal()

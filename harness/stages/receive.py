@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from harness.cause import standing
 from harness.core import events as e
 from harness.core.alert import Alert, Incoming
 from harness.core.alert_cause import Cause, Declared, cause_of, evidence_of, signal_for
 from harness.core.errors import Dropped, Invalid, Retryable
-from harness.core.ids import INTAKE_STREAM, alerts_stream, cause_stream, signal_stream
+from harness.core.ids import INTAKE_STREAM, alerts_stream, signal_stream
 from harness.core.record import Recorded, StreamWrite
 from harness.core.signal import Signal
 from harness.journal import HARNESS, decode, encode
@@ -24,8 +25,9 @@ from harness.ports import Blobs, Clock, Ledger
 AT_ONCE: Final = 2_000
 """Alerts that are looked at together: an event names each, and holds 256 KiB."""
 CAUSES_KNOWN: Final = 1_000
-QUIET: Final = timedelta(hours=1)
-"""How long after its ticket was closed an alert that fires since before may speak of the past."""
+QUIET: Final = timedelta(minutes=30)
+"""How long after its ticket was closed an alert that fires since before may speak of the past. Shorter than policy's
+quiet period, so that what is told again after that is linked as a recurrence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,7 @@ class Change:
     def note_end(self) -> None:
         """Record what is no beginning: alerts that are over, on the ticket that the cause has or had."""
         if self.ended and self.signal is None:
-            ticket_id, _ = _ticket(self.stage.ledger, self.cause)
-            self.stage.ledger.append(self.along(ticket_id))
+            self.stage.ledger.append(self.along(standing(self.stage.ledger, self.cause.fingerprint).last))
 
     def end_signal(self) -> None:
         """Record that the signal is over, where no alert of it fires and no measurement of ours says when it is."""
@@ -225,16 +226,8 @@ def _known(stage: Stage, cause: Cause) -> Known:
 
 
 def _is_due(ledger: Ledger, cause: Cause, at: datetime) -> bool:
-    """Whether what fires on is no longer the past of a ticket that was closed."""
-    _, closed_at = _ticket(ledger, cause)
-    return closed_at is not None and at - closed_at >= QUIET
-
-
-def _ticket(ledger: Ledger, cause: Cause) -> tuple[str | None, datetime | None]:
-    """The last ticket of a cause, and when it was closed; None while it lives, or never was."""
-    rows = ledger.read_stream(cause_stream(cause.fingerprint))
-    if not rows:
-        return None, None
-    last = decode(rows[-1])
-    assert isinstance(last, e.CauseOpened | e.CauseClosed | e.SignalAttached)
-    return last.ticket_id, rows[-1].occurred_at if isinstance(last, e.CauseClosed) else None
+    """Whether what fires on is no longer the past of a ticket that was closed; or its ticket, another's, gave it up."""
+    now = standing(ledger, cause.fingerprint)
+    if now.last is None or now.living is not None:
+        return False
+    return now.closed_at is None or at - now.closed_at >= QUIET

@@ -20,7 +20,6 @@ import httpx
 import yaml
 
 from harness.adapters.clock import SystemClock
-from harness.core.ids import ticket_stream
 from harness.core.record import Recorded
 from harness.ledger.store import Ledger
 from tests.integration.ports import free_port
@@ -97,10 +96,9 @@ class Serving:
             ledger.close()
 
     def tickets(self) -> dict[str, str]:
-        """Signal → ticket."""
-        filed = [row for row in self.rows() if row.type == "TicketFiled"]
-        assert all(row.stream == ticket_stream(row.data["ticket_id"]) for row in filed)
-        return {row.data["signal"]: row.data["ticket_id"] for row in filed}
+        """Signal → its ticket: its own, or that of another with which it began."""
+        told = [row for row in self.rows() if row.type in ("TicketFiled", "SignalGrouped")]
+        return {row.data["signal"]: row.data["ticket_id"] for row in told}
 
     def counts(self) -> Counter[str]:
         return Counter(row.type for row in self.rows())

@@ -32,14 +32,15 @@ def test_alerts_are_one_ticket_a_cause_from_the_first_firing_to_the_next(world: 
     alerts.fire(labels("TooSlow"), labels("TooSlow", "b"), labels("Other"), latency)
 
     # then each cause has a ticket, that of the objective the one that the watch would file
-    until(lambda: len(server.tickets()) == 3, "three tickets")
+    until(lambda: len(server.tickets()) == 3, "each has a ticket")
     assert set(server.tickets()) == {"alert:TooSlow", "alert:Other", "slo:latency"}
     listed = {one["fingerprint"] for one in server.get("/api/v1/tickets")}
     assert fingerprint("slo", "ratelimiter", "latency") in listed
 
     def shown() -> list[dict[str, object]]:
         ticket = server.get(f"/api/v1/tickets/{server.tickets()['alert:TooSlow']}")
-        return list(ticket["signals"][0]["alerts"])
+        [own] = [one for one in ticket["signals"] if one["name"] == "TooSlow"]
+        return list(own["alerts"])
 
     until(lambda: len(shown()) == 2, "both instances on the ticket")
     assert {one["labels"]["instance"] for one in shown()} == {"a", "b"}  # type: ignore[index]
@@ -68,7 +69,6 @@ def test_alerts_are_one_ticket_a_cause_from_the_first_firing_to_the_next(world: 
     until(lambda: any(row.data["refused"] for row in server.rows() if row.type == "SignalsReceived"), "refused")
     until(lambda: len(server.tickets()) == 4, "the ticket of what was not left out")
     assert set(server.tickets()) == {"alert:TooSlow", "alert:Other", "slo:latency", "alert:Crowd"}
-    assert server.counts()["TicketFiled"] == 4
     assert alerts.failed() == 0
 
 

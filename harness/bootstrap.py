@@ -29,7 +29,7 @@ from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.notice import Notifications, Receiver
 from harness.core.operation import Catalog
-from harness.core.policy import Approvals, Opportunities, Profile, Registration, Registry
+from harness.core.policy import Approvals, Opportunities, Profile, Registration, Registry, Splitting
 from harness.core.retention import Retention
 from harness.core.slo import Slo
 from harness.core.structure import Structural
@@ -65,6 +65,7 @@ class Rules:
     approvals: Approvals
     anomalies: Anomalies
     opportunities: Opportunities
+    splitting: Splitting
     models: ModelPolicy
     retention: Retention
     notifications: Notifications
@@ -83,6 +84,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     approvals = checkout / "policies" / "approvals.yaml"
     anomalies = checkout / "policies" / "anomalies.yaml"
     opportunities = checkout / "policies" / "opportunities.yaml"
+    splitting = checkout / "policies" / "splitting.yaml"
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
@@ -106,6 +108,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
         approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
         anomalies=Anomalies.parse(declarations.read_yaml(anomalies), str(anomalies)),
         opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
+        splitting=Splitting.parse(declarations.read_yaml(splitting), str(splitting)),
         models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
         retention=Retention.parse(declarations.read_yaml(retention), str(retention)),
         notifications=Notifications.parse(declarations.read_yaml(notifications), str(notifications)),

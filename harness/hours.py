@@ -59,13 +59,21 @@ def rest_s(journal: Journal, manifest: Manifest) -> float | None:
 
     0 where it waits for other hours than those that were recorded: they were changed meanwhile.
     """
-    now, until = journal.clock.now(), None
-    if journal.state is not State.AWAITING_APPROVAL:
-        shut = closed(journal, manifest)
-        stale = journal.state is State.WAITING and shut is not None and shut[1] != journal.ticket.waits_until
-        until = now if shut is None or stale else shut[1]
-    moments = [moment for moment in (until, due_at(journal.spec().limits())) if moment is not None]
-    return max(0.0, (min(moments) - now) / timedelta(seconds=1)) if moments else None
+    due_s = deadline_s(journal)
+    if journal.state is State.AWAITING_APPROVAL:
+        return due_s
+    now, shut = journal.clock.now(), closed(journal, manifest)
+    stale = journal.state is State.WAITING and shut is not None and shut[1] != journal.ticket.waits_until
+    if shut is None or stale:
+        return 0.0
+    open_s = max(0.0, (shut[1] - now) / timedelta(seconds=1))
+    return open_s if due_s is None else min(open_s, due_s)
+
+
+def deadline_s(journal: Journal) -> float | None:
+    """Seconds until the ticket's deadline is over, 0 from then on; None where it has none."""
+    due = due_at(journal.spec().limits())
+    return None if due is None else max(0.0, (due - journal.clock.now()) / timedelta(seconds=1))
 
 
 def look_again(journal: Journal, manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import Gauge
 from temporalio import activity
 
-from harness import blocked, budget, hours, lock
+from harness import blocked, budget, hours, lock, parts
 from harness.agent.toolbox import effect_of
 from harness.bootstrap import Harness
 from harness.core import events as e
@@ -20,7 +20,7 @@ from harness.stages import admit, canary, command, deploy, file, gate, observe, 
 from workflows.edge import at_the_edge
 
 LAST_TICK = Gauge("harness_watch_last_tick_seconds", "When the watch last evaluated (Unix time): it is dead when old")
-UNLOCKS = ENDS | {State.WORKING}
+UNLOCKS = ENDS | {State.WORKING, State.WAITING}
 """States in which a delivery is over: its lock is given back. An escalated ticket keeps it until a human acts."""
 
 
@@ -83,7 +83,8 @@ class Activities:
         harness = self._harness
         return work.Worker(
             manifest=harness.manifest(), catalog=harness.rules.catalog, runbooks=harness.rules.runbooks,
-            policy=harness.rules.profile.session, patience_s=harness.rules.opportunities.session_s,
+            policy=harness.rules.profile.session, splitting=harness.rules.splitting,
+            patience_s=harness.rules.opportunities.session_s,
             spec_digest=harness.rules.digest, agent=harness.agent,
             metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
             clock=harness.record.clock, model=harness.model, models=harness.rules.models,
@@ -205,12 +206,13 @@ class Activities:
 
     @activity.defn
     async def rest(self, ticket_id: str) -> float | None:
-        """How many seconds the ticket waits for its hours, its window or its deadline; None when for a person alone."""
+        """How many seconds the ticket waits for its hours, its window or its deadline; None when for a person, or its
+        parts."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
             match journal.state:
-                case State.WAITING if journal.ticket.waits_until is None:
-                    return None
+                case State.WAITING if parts.awaits_parts(journal):
+                    return parts.rest_s(journal)
                 case State.QUEUED if not journal.ticket.life.interrupted:
                     shut_s = hours.rest_s(journal, self._harness.manifest())
                     blocked_s = None if shut_s else blocked.rest_s(journal, self._harness.rules.invariants)
@@ -225,10 +227,11 @@ class Activities:
 
     @activity.defn
     async def open_window(self, ticket_id: str) -> str:
-        """Go on with a ticket whose time has come: its hours are there, or its deadline is over."""
+        """Go on with a ticket whose time has come: its hours are there, its parts ended, or its deadline is over."""
         async with at_the_edge():
             journal = self._journal(ticket_id)
             hours.look_again(journal, self._harness.manifest())
+            parts.look_again(journal)
             return self._left(journal)
 
     @activity.defn
@@ -238,8 +241,9 @@ class Activities:
         async with at_the_edge():
             journal = self._journal(ticket_id)
             stage = command.Stage(
-                nodes=harness.nodes, router=harness.router, repository=harness.repository, operator=harness.operator()
-            )
+                nodes=harness.nodes, router=harness.router, repository=harness.repository,
+                operator=harness.operator(), splitting=harness.rules.splitting,
+            )  # fmt: skip
             await command.obey(journal, stage, told)
             return self._left(journal)
 

@@ -1,6 +1,6 @@
 """The pump: starts the workflow of every filed ticket, and wakes those that wait when what they wait for may be over:
-main moved, and with it the service's hours, or a signal ended. Has a ticket look again whose missing data are back.
-Remembers only how far it has read.
+main moved, and with it the service's hours, a signal ended, or a part of theirs. Has a ticket look again whose missing
+data are back. Remembers only how far it has read.
 
 Filing only appends, so it works while Temporal is down; a crash between any two lines here starts nothing twice,
 because a workflow's id is its ticket's. While everything is stopped it begins nothing, and forgets nothing.
@@ -20,17 +20,21 @@ from harness.cause import data_came_back
 from harness.core import events as e
 from harness.core.command import Command
 from harness.core.errors import Refused, Retryable
+from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE, State
 from harness.core.record import Recorded
 from harness.journal import HARNESS, decode, read_ticket
 from harness.ledger.store import Ledger
+from harness.parts import parent_of
 from harness.recover import live
 from harness.stop import is_stopped
 from workflows.follow import RETRY_S, follow
 
 NAME = "pump"
+ENDED = (e.CriteriaMet, e.TicketRejected, e.TicketMerged, e.TicketCancelled, e.ApprovalDenied)
+"""By which a ticket comes, or may have come, to its end: its parent may wait for that."""
 SEEN = frozenset(
-    one.__name__ for one in (e.TicketFiled, e.MainMoved, e.ReleaseObserved, e.SignalEnded, e.HelpRequested)
+    one.__name__ for one in (e.TicketFiled, e.MainMoved, e.ReleaseObserved, e.SignalEnded, e.HelpRequested, *ENDED)
 )
 log = structlog.get_logger()
 
@@ -51,6 +55,9 @@ async def pump(ledger: Ledger, client: Client) -> None:
         match decode(row):
             case e.TicketFiled(ticket_id=ticket_id):
                 await _start(ledger, client, ticket_id)
+            case event if isinstance(event, ENDED):
+                if (parent := parent_of(ledger, row.stream.removeprefix(ticket_stream("")))) is not None:
+                    await _surely(wake_ticket, client, parent)
             case e.MainMoved() if row.position > begun_at:
                 await _wake(ledger, client, over)
             case e.ReleaseObserved(actor=actor) if (

@@ -1,4 +1,4 @@
-"""The harness's worker process: workflows of tickets and the watch, activities, pump, keeper, notifiers. An edge."""
+"""The harness's worker process: workflows of tickets and the watch, activities, pump and other followers. An edge."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from harness.settings import Settings
 from workflows.activities import Activities
 from workflows.agent_session import AgentSession
 from workflows.edge import HEARTBEATS_TOLD_EVERY
+from workflows.family import NAME as FAMILY
+from workflows.family import Family
 from workflows.follow import follow
 from workflows.keeper import keep, look
 from workflows.notifier import Notifier
@@ -55,6 +57,8 @@ async def run() -> None:
         ledger, workflows = harness.record.ledger, TemporalWorkflows(client)
         keeper = asyncio.create_task(keep(ledger, workflows, await look(ledger, workflows)))
         follower = asyncio.create_task(pump(ledger, client))
+        family = Family(client, ledger=ledger, blobs=harness.record.blobs, clock=harness.record.clock)
+        passing = asyncio.create_task(follow(ledger, FAMILY, family.see))
         notifiers = [
             Notifier(
                 receiver, webhook, ledger=ledger, blobs=harness.record.blobs, clock=harness.record.clock,
@@ -66,7 +70,7 @@ async def run() -> None:
         preparing = asyncio.create_task(harness.checks.prepare())
         start_http_server(settings.addresses.ports["worker_metrics"], addr=LOOPBACK)
         settings.announce_ready("worker")
-        await until_stopped(stop, follower, keeper, *telling)
+        await until_stopped(stop, follower, passing, keeper, *telling)
         preparing.cancel()
 
 

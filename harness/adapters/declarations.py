@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 OWN = "harness.yaml"
 """The file of ``invariants/`` that is about the harness."""
+LARGEST_FILE_BYTES = 1024 * 1024
 _MERGE = "tag:yaml.org,2002:merge"
 _MOST_KEYS = 10_000  # merges of merges double what they hold
 
@@ -127,7 +128,11 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            body = file.read(LARGEST_FILE_BYTES + 1)
+        if len(body) > LARGEST_FILE_BYTES:
+            raise Invalid(f"{path}: is larger than {LARGEST_FILE_BYTES} bytes, as much as a declaration may have")
+        return body.decode()
     except OSError as error:
         raise Invalid(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

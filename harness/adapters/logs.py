@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from harness.core.plain_text import safe
 from harness.core.redaction import Secrets
 
 
@@ -23,7 +24,7 @@ def log_without(secrets: Secrets) -> None:
     rendered = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 
     def clean(text: str) -> str:
-        return secrets.taken_from_text(text)[0]
+        return safe(secrets.taken_from_text(text)[0])
 
     def render(logger: Any, name: str, entry: MutableMapping[str, Any]) -> str:
         return clean(rendered(logger, name, entry))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from harness.agent.speech import framed
 from harness.core import events as e
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog, CatalogAction
 from harness.core.ticket import Attempt, Ticket
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,120}")
 
 
 def first_message(
@@ -32,7 +35,7 @@ def first_message(
     ]
     parts = [
         f"Ticket {ticket.id}: {ticket.filed.type}, priority {ticket.filed.priority}, service {manifest.name}, "
-        f"raised by {ticket.filed.signal or ticket.filed.source}. Attempt {len(ticket.attempts) + 1} of "
+        f"raised by {_raised_by(ticket)}. Attempt {len(ticket.attempts) + 1} of "
         f"{ticket.admitted.attempts_allowed}.",
         "Acceptance criteria, measured on live traffic after the change:\n" + "\n".join(criteria),
         "Metrics that can be queried:\n" + "\n".join(metrics),
@@ -46,6 +49,12 @@ def first_message(
         *(_tried(attempt) for attempt in ticket.attempts),
     ]
     return "\n\n".join(parts)
+
+
+def _raised_by(ticket: Ticket) -> str:
+    """Bare only where it is a name: that of an alert is anybody's words."""
+    raised = ticket.filed.signal or ticket.filed.source
+    return raised if _NAME.fullmatch(raised) else framed("name of the signal", raised)
 
 
 def _offered(action: CatalogAction) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
+from harness.core.policy import Splitting
 from harness.journal import Journal
 from harness.ports import Checks, Clock, Metrics, Nodes, Repository
 
@@ -23,6 +24,7 @@ class Desk:
     checks: Checks
     clock: Clock
     spec_digest: str
+    splitting: Splitting
     key: str
     at: str
 

@@ -10,6 +10,7 @@ from harness.cause import grouped
 from harness.core import events as e
 from harness.core.action import Action, Observation
 from harness.core.conversation import Reply
+from harness.core.errors import Dropped
 from harness.core.ids import signal_stream
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
@@ -42,6 +43,15 @@ def _step(journal: Journal, taken: e.ActionTaken, seen: e.ObservationRecorded) -
     )
 
 
+def _wanted(journal: Journal, ticket_id: str) -> dict[str, Any]:
+    other = Journal(ticket_id, ledger=journal.ledger, blobs=journal.blobs, clock=journal.clock)
+    try:
+        wanted = other.spec().objective.description
+    except Dropped as gone:
+        wanted = str(gone)
+    return {"state": other.state, "objective": wanted}
+
+
 def _evidence(journal: Journal) -> dict[str, Any]:
     """Origin → JSON: what the signal rested on, and what people answered."""
     ticket: Ticket = journal.ticket
@@ -53,6 +63,10 @@ def _evidence(journal: Journal) -> dict[str, Any]:
             evidence["signal"] = journal.blobs.get_json(fired[-1].evidence)
         for event in grouped(journal.ledger, ticket):
             evidence[f"signal that began together with it, {event.signal}"] = journal.blobs.get_json(event.evidence)
+    if ticket.parent is not None:
+        evidence["the ticket that this is a part of"] = _wanted(journal, ticket.parent)
+    if ticket.children:
+        evidence["parts of this ticket"] = {one: _wanted(journal, one) for one in ticket.children}
     answers = [event for event in ticket.recorded.values() if isinstance(event, e.AnswerGiven)]
     if answers:
         evidence["answers of people"] = [journal.blobs.get_json(one.answer) for one in answers]

@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from harness.core.conversation import Call, Reply
+from harness.core.plain_text import safe
 
 _FRAME: Final = re.compile(r"<(/?data)\b", re.IGNORECASE)
+_NO_WORD: Final = re.compile(r"[^A-Za-z0-9_ .-]")
+_ORIGIN_CHARS: Final = 60
+"""The name of a tool that there is not is the model's own words, too."""
 _GIVEN_CHARS: Final = 200
 
 NO_CALL: Final = "no_call"
@@ -22,9 +26,9 @@ CUT_OFF: Final = "Your answer was cut off at its length limit. Say less, and cal
 
 
 def framed(origin: str, text: str) -> str:
-    """The text as data of this origin."""
-    inside = _FRAME.sub(r"&lt;\1", text)
-    return f'<data origin="{origin}">\n{inside}\n</data>'
+    """The text as data of this origin: nothing in it is invisible, or ends the frame."""
+    inside = _FRAME.sub(r"&lt;\1", safe(text))
+    return f'<data origin="{_NO_WORD.sub("_", origin[:_ORIGIN_CHARS])}">\n{inside}\n</data>'
 
 
 def body_text(body: Mapping[str, Any], limit_chars: int) -> str:

@@ -46,6 +46,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "submit_change": Tool(end.SubmitChange, "end", end.submit_change),
     "propose_action": Tool(end.ProposeAction, "end", end.propose_action),
     "nothing_to_change": Tool(end.Why, "end", end.nothing_to_change),
+    "split_ticket": Tool(end.SplitTicket, "end", end.split_ticket),
     "call_for_help": Tool(end.Question, "end", end.call_for_help),
 }
 

@@ -37,6 +37,7 @@ from harness.cli import (
     trajectory,
 )
 from harness.core.errors import HarnessError, Retryable
+from harness.core.plain_text import safe
 from harness.core.redaction import Secrets
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ ticket.app.command("list")(ticket_list.list_)
 ticket.app.command("file")(ticket_file.file_)
 for command in (ticket_list.queue, ticket_file.lint, ticket_file.revert, ticket_tell.pause, ticket_tell.resume,
                 ticket_tell.cancel, ticket_tell.answer, ticket_tell.take_over, ticket_tell.approve,
-                ticket_tell.reject, ticket_tell.constrain):  # fmt: skip
+                ticket_tell.reject, ticket_tell.constrain, ticket_tell.split):  # fmt: skip
     ticket.app.command()(command)
 app.add_typer(ticket.app, name="ticket")
 ledger.app.command()(ledger_blobs.gc)
@@ -102,7 +103,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in WAY_OUT:
             raise
-        print(f"harness: {error.filename}: {error.strerror}; {WAY_OUT[error.errno]}", file=sys.stderr)
+        print(_clean(f"harness: {error.filename}: {error.strerror}; {WAY_OUT[error.errno]}"), file=sys.stderr)
         code = Retryable.exit_code
     if "temporalio" in sys.modules and isinstance(code, int | None):
         # Temporal's threads may still be at work while the interpreter takes itself down, and abort the process then:
@@ -114,5 +115,5 @@ def main() -> None:
 
 
 def _clean(text: str) -> str:
-    """What is said of an error may be kept in somebody's log."""
-    return Secrets.of(os.environ).taken_from_text(text)[0]
+    """What is said of an error may be kept in somebody's log, and holds what somebody else wrote."""
+    return safe(Secrets.of(os.environ).taken_from_text(text)[0])

@@ -8,7 +8,7 @@ import typer
 
 from harness.adapters.declarations import load_manifest
 from harness.bootstrap import CHECKOUT, read_rules
-from harness.cli.render import AsJson, print_json
+from harness.cli.render import AsJson, print_json, say
 from harness.core.errors import Invalid
 from harness.core.manifest import Action
 from harness.core.operation import CatalogAction
@@ -25,7 +25,7 @@ def list_(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        print(f"{row['name']:<12} {row['by']:<12} {row['risk']:<7} {row['effect']}")
+        say(f"{row['name']:<12} {row['by']:<12} {row['risk']:<7} {row['effect']}")
 
 
 @app.command()
@@ -41,15 +41,15 @@ def show(
     if as_json:
         print_json(row)
         return
-    print(f"{row['name']} ({row['by']}, risk {row['risk']}): {row['effect']}")
+    say(f"{row['name']} ({row['by']}, risk {row['risk']}): {row['effect']}")
     for parameter, schema in row["parameters"].items():
         bounds = f", {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
         what = f": {schema['what']}" if "what" in schema else ""
-        print(f"  {parameter} ({schema['type']}{bounds}){what}")
+        say(f"  {parameter} ({schema['type']}{bounds}){what}")
     for condition in row["preconditions"]:
-        print(f"  only if {condition}")
-    print(f"  reaches: {row['blast_radius']}")
-    print(f"  taken back by: {row['reversible_by']}")
+        say(f"  only if {condition}")
+    say(f"  reaches: {row['blast_radius']}")
+    say(f"  taken back by: {row['reversible_by']}")
     if not row["proposable"]:
         print("  offered by the service; the harness has no way to carry it out, so it cannot be proposed")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from harness.bootstrap import Record, read_record
-from harness.cli.render import AsJson, many, print_json, safe
+from harness.cli.render import AsJson, many, print_json, safe, say
 from harness.core.errors import Broken, Dropped
 from harness.core.projections.budgets import BUDGETS, NOTHING, more
 from harness.core.projections.projection import Document
@@ -34,7 +34,7 @@ def show(
         tokens = "tokens not known" if None in (row["tokens_in"], row["tokens_out"]) else (
             many(row["tokens_in"] + row["tokens_out"], "token"))  # fmt: skip
         allowed = f" of {row['limit_usd']:.4f}" if row.get("limit_usd") is not None else ""
-        print(f"{safe(row[by] or 'none'):<12} {many(row['replies'], 'reply', 'replies')}, {tokens}, {usd}{allowed}")
+        say(f"{safe(row[by] or 'none'):<12} {many(row['replies'], 'reply', 'replies')}, {tokens}, {usd}{allowed}")
     if not rows:
         print("no model was asked")
 

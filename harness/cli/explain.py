@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.cli.render import condition_unit, number, p_value, safe, short_hashes
+from harness.core.plain_text import one_line
 
 HEADINGS = {
     "ticket": "Why this ticket?", "change": "Why this change?", "test": "Why did TEST {}?",
@@ -30,10 +31,10 @@ def explained(document: Mapping[str, Any]) -> Iterator[str]:
         if (one["attempt"], one["question"]) != asked:
             asked = (one["attempt"], one["question"])
             yield from ("", _heading(asked, decisions[number_:], several))
-        why = short_hashes(one["why"])
-        yield f"#{one['position']:<5} {_clock(one['at'])} {safe(one['actor']):<14} {why}"
+        why = short_hashes(one_line(one["why"]))
+        yield f"#{one['position']:<5} {_clock(one['at'])} {one_line(one['actor']):<14} {why}"
         for item in one["evidence"]:
-            yield from (f"{INDENT}{line}" for line in _lines(item))
+            yield from (f"{INDENT}{one_line(line)}" for line in _lines(item))
 
 
 def _heading(asked: tuple[int, str], ahead: Sequence[Mapping[str, Any]], several: bool) -> str:

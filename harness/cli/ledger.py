@@ -11,7 +11,7 @@ import typer
 from harness import projector
 from harness.bootstrap import Record, anchors_in_commits, open_record, read_record
 from harness.cli.ledger_blobs import checked_bodies
-from harness.cli.render import AsJson, many, print_json
+from harness.cli.render import AsJson, many, print_json, say
 from harness.core.anchor import Anchor, Cited, Custody, asked_for, held_against, ledger_name, read_anchors
 from harness.core.backup import Manifest
 from harness.core.errors import Invalid
@@ -51,16 +51,16 @@ def verify(
         )  # fmt: skip
     elif bodies is None:
         place = "" if found.first_bad_position is None else f"damaged at position {found.first_bad_position}: "
-        print(f"{place}{found.reason}")
+        say(f"{place}{found.reason}")
     else:
-        print(f"{many(found.events, 'event')}, every one as it was recorded; head {found.head}")
+        say(f"{many(found.events, 'event')}, every one as it was recorded; head {found.head}")
         held = f"{many(custody.anchors, 'anchor')} {'holds' if custody.anchors == 1 else 'hold'}"
         print(held if cited else "no anchor is at hand: `harness ledger anchor` prints one, to be kept elsewhere")
         for one in bodies["faults"]:
-            print(f"{one['reason']}; the event at position {one['position']} refers to it")
-        print(f"{many(bodies['proven'], 'body', 'bodies')} as they were put, {bodies['dropped']} dropped")
+            say(f"{one['reason']}; the event at position {one['position']} refers to it")
+        say(f"{many(bodies['proven'], 'body', 'bodies')} as they were put, {bodies['dropped']} dropped")
         if bodies["unfinished"]:
-            print(f"{len(bodies['unfinished'])} forgotten and still there: `harness ledger gc` removes them")
+            say(f"{len(bodies['unfinished'])} forgotten and still there: `harness ledger gc` removes them")
     raise typer.Exit(0 if found.ok and wrong is None else 1)
 
 
@@ -86,7 +86,7 @@ def rebuild(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for name, one in sorted(kept.items()):
-        print(f"{name:<12} {many(len(one.documents), 'document')} as of position {one.progress.position}")
+        say(f"{name:<12} {many(len(one.documents), 'document')} as of position {one.progress.position}")
 
 
 @app.command("anchor")
@@ -141,7 +141,7 @@ def _tell(manifest: Manifest, folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(folder), **manifest.model_dump(mode="json")})
         return
-    print(f"{folder}: {many(manifest.events, 'event')}, {many(manifest.blobs, 'body', 'bodies')}; "
+    say(f"{folder}: {many(manifest.events, 'event')}, {many(manifest.blobs, 'body', 'bodies')}; "
           f"head {manifest.head_hash}")  # fmt: skip
 
 

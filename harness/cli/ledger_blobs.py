@@ -8,7 +8,7 @@ import typer
 
 from harness.bootstrap import Record, read_record, read_rules
 from harness.cli.render import AsJson, many, print_json, safe
-from harness.cli.ticket import By, login
+from harness.cli.ticket import By, spoken, who
 from harness.core.retention import Verdict
 from harness.ledger.bodies import BodiesAudit, audit_bodies
 from harness.ledger.collect import collect
@@ -59,7 +59,7 @@ def forget(
     copies elsewhere.
     """
     record = read_record(Settings.load())
-    drop, now = forget_one(record.ledger, record.blobs, record.clock, blob, why=why, by=by or login())
+    drop, now = forget_one(record.ledger, record.blobs, record.clock, blob, why=spoken(why, "--why"), by=who(by))
     said = record.blobs.told(drop)
     if as_json:
         print_json({"blob": blob, "position": drop.position, "at": drop.at.isoformat(), "actor": drop.actor,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.adapters.stack.machines import LocalMachines
-from harness.cli.render import AsJson, number, print_json
+from harness.cli.render import AsJson, number, print_json, say
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
 from harness.settings import Settings
@@ -30,7 +30,7 @@ def list_(as_json: AsJson = False) -> None:
         for row in rows:
             release = f"serves {row['release'][:10]} since {row['serving_since'][:19]}" if row["release"] else "–"
             used = number(row["cpu_percent"] and row["cpu_percent"] / 100, "%")
-            print(f"{row['name']:<5} {row['state']:<9} {release}  CPU {used}  started by {row['started_by']}")
+            say(f"{row['name']:<5} {row['state']:<9} {release}  CPU {used}  started by {row['started_by']}")
         if not rows:
             print("no nodes")
     if not rows or any(row["state"] != "up" for row in rows):

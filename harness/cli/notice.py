@@ -13,7 +13,7 @@ import typer
 
 from harness.adapters.clock import SystemClock
 from harness.bootstrap import Record, build_webhooks, read_record, read_rules
-from harness.cli.render import AsJson, print_json
+from harness.cli.render import AsJson, print_json, say
 from harness.core import events as e
 from harness.core.errors import Invalid
 from harness.core.ids import follower, notices_stream
@@ -39,7 +39,7 @@ def list_(as_json: AsJson = False) -> None:
         where = "" if row["address"] else f"; {row['url_from']} is not set here"
         since = f"since {row['since']}" if row["since"] else "not seen by a worker yet"
         told = f"{row['sent']} sent, {row['given_up']} given up, {row['waiting']} waiting"
-        print(f"{row['receiver']:<12} {told}; {since}{where}")
+        say(f"{row['receiver']:<12} {told}; {since}{where}")
 
 
 @app.command()
@@ -68,7 +68,7 @@ def probe(
         ])  # fmt: skip
     else:
         for name, answer in answers.items():
-            print(f"{name:<12} {answer.status or answer.trouble}")
+            say(f"{name:<12} {answer.status or answer.trouble}")
     if any(meaning(answer.status) != "taken" for answer in answers.values()):
         raise typer.Exit(4 if any(answer.status is None for answer in answers.values()) else 1)
 

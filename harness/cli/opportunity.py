@@ -14,7 +14,7 @@ import typer
 
 from harness.ahead import Sources
 from harness.bootstrap import build_checks, build_metrics, read_record, read_repository, read_rules
-from harness.cli.render import AsJson, number, print_json
+from harness.cli.render import AsJson, number, print_json, say
 from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
 from harness.settings import Settings
@@ -53,7 +53,7 @@ def list_(as_json: AsJson = False) -> None:
     for one in outlooks:
         print(f"{one['name']:<33}  {one['state']:<10} {one['told']} ({one['reason']})")
     for row in rows:
-        print(f"{row['tunable']:<24} {row['value']:>8}  {row['state']:<10} {row['reason']}")
+        say(f"{row['tunable']:<24} {row['value']:>8}  {row['state']:<10} {row['reason']}")
     if unseen is not None:
         print(f"what lies ahead is not known: {unseen}", file=sys.stderr)
     print(f"{left} of {stage.policy.per_week} may be filed this week", file=sys.stderr)

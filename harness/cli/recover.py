@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from harness.bootstrap import read_record
-from harness.cli.render import AsJson, print_json
+from harness.cli.render import AsJson, print_json, say
 from harness.recover import Recovered, Workflow, recover
 from harness.settings import Settings
 
@@ -29,8 +29,8 @@ def recover_(as_json: AsJson = False) -> None:
         print_json({"tickets": tickets, "watch": found.watch})
         return
     for ticket_id, state, workflow in found.tickets:
-        print(f"{ticket_id} is {state}: {SAID[workflow]}")
-    print(f"the watch: {SAID[found.watch] if found.watch == 'runs' else 'had no workflow, watches again'}")
+        say(f"{ticket_id} is {state}: {SAID[workflow]}")
+    say(f"the watch: {SAID[found.watch] if found.watch == 'runs' else 'had no workflow, watches again'}")
     if not found.tickets:
         print("no ticket lives")
 

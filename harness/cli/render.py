@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+
+from harness.core.plain_text import one_line
+from harness.core.plain_text import safe as safe  # whoever shows text takes it from here
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -18,12 +20,9 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, allow_nan=False, default=str))
 
 
-def safe(text: str) -> str:
-    """Text from the world without what a terminal would obey: control characters are shown, not done."""
-    return "".join(
-        char if char in "\n\t" or not unicodedata.category(char).startswith("C") else f"\\x{ord(char):02x}"
-        for char in text
-    )
+def say(text: str) -> None:
+    """A line for people. Nothing in it that the world wrote ends the line, or commands the terminal."""
+    print(one_line(text))
 
 
 def condition_unit(condition: str) -> str:

@@ -8,11 +8,18 @@ from harness.agent.by_hand import BY_HAND
 from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
 from harness.core.dropping import dropped
+from harness.core.plain_text import one_line
+from harness.parts import PARTS
 from harness.ports import Bodies
 
 
 def line(event: e.Event, blobs: Bodies) -> str | None:
-    """The line of this event; None for one that people need not see one by one."""
+    """The line of this event, a single one that no terminal obeys; None for one that people need not see."""
+    told = _told(event, blobs)
+    return None if told is None else one_line(told)
+
+
+def _told(event: e.Event, blobs: Bodies) -> str | None:
     match event:
         case e.SignalStarted():
             evidence = blobs.get_json(event.evidence)
@@ -32,6 +39,10 @@ def line(event: e.Event, blobs: Bodies) -> str | None:
             )
         case e.TicketRejected():
             return "rejected: " + "; ".join(map(safe, event.reasons))
+        case e.ParentNamed():
+            return f"it is a part of {event.parent}"
+        case e.AttemptStarted() if event.agent == PARTS:
+            return f"attempt {event.attempt}: its parts have done the work, no agent is asked; from {event.base[:10]}"
         case e.AttemptStarted() if event.agent == BY_HAND:
             return f"attempt {event.attempt}: the ticket names its change, no agent is asked; from {event.base[:10]}"
         case e.AttemptStarted():
@@ -140,6 +151,10 @@ def _people(event: e.Event, blobs: Bodies) -> str | None:
     match event:
         case e.WindowAwaited():
             return f"waits until {event.until.isoformat(timespec='minutes')}: {safe(event.constraint)}"
+        case e.TicketSplit():
+            return f"split: it waits for its parts {', '.join(event.children)}"
+        case e.ChildrenEnded():
+            return "its parts have ended: " + ", ".join(f"{one.ticket_id} {one.state}" for one in event.children)
         case e.WindowOpened():
             return "the hours are over in which the ticket must not change anything"
         case e.ApprovalRequested():

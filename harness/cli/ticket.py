@@ -13,7 +13,7 @@ from harness.bootstrap import Record, read_record
 from harness.cause import grouped, standing
 from harness.cli.alerts import alerts_on
 from harness.cli.explain import explained
-from harness.cli.render import AsJson, condition_unit, many, minute, number, print_json, safe
+from harness.cli.render import AsJson, condition_unit, many, minute, number, print_json, safe, say
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
@@ -23,6 +23,7 @@ from harness.core.errors import Dropped, Invalid
 from harness.core.explanation import decided, evidence, questions
 from harness.core.ids import alerts_stream, cause_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
+from harness.core.plain_text import one_line
 from harness.core.spending import cost_of
 from harness.core.ticket import Attempt, Criterion, Labels, Ticket, way_back_question
 from harness.journal import Journal, decode, read_ticket
@@ -30,15 +31,27 @@ from harness.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Tickets: all work enters as one.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="The ticket's id, such as INF-1.")]
+NAME_CHARS = 100
+TEXT_CHARS = 20_000
 By = Annotated[str | None, typer.Option(help="Who says so; the login name if left out.")]
 
 
-def login() -> str:
-    """Who runs this process."""
+def who(by: str | None) -> str:
+    """Who says so, as it is recorded: the name that was given, or of who runs this process."""
     try:
-        return getpass.getuser()
+        name = by if by is not None else getpass.getuser()
     except (KeyError, OSError):
         raise Invalid("--by: the system does not know who you are; give your name") from None
+    if not 0 < len(name) <= NAME_CHARS or not name.isprintable():
+        raise Invalid(f"--by: a name has 1 to {NAME_CHARS} printable characters; this has {len(name)}")
+    return name
+
+
+def spoken(text: str, where: str) -> str:
+    """What a person says, if it is not too long to be read."""
+    if len(text) > TEXT_CHARS:
+        raise Invalid(f"{where}: has {len(text)} characters; at most {TEXT_CHARS} are allowed. Name where the rest is")
+    return text
 
 
 @app.command()
@@ -49,43 +62,47 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json(document)
         return
-    print(f"{document['id']} {document['type']} {document['priority']} {document['state']}: {document['objective']}")
+    say(f"{document['id']} {document['type']} {document['priority']} {document['state']}: {document['objective']}")
     for one in document["acceptance_criteria"]:
         word = {True: "met", False: "not met", None: "not measured"}[one["met"]]
         unit = condition_unit(one["condition"])
         before, after = number(one["baseline"], unit), number(one["value"], unit)
         length = f" {one['duration']}" if one["duration"] else ""
         left = f", left to {one['left_to']}" if one["left_to"] else ""
-        print(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after}{left})")
+        say(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after}{left})")
     for one in document["signals"]:
         apart = f"; {one['apart']} is there for it since an attempt failed" if one["apart"] else ""
-        grouped_for = f", grouped, for {safe(one['grouped'])}{apart}" if one["grouped"] else ""
-        print(f"  signal {one['kind']}:{safe(one['name'])} fired {many(one['count'], 'time')}{grouped_for}")
+        grouped_for = f", grouped, for {one['grouped']}{apart}" if one["grouped"] else ""
+        say(f"  signal {one['kind']}:{one['name']} fired {many(one['count'], 'time')}{grouped_for}")
     if document["recurrence_of"]:
-        print(f"  again after {document['recurrence_of']}")
+        say(f"  again after {document['recurrence_of']}")
     if document["recurrences"]:
-        print(f"  came back: {', '.join(document['recurrences'])}")
+        say(f"  came back: {', '.join(document['recurrences'])}")
     for text in document["constraints"]:
-        print(f"  {safe(text)}")
+        say(f"  {text}")
+    if document["parent"]:
+        say(f"  part of {document['parent']}")
+    for child in document["children"]:
+        say(f"  part {child}: {_journal(record, child).state}")
     for attempt in document["attempts"]:
         stages = ", ".join(
             f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
         )
-        print(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+        say(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
     if document["waits_for"] and not document["waits_until"]:
-        print(f"waits for {safe(document['waits_for'])}")
+        say(f"waits for {document['waits_for']}")
     if document["waits_until"]:
-        print(f"waits until {minute(document['waits_until'])}: {safe(document['waits_for'])}")
-        print(f"say: harness ticket constrain {document['id']}, to give it other constraints, or cancel")
+        say(f"waits until {minute(document['waits_until'])}: {document['waits_for']}")
+        say(f"say: harness ticket constrain {document['id']}, to give it other constraints, or cancel")
     if document["approval"]:
         asked = document["approval"]
-        print(f"waits for approval of {asked['what']}: {safe(asked['why'])}")
-        print(f"  {asked['hash']}")
-        print(f"say: harness ticket approve {document['id']}, or reject")
+        say(f"waits for approval of {asked['what']}: {asked['why']}")
+        say(f"  {asked['hash']}")
+        say(f"say: harness ticket approve {document['id']}, or reject")
     if document["question"]:
-        print(f"asks: {safe(document['question'])}")
-        print(f"say: harness ticket answer {document['id']} TEXT, or take-over, or cancel")
-    print(f"why: harness ticket explain {document['id']} · steps: harness trajectory show {document['id']}")
+        print("asks: " + safe(document["question"]).replace("\n", "\n      "))
+        say(f"say: harness ticket answer {document['id']} TEXT, or take-over, or cancel")
+    say(f"why: harness ticket explain {document['id']} · steps: harness trajectory show {document['id']}")
 
 
 @app.command()
@@ -99,7 +116,7 @@ def explain(ticket_id: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json(document)
         return
-    print(f"{ticket_id} is {document['state']}: {document['objective']}")
+    say(f"{ticket_id} is {document['state']}: {document['objective']}")
     for text in explained(document):
         print(text)
 
@@ -170,7 +187,8 @@ def ticket_document(record: Record, ticket_id: str) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in ticket.attempts], "signals": _signals(record, ticket),
         "cost": cost_of(ticket),
         "recurrence_of": ticket.filed.recurrence_of, "recurrences": _recurrences(record, ticket),
-        "parent": None, "children": [], "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
+        "parent": ticket.parent, "children": list(ticket.children),
+        "links": [ticket.filed.recurrence_of] if ticket.filed.recurrence_of else [],
     }  # fmt: skip
 
 
@@ -207,7 +225,7 @@ def _journal(record: Record, ticket_id: str) -> Journal:
 
 def title(record: Record, spec: e.BlobRef) -> str:
     """What a ticket wants, in a sentence; the words of who dropped it, where it was dropped."""
-    return safe(Shown(record.blobs).get_json(spec)["ticket"]["objective"]["description"])
+    return one_line(str(Shown(record.blobs).get_json(spec)["ticket"]["objective"]["description"]))
 
 
 def _criteria(ticket: Ticket, written: Sequence[Criterion | e.FrozenCriterion]) -> list[dict[str, Any]]:

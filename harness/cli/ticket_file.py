@@ -16,14 +16,15 @@ import typer
 from harness.adapters.declarations import read_yaml
 from harness.agent.by_hand import IN_MAIN
 from harness.bootstrap import Record, Rules, read_manifest, read_record, read_repository, read_rules
-from harness.cli.render import AsJson, print_json
-from harness.cli.ticket import By, Id, login
+from harness.cli.render import AsJson, print_json, say
+from harness.cli.ticket import By, Id, who
 from harness.core.admission import failing_rules
 from harness.core.criteria import CriterionSpec
 from harness.core.errors import Forbidden, Invalid
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import ENDS
 from harness.core.manifest import Manifest
+from harness.core.parts import failing_parts
 from harness.core.revert import delivered_by
 from harness.core.signal import declared_criteria
 from harness.core.ticket import Context, Criterion, Objective, TicketSpec
@@ -67,18 +68,18 @@ def file_(
         flag = next(iter(given)).replace("_", "-")
         raise Invalid(f"--{flag}: give either --file or flags; the file has a key for it")
     spec = _read(path, rules) if path is not None else _from_flags(given, rules)
-    _print(file_spec(read_record(settings), settings, rules, spec, by or login()), as_json)
+    _print(file_spec(read_record(settings), settings, rules, spec, who(by)), as_json)
 
 
 def lint(path: File, as_json: AsJson = False) -> None:
     """Check a ticket file. Exit 2 with every `path: reason`."""
     rules = read_rules()
     spec = _read(path, rules)
-    _require_admissible(spec, read_manifest(Settings.load(), rules), datetime.now(UTC), str(path))
+    _require_admissible(spec, rules, read_manifest(Settings.load(), rules), datetime.now(UTC), str(path))
     if as_json:
         print_json({"file": str(path), "ok": True})
     else:
-        print(f"{path}: fine")
+        say(f"{path}: fine")
 
 
 def revert(
@@ -102,7 +103,7 @@ def revert(
         objective=Objective(description=f"Take back what {ticket_id} changed"),
         acceptance_criteria=_declared(rules), context=Context(notes=why), reverts=ticket_id,
     )  # fmt: skip
-    _print(file_spec(read_record(settings), settings, rules, spec, by or login()), as_json)
+    _print(file_spec(read_record(settings), settings, rules, spec, who(by)), as_json)
 
 
 def _read(path: Path, rules: Rules) -> TicketSpec:
@@ -145,7 +146,7 @@ def _declared(rules: Rules) -> tuple[Criterion, ...]:
 
 def file_spec(record: Record, settings: Settings, rules: Rules, spec: TicketSpec, by: str) -> str:
     """File the ticket that a person wrote; its id. Raises Invalid or Forbidden with every reason why it cannot be."""
-    _require_admissible(spec, read_manifest(settings, rules), record.clock.now(), "ticket")
+    _require_admissible(spec, rules, read_manifest(settings, rules), record.clock.now(), "ticket")
     if spec.change is not None:
         repository = read_repository(settings, rules)
         if not repository.log(repository.main(), spec.change):
@@ -157,8 +158,8 @@ def file_spec(record: Record, settings: Settings, rules: Rules, spec: TicketSpec
     )
 
 
-def _require_admissible(spec: TicketSpec, manifest: Manifest, now: datetime, where: str) -> None:
-    if reasons := failing_rules(spec, manifest, now):
+def _require_admissible(spec: TicketSpec, rules: Rules, manifest: Manifest, now: datetime, where: str) -> None:
+    if reasons := [*failing_rules(spec, manifest, now), *failing_parts(spec, manifest, rules.splitting, now)]:
         raise Invalid("\n".join(f"{where}: {reason}" for reason in reasons))
 
 

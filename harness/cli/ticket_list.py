@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.bootstrap import Record, read_record, read_rules
-from harness.cli.render import AsJson, minute, print_json, safe
+from harness.cli.render import AsJson, minute, print_json, safe, say
 from harness.cli.ticket import title
 from harness.core.errors import Broken
 from harness.core.events import DeliveryWaits
@@ -26,9 +26,11 @@ def list_(as_json: AsJson = False) -> None:
         return
     for row in rows:
         until = f"until {minute(row['waits_until'])}:" if row["waits_until"] else "for"
-        waits = f" ({until} {safe(row['waits_for'])})" if row["waits_for"] else ""
-        again = f" (again after {row['recurrence_of']})" if row["recurrence_of"] else ""
-        print(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{again}{waits}")
+        notes = [f"part of {row['parent']}"] if row["parent"] else []
+        notes += [f"again after {row['recurrence_of']}"] if row["recurrence_of"] else []
+        notes += [f"{until} {row['waits_for']}"] if row["waits_for"] else []
+        told = "".join(f" ({note})" for note in notes)
+        say(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{told}")
     if not rows:
         print("no tickets")
 
@@ -42,7 +44,7 @@ def queue(as_json: AsJson = False) -> None:
         return
     for row in rows:
         word = "delivers" if row["delivers"] else "waits"
-        print(f"{row['ticket']:<8} {row['service']:<12} {word:<8} attempt {row['attempt']}, since {row['since']}")
+        say(f"{row['ticket']:<8} {row['service']:<12} {word:<8} attempt {row['attempt']}, since {row['since']}")
     if not rows:
         print("nothing is delivered, and nothing waits for it")
 
@@ -77,7 +79,8 @@ def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:
         "id": ticket_id, "state": state_of(ticket), "type": ticket["type"], "service": ticket["service"],
         "priority": ticket["priority"], "title": wanted, "fingerprint": ticket["fingerprint"],
         "opened_at": ticket["opened_at"], "closed_at": ticket["closed_at"], "waits_for": waits_for,
-        "waits_until": waits_until, "recurrence_of": ticket["recurrence_of"],
+        "waits_until": waits_until, "recurrence_of": ticket["recurrence_of"], "parent": ticket["parent"],
+        "children": ticket["children"],
     }  # fmt: skip
 
 

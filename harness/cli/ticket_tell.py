@@ -1,4 +1,4 @@
-"""`harness ticket pause`, `resume`, `cancel`, `answer`, `take-over`, `approve`, `reject`, `constrain`: tells a ticket.
+"""`harness ticket pause`, `resume`, `cancel`, `answer`, `take-over`, `approve`, `reject`, `constrain`, `split`.
 
 The ticket's workflow does it and alone writes its stream; here only the global stop is recorded. Exit 4 without
 Temporal.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness.adapters.declarations import read_yaml
 from harness.agent.by_hand import IN_MAIN
 from harness.bootstrap import Record, read_record, read_repository, read_rules
-from harness.cli.render import AsJson, print_json
-from harness.cli.ticket import By, Id, login
+from harness.cli.render import AsJson, print_json, say
+from harness.cli.ticket import By, Id, spoken, who
 from harness.core.command import EVENT_OF, Command, Verb, refuse_unless_open
 from harness.core.constraint import Constraint
 from harness.core.errors import Forbidden, Invalid
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE, TABLE, State
 from harness.journal import Journal
+from harness.parts import Children
 from harness.settings import Settings
 from harness.stop import is_stopped, record_stop
 
@@ -121,6 +124,21 @@ def constrain(
     _tell_one("constrain", ticket_id, by, as_json, text=why, constraints=tuple(constraint or ()))
 
 
+def split(
+    ticket_id: Id,
+    path: Annotated[Path, typer.Option("--file", "-f", help="A file with `children`, as a ticket has them.")],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Split a ticket into parts, each verified by itself. It is verified when all of them are resolved.
+
+    What is under way on it is broken off, and a delivery that is half done is taken back first.
+    """
+    children = Children.parse(read_yaml(path), str(path))
+    put = read_record(Settings.load()).blobs.put_json(children.model_dump(mode="json", exclude_none=True))
+    _tell_one("split", ticket_id, by, as_json, children=put)
+
+
 def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, as_json: bool) -> None:
     if (ticket_id is None) is not all_:
         raise Invalid(f"{verb}: give either a ticket's ID or --all")
@@ -128,17 +146,17 @@ def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, a
         _tell_one(verb, ticket_id, by, as_json)
         return
     settings = Settings.load()
-    record, who = read_record(settings), by or login()
-    record_stop(record.ledger, record.clock, stopped=verb == "pause", by=who)
+    record, name = read_record(settings), who(by)
+    record_stop(record.ledger, record.clock, stopped=verb == "pause", by=name)
     ids = [stream.removeprefix(ticket_stream("")) for stream in record.ledger.streams(ticket_stream(""))]
     kind = EVENT_OF[verb]
     there = [one for one in ids if (_journal(record, one).state, kind) in TABLE]
-    outcome = asyncio.run(_tell_many(settings, {one: _command(verb, who) for one in there}))
+    outcome = asyncio.run(_tell_many(settings, {one: _command(verb, name) for one in there}))
     if as_json:
         print_json({"stopped": is_stopped(record.ledger), "tickets": outcome})
         return
     for one, state in outcome.items():
-        print(f"{one}: {state}")
+        say(f"{one}: {state}")
     print("no ticket is begun until `harness ticket resume --all`" if verb == "pause" else "tickets are begun again")
 
 
@@ -153,12 +171,13 @@ def _tell_one(verb: Verb, ticket_id: str, by: str | None, as_json: bool, *, text
             refuse_unless_open(journal.state, verb)
         else:
             more["hash"] = journal.ticket.asked.hash
-    told = _command(verb, by or login(), text=journal.put({"text": text}), **more)
+    said = spoken(text, "TEXT" if verb == "answer" else "--why")
+    told = _command(verb, who(by), text=journal.put({"text": said}), **more)
     state = asyncio.run(_tell(settings, ticket_id, told))
     if as_json:
         print_json({"id": ticket_id, "state": state})
     else:
-        print(f"{ticket_id} is {state}")
+        say(f"{ticket_id} is {state}")
 
 
 def _command(verb: Verb, by: str, **more: Any) -> Command:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from harness.bootstrap import read_record
-from harness.cli.render import AsJson, many, print_json, safe
+from harness.cli.render import AsJson, many, print_json, safe, say
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.cli.trajectory_export import Shelf, check, export_atif, listed, moment
@@ -32,7 +32,7 @@ def list_(as_json: AsJson = False) -> None:
         return
     for row in found:
         reward = "not verified" if row["reward"] is None else f"reward {row['reward']}"
-        print(
+        say(
             f"{safe(row['trajectory']):<8} {row['state']:<10} {reward:<12} {many(row['steps'], 'step')} in "
             f"{many(row['attempts'], 'attempt')}, {row['split']}"
         )
@@ -58,7 +58,7 @@ def export(
         print_json(manifest)
         return
     counts = ", ".join(f"{count} {split}" for split, count in manifest["counts"].items())
-    print(f"{many(len(manifest['files']), 'trajectory', 'trajectories')} in {out}: {counts}")
+    say(f"{many(len(manifest['files']), 'trajectory', 'trajectories')} in {out}: {counts}")
 
 
 @app.command()
@@ -74,7 +74,7 @@ def validate(
     else:
         for one in faults:
             print(safe(f"{one['path']}: {one['reason']}"))
-        print(f"{many(documents, 'document')}, {many(len(faults), 'fault')}")
+        say(f"{many(documents, 'document')}, {many(len(faults), 'fault')}")
     raise typer.Exit(1 if faults else 0)
 
 

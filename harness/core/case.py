@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from harness.core import events as e
@@ -29,7 +30,7 @@ class Case:
     def chapters(self) -> list[History]:
         """The rows of each attempt, AttemptStarted first."""
         starts = [number for number, (_, event) in enumerate(self.rows) if isinstance(event, e.AttemptStarted)]
-        return [self.rows[start:end] for start, end in zip(starts, [*starts[1:], len(self.rows)], strict=True)]
+        return [self.rows[start:end] for start, end in pairwise([*starts, len(self.rows)])]
 
 
 def find(rows: History, *kinds: type[E]) -> tuple[Recorded, E] | None:

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.core import events as e
 from harness.core.constraint import Constraint
-from harness.core.errors import Forbidden
+from harness.core.errors import Broken, Forbidden
 from harness.core.lifecycle import NOTES, TABLE, State, evolve
 from harness.core.ticket import Ticket
 
-Verb = Literal["pause", "resume", "cancel", "answer", "take_over", "approve", "reject", "constrain"]
+Verb = Literal["pause", "resume", "cancel", "answer", "take_over", "approve", "reject", "constrain", "split"]
 
 EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
     "pause": e.TicketPaused,
@@ -24,11 +24,12 @@ EVENT_OF: Final[dict[Verb, type[e.Event]]] = {
     "approve": e.ApprovalGranted,
     "reject": e.ApprovalDenied,
     "constrain": e.ConstraintsChanged,
+    "split": e.TicketSplit,
 }
-TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer", "take_over"})
+TAKES_BACK: Final = frozenset[Verb]({"cancel", "answer", "take_over", "split"})
 """Before these hold, a delivery that is half done is taken back: main equals what runs, and the lock can go."""
 INTERRUPTS: Final[Mapping[str, frozenset[Verb]]] = {
-    "work": frozenset({"pause", "cancel"}),
+    "work": frozenset({"pause", "cancel", "split"}),
     "test": frozenset({"pause", "cancel", "constrain"}),
 }
 """Stages that leave nothing half done when they are broken off (a session, the wait for the lock, a run of the checks),
@@ -51,6 +52,8 @@ class Command(BaseModel):
     """By which a person takes the ticket over."""
     constraints: tuple[str, ...] = ()
     """In place of all that the ticket has."""
+    children: str | None = None
+    """The parts into which it is split: the reference of a body with ``children``."""
 
 
 def refuse_unless_open(state: State, verb: Verb) -> None:
@@ -101,6 +104,8 @@ def _event(command: Command, ticket: Ticket, text: str) -> e.Event:
         case "constrain":
             understood = tuple(Constraint.parse(one).text for one in command.constraints)
             return e.ConstraintsChanged(by=command.by, constraints=understood, why=text)
+        case "split":
+            raise Broken("split: its event names the parts, which are filed with it (`harness.parts.split`)")
 
 
 def _asked(command: Command, ticket: Ticket) -> str:

@@ -24,6 +24,7 @@ from harness.core.criteria import CriterionSpec
 from harness.core.errors import Invalid
 
 T = TypeVar("T")
+_SHOWN_CHARS = 200
 
 
 class Form(BaseModel):
@@ -103,10 +104,14 @@ def _reason(fault: Any) -> str:
         return str(fault["ctx"]["error"])
     if fault["type"] == "missing":
         return "is missing"
+    if fault["type"] == "string_too_long":
+        return f"has {len(fault['input'])} characters; at most {fault['ctx']['max_length']} are allowed"
     message = str(fault["msg"])
     if fault["type"] == "unknown_key" or isinstance(fault["input"], dict | list):
         return message
-    return f"{message[0].lower()}{message[1:]}, not {fault['input']!r}"
+    given = repr(fault["input"])
+    shown = given if len(given) <= _SHOWN_CHARS else f"{given[:_SHOWN_CHARS]}… ({len(given)} characters)"
+    return f"{message[0].lower()}{message[1:]}, not {shown}"
 
 
 def _from_text(read: Callable[[str], T]) -> BeforeValidator:

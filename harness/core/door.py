@@ -1,7 +1,7 @@
 """The door that every text passes before it is written: decides what is left of it, and what is told of that. Pure.
 
-What was taken out is an event of its own, so that the ledger alone says how much was. Its id is made of what it tells:
-a text that comes again, or comes again after a crash, is told once.
+What a database refuses is put right (``core.plain_text``). What was taken out is an event of its own, so that the
+ledger alone says how much was. Its id is made of what it tells: a text that comes again is told once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from harness.core.blob import digest
 from harness.core.canonical import canonical_bytes
 from harness.core.events import BlobRef, Redacted
 from harness.core.ids import REDACTIONS_STREAM, event_id
+from harness.core.plain_text import storable
 from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.redaction import Secrets
 
@@ -28,7 +29,7 @@ def appended(
     told: list[NewEvent] = []
     clean = [replace(write, events=[_clean(event, secrets, told) for event in write.events]) for write in writes]
     if not told:
-        return append(writes)
+        return append(clean)
     return append([*clean, StreamWrite(REDACTIONS_STREAM, None, told)])[: -len(told)]
 
 
@@ -42,7 +43,7 @@ def passed(
 ) -> tuple[Any, BlobRef | None]:
     """A body's value without its secrets. One that held any is ``put``, what was taken out is told, and it comes with
     its reference."""
-    clean, found = secrets.taken_from(value)
+    clean, found = secrets.taken_from(storable(value))
     if not found:
         return clean, None
     ref = put(clean)
@@ -52,9 +53,9 @@ def passed(
 
 
 def _clean(event: NewEvent, secrets: Secrets, told: list[NewEvent]) -> NewEvent:
-    (data, actor), found = secrets.taken_from([event.data, event.actor])
+    (data, actor), found = secrets.taken_from([storable(event.data), event.actor])
     if not found:
-        return event
+        return replace(event, data=data)
     told.append(_event(Redacted(found=dict(sorted(found.items())), event=event.id), event.occurred_at))
     return replace(event, data=data, actor=actor)
 

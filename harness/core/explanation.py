@@ -29,12 +29,12 @@ class Question:
 
 _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
     "ticket": (
-        e.SignalStarted, e.AlertsTold, e.TicketFiled, e.SignalGrouped, e.TicketAdmitted, e.TicketRejected,
-        e.TicketMerged, e.WindowAwaited, e.WindowOpened,
+        e.SignalStarted, e.AlertsTold, e.TicketFiled, e.ParentNamed, e.SignalGrouped, e.TicketAdmitted,
+        e.TicketRejected, e.TicketMerged, e.WindowAwaited, e.WindowOpened,
     ),
     "change": (
         e.AttemptStarted, e.ActionTaken, e.ObservationRecorded, e.ChangeProposed, e.NothingToChange, e.HelpRequested,
-        e.AnswerGiven, e.TakenOver,
+        e.AnswerGiven, e.TakenOver, e.TicketSplit, e.ChildrenEnded,
     ),
     "test": (e.DeliveryQueued, e.DeliveryBlocked, e.LockAcquired, e.ChecksPassed, e.ChecksFailed),
     "canary": (e.StartMeasured, e.CanaryStarted, e.CanaryStepped, e.CanaryLooked, e.CanaryPassed, e.CanaryFailed),
@@ -44,7 +44,8 @@ _ABOUT: Final[dict[str, tuple[type[e.Event], ...]]] = {
 """What else happens (a lock given back, a way back, a pause) belongs to the question that was open."""
 _DECIDES: Final[dict[type[e.Event], str]] = {
     e.TicketAdmitted: "admitted", e.TicketRejected: "rejected", e.ChangeProposed: "proposed",
-    e.NothingToChange: "nothing to change", e.HelpRequested: "a person was called", e.ChecksPassed: "let it through",
+    e.NothingToChange: "nothing to change", e.TicketSplit: "split",
+    e.HelpRequested: "a person was called", e.ChecksPassed: "let it through",
     e.ChecksFailed: "stopped it", e.CanaryPassed: "let it through", e.CanaryFailed: "stopped it",
     e.ReleaseDeployed: "let it through", e.DeployFailed: "stopped it", e.CriteriaMet: "let it through",
     e.CriteriaNotMet: "took it back", e.RollbackFailed: "the way back failed",

@@ -51,8 +51,11 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.FILED, e.TicketMerged): S.MERGED,
     (S.ADMITTED, e.WindowAwaited): S.WAITING,
     (S.ADMITTED, e.AttemptStarted): S.WORKING,
+    (S.ADMITTED, e.TicketSplit): S.WAITING,
     (S.WAITING, e.WindowAwaited): S.WAITING,
     (S.WAITING, e.WindowOpened): S.WORKING,
+    (S.WAITING, e.TicketSplit): S.WAITING,
+    (S.WAITING, e.ChildrenEnded): S.WORKING,
     (S.WORKING, e.AttemptStarted): S.WORKING,
     (S.WORKING, e.ChangeProposed): S.TESTING,
     (S.WORKING, e.NothingToChange): S.VERIFYING,
@@ -75,6 +78,7 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
     (S.CANARYING, e.RollbackFailed): S.ESCALATED,
     (S.ESCALATED, e.AnswerGiven): S.WORKING,
     (S.ESCALATED, e.TakenOver): S.WORKING,
+    (S.ESCALATED, e.TicketSplit): S.WAITING,
     (S.AWAITING_APPROVAL, e.ApprovalGranted): BACK,
     (S.AWAITING_APPROVAL, e.ApprovalDenied): S.WORKING,
     (S.PAUSED, e.TicketResumed): BACK,
@@ -87,12 +91,13 @@ TABLE: Final[dict[tuple[State, type[e.Event]], State | str]] = {
 
 NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     e.TicketFiled: frozenset({S.FILED}),
+    e.ParentNamed: frozenset({S.FILED}),
     e.ActionTaken: frozenset({S.WORKING}),
     # the observation of the call that ended a session follows the event that ended it
-    e.ObservationRecorded: frozenset({S.WORKING, S.TESTING, S.VERIFYING, S.ESCALATED}),
+    e.ObservationRecorded: frozenset({S.WORKING, S.WAITING, S.TESTING, S.VERIFYING, S.ESCALATED}),
     # a person's word on a change whose verification was interrupted: it is taken back under the lock
     e.LockAcquired: frozenset({S.TESTING, S.ESCALATED, S.PAUSED}),
-    e.LockReleased: frozenset({S.WORKING, S.VERIFYING, S.RESOLVED, S.REJECTED, S.CANCELLED}),
+    e.LockReleased: frozenset({S.WORKING, S.WAITING, S.VERIFYING, S.RESOLVED, S.REJECTED, S.CANCELLED}),
     # one that changes nothing measures it when it verifies
     e.StartMeasured: frozenset({S.CANARYING, S.VERIFYING}),
     e.CanaryStarted: frozenset({S.CANARYING}),
@@ -126,7 +131,7 @@ STAGE: Final[dict[State, str]] = {
 }
 """The stage that acts on a ticket in this state. A state without one waits for a person, a window, or is an end."""
 TIMED: Final = frozenset({S.WAITING, S.AWAITING_APPROVAL})
-"""Where time moves a ticket that no stage acts on: its hours are over, or its deadline is."""
+"""Where time moves a ticket that no stage acts on: its hours or its deadline are over, its parts have ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ of, so whoever gets one twice can know; ``text`` is the field that chat services
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from harness.core import events as e
+from harness.core.case import cut
 from harness.core.declaration import Declaration, Seconds
 from harness.core.record import Recorded
 
@@ -34,6 +36,7 @@ TYPES: Final[dict[str, Type]] = {
 }
 """Event type → type of the notice; of others nobody is told."""
 
+TEXT_CHARS: Final = 2_000
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 _NEVER: Final = frozenset({400, 410, 413, 415, 422})
@@ -69,9 +72,17 @@ def notice(row: Recorded, ticket: str, text: str) -> dict[str, Any]:
     return {
         "type": TYPES[row.type],
         "timestamp": row.occurred_at.isoformat(),
-        "text": f"{ticket}: {text}",
+        "text": f"{ticket}: {_for_chat(text)}",
         "data": {"ticket": ticket, "event": row.type, "event_id": row.id, "position": row.position},
     }
+
+
+def _for_chat(text: str) -> str:
+    """No longer than people read there, and without what chat services obey: controls in angle brackets, calls to all,
+    links with another text than their address."""
+    short = cut(text, TEXT_CHARS)
+    quiet = re.sub(r"<(?=[!@#/A-Za-z])", "‹", short)
+    return re.sub(r"\](?=\()", "] ", re.sub(r"@(?=(everyone|here|channel|all)\b)", "@ ", quiet, flags=re.IGNORECASE))
 
 
 def meaning(status: int | None) -> Literal["taken", "refused", "again"]:

@@ -163,6 +163,17 @@ class Opportunities(Declaration):
     """Where it is left out, tunables are all that is looked at."""
 
 
+class Splitting(Declaration):
+    """``policies/splitting.yaml``: into how much a ticket may be split, by whoever."""
+
+    depth: int = Field(ge=1, le=10)
+    """How many tickets may stand above a part."""
+    children: int = Field(ge=1, le=100)
+    """How many parts a ticket may have, over all its splits."""
+    total: int = Field(ge=1, le=1000)
+    """How many parts may stand below a ticket that is no part itself."""
+
+
 class Approvals(Declaration):
     """``policies/approvals.yaml``: what a change risks, and from which risk on a person is asked.
 

@@ -139,7 +139,8 @@ def _without_change(cases: Sequence[Case], body: Body) -> list[dict[str, Any]]:
         nothing = find(case.rows, e.NothingToChange)
         if met and nothing and (proposed is None or proposed[0].position < nothing[0].position):
             found.append(
-                {"ticket": case.ticket.id, "title": title(case, body), "why": cut(str(body(nothing[1].why)["why"])),
+                {"ticket": case.ticket.id, "title": title(case, body), "children": list(case.ticket.children),
+                 "why": cut(str(body(nothing[1].why)["why"])),
                  "position": nothing[0].position, "verified_position": met[0].position}
             )  # fmt: skip
     return found
@@ -186,7 +187,7 @@ def _ask(case: Case, body: Body) -> dict[str, Any]:
 def _open(case: Case, body: Body) -> dict[str, Any]:
     return {
         "ticket": case.ticket.id, "title": title(case, body), "state": str(case.ticket.state),
-        "position": case.rows[-1][0].position,
+        "parent": case.ticket.parent, "children": list(case.ticket.children), "position": case.rows[-1][0].position,
     }  # fmt: skip
 
 

@@ -19,6 +19,11 @@ from harness.core.errors import Invalid
 from harness.core.invariant import to_hold_again
 from harness.core.lifecycle import ENDS, Life, State, evolve
 
+Word = Annotated[str, Field(max_length=200)]
+Link = Annotated[str, Field(max_length=2_000)]
+MANY = 100
+"""So many criteria, constraints, links a ticket has at most."""
+
 
 class Objective(Declaration):
     """What the ticket wants, in a sentence."""
@@ -32,9 +37,9 @@ class Criterion(Declaration):
     Without a duration: one window of the profile's verification.
     """
 
-    metric: str
-    condition: str
-    duration: str | None = None
+    metric: Word
+    condition: Word
+    duration: Word | None = None
 
     def spec(self) -> CriterionSpec:
         """The parsed form; raises Invalid naming what was not understood."""
@@ -44,8 +49,8 @@ class Criterion(Declaration):
 class Context(Declaration):
     """What else the agent should know: links and notes. Data, never instruction."""
 
-    links: tuple[str, ...] = ()
-    notes: str = ""
+    links: tuple[Link, ...] = Field(default=(), max_length=MANY)
+    notes: str = Field(default="", max_length=20_000)
 
 
 def _length(text: str) -> str:
@@ -81,10 +86,10 @@ class Budget(Declaration):
 class Labels(Declaration):
     """Whom the ticket is for; travels with it."""
 
-    tenant: str | None = None
-    team: str | None = None
-    project: str | None = None
-    use_case: str | None = None
+    tenant: Word | None = None
+    team: Word | None = None
+    project: Word | None = None
+    use_case: Word | None = None
 
 
 def _understood(text: str) -> str:
@@ -95,27 +100,47 @@ def _understood(text: str) -> str:
     return text
 
 
-ConstraintText = Annotated[str, AfterValidator(_understood)]
+ConstraintText = Annotated[str, Field(max_length=200), AfterValidator(_understood)]
+Kind = Literal["incident", "improvement", "maintenance", "investigation", "reflection"]
+Priority = Literal["P0", "P1", "P2", "P3"]
 TicketId = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{0,15}-[1-9][0-9]{0,8}$")]
+
+
+class Child(Declaration):
+    """A part of a ticket, to be verified by itself. What it leaves out is as its parent has it.
+
+    It keeps to its parent's constraints beside its own, and is no more urgent; their budgets together are its parent's.
+    """
+
+    type: Kind | None = None
+    objective: Objective
+    acceptance_criteria: tuple[Criterion, ...] = Field(min_length=1, max_length=MANY)
+    constraints: tuple[ConstraintText, ...] = Field(default=(), max_length=MANY)
+    priority: Priority | None = None
+    budget: Budget = Budget()
+    context: Context = Context()
+    children: tuple[Child, ...] = ()
 
 
 class TicketSpec(Declaration):
     """The ticket file (``contract.md``): the same format from people, alerts and agents.
 
     ``change``: a commit that a person made, to be carried through the stages. ``reverts``: the ticket whose change is
-    to be taken back. Both are worked by the harness itself, without an agent.
+    to be taken back. Both are worked by the harness itself, without an agent. ``children``: the parts into which the
+    ticket is split once it is admitted.
     """
 
     id: TicketId | None = None
-    type: Literal["incident", "improvement", "maintenance", "investigation", "reflection"]
+    type: Kind
     service: str
     objective: Objective
-    acceptance_criteria: tuple[Criterion, ...] = Field(min_length=1)
-    constraints: tuple[ConstraintText, ...] = ()
-    priority: Literal["P0", "P1", "P2", "P3"] = "P2"
+    acceptance_criteria: tuple[Criterion, ...] = Field(min_length=1, max_length=MANY)
+    constraints: tuple[ConstraintText, ...] = Field(default=(), max_length=MANY)
+    priority: Priority = "P2"
     budget: Budget = Budget()
     labels: Labels = Labels()
     context: Context = Context()
+    children: tuple[Child, ...] = ()
     change: str | None = Field(default=None, min_length=4, max_length=200)
     reverts: TicketId | None = None
 
@@ -179,6 +204,8 @@ class Attempt:
     briefing: e.BlobRef | None = None
     steps: tuple[Step, ...] = ()
     change: e.ChangeProposed | None = None
+    split: e.TicketSplit | None = None
+    """Its ticket was split while it was under way, and it goes on with the verification once the parts have ended."""
     nothing: e.NothingToChange | None = None
     nothing_at: datetime | None = None
     """When it was found that there is nothing to change: the verification's window begins there."""
@@ -202,6 +229,11 @@ class Attempt:
     verification: e.CriteriaMet | e.CriteriaNotMet | None = None
     rolled_back: e.RolledBack | None = None
     help: e.HelpRequested | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing came of it so far."""
+        return self.change is None and self.nothing is None and self.help is None and self.verification is None
 
     @property
     def operation(self) -> e.Operation | None:
@@ -237,6 +269,14 @@ class Ticket:
     life: Life = Life()
     admitted: e.TicketAdmitted | None = None
     rejected: e.TicketRejected | None = None
+    parent: str | None = None
+    """The ticket that it is a part of."""
+    depth: int = 0
+    """How many tickets stand above it."""
+    children: tuple[str, ...] = ()
+    """Its parts, in the order in which they were filed."""
+    ended: e.ChildrenEnded | None = None
+    """How they ended, until something followed from it."""
     answers: tuple[e.AnswerGiven, ...] = ()
     taken_over: e.TakenOver | None = None
     """The commit by which a person took it over, unless an answer gave it back to the agent since."""
@@ -325,9 +365,20 @@ def _moved(ticket: Ticket | None, at: datetime, event: e.Event) -> Ticket:
         changed["question"] = event.question
     if isinstance(event, e.RollbackFailed | e.RolledBack | e.HelpRequested):
         changed["way_back_failed"] = event.reason if isinstance(event, e.RollbackFailed) else None
+    if isinstance(event, e.TicketSplit | e.NothingToChange | e.HelpRequested):
+        changed["ended"] = None
     match event:
+        case e.ParentNamed():
+            changed |= {"parent": event.parent, "depth": event.depth}
         case e.TicketAdmitted():
             changed["admitted"] = event
+        case e.TicketSplit():
+            changed |= {"children": tuple(dict.fromkeys((*ticket.children, *event.children)))}
+            changed |= {"waits_until": None, "waits_for": None}
+            if ticket.attempts and ticket.attempts[-1].is_open:
+                changed["attempts"] = (*ticket.attempts[:-1], replace(ticket.attempts[-1], split=event))
+        case e.ChildrenEnded():
+            changed["ended"] = event
         case e.TicketRejected():
             changed["rejected"] = event
         case e.AnswerGiven():

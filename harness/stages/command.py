@@ -9,15 +9,16 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness import lock
+from harness import lock, parts
 from harness.cause import close_cause
 from harness.core import events as e
-from harness.core.command import TAKES_BACK, Command, event_of
+from harness.core.command import TAKES_BACK, Command, event_of, refuse_unless_open
 from harness.core.constraint import Constraint, check_fit, check_time
 from harness.core.deployment import NodeOrder
 from harness.core.errors import Refused
 from harness.core.lifecycle import ENDS, evolve
 from harness.core.manifest import Manifest
+from harness.core.policy import Splitting
 from harness.journal import HARNESS, Journal
 from harness.operation import Operator, undo
 from harness.ports import Nodes, Repository, Router
@@ -34,6 +35,7 @@ class Stage:
     router: Router
     repository: Repository
     operator: Operator
+    splitting: Splitting
 
 
 async def obey(journal: Journal, stage: Stage, command: Command) -> None:
@@ -45,6 +47,9 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
         return
     if command.text is not None:  # put a while ago, by another process: its event must not come too late for it
         journal.put(journal.blobs.get_json(command.text))
+    if command.verb == "split":
+        await _split(journal, stage, command, key)
+        return
     event = event_of(command, journal.ticket, journal.put({"text": ""}))
     if isinstance(event, e.ConstraintsChanged):
         _check(event, stage.operator.manifest, journal.clock.now())
@@ -55,6 +60,19 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
     beside = close_cause(journal) if ends else []
     actor = HARNESS if command.by == HARNESS else f"human:{command.by}"
     journal.record(key, event, actor=actor, beside=beside)
+
+
+async def _split(journal: Journal, stage: Stage, command: Command, key: str) -> None:
+    """Nothing is taken back for parts that cannot be filed."""
+    assert command.children is not None, "who splits a ticket names its parts"
+    refuse_unless_open(journal.state, command.verb)
+    children = parts.Children.parse(journal.blobs.get_json(command.children), "split").children
+    parts.require_fit(journal, children, policy=stage.splitting, manifest=stage.operator.manifest)
+    await _take_back(journal, stage, f"split by {command.by}")
+    parts.split(
+        journal, children, policy=stage.splitting, manifest=stage.operator.manifest, key=key,
+        actor=f"human:{command.by}", source="human",
+    )  # fmt: skip
 
 
 def _check(event: e.ConstraintsChanged, manifest: Manifest, now: datetime) -> None:

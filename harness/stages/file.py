@@ -8,7 +8,6 @@ list of a service's causes has whoever begins together see each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Literal, NamedTuple
 
 from harness.cause import Standing, standing
@@ -23,6 +22,7 @@ from harness.core.signal import Signal, left_to_people, ticket_for
 from harness.core.slo import Slo
 from harness.core.ticket import Ticket, TicketSpec
 from harness.journal import HARNESS, Journal, decode, encode, read_ticket
+from harness.numbering import next_id
 from harness.ports import Blobs, Clock, Ledger
 
 _RECENT = 50
@@ -98,12 +98,6 @@ def file_by_hand(spec: TicketSpec, *, by: str, request: str, ledger: Ledger, blo
                 raise Forbidden(f"id {spec.id} is taken; leave `id` out for the next free number") from None
             continue  # somebody else was faster: look again
         return ticket_id
-
-
-def next_id(ledger: Ledger) -> str:
-    """The lowest number that no ticket has: people choose ids as well, so that counting tickets would not do."""
-    taken = set(ledger.streams(ticket_stream("INF-")))
-    return next(one for n in count(1) if ticket_stream(one := f"INF-{n}") not in taken)
 
 
 def _lead(

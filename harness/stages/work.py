@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from harness import parts
 from harness.agent import by_hand, check_criteria, session
 from harness.agent.by_hand import BY_HAND
 from harness.agent.desk import Desk
@@ -27,10 +28,11 @@ from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.model_policy import ModelPolicy
 from harness.core.operation import Catalog
-from harness.core.policy import Session
+from harness.core.parts import question as parts_question
+from harness.core.policy import Session, Splitting
 from harness.core.spending import over_budget, spent, within
 from harness.core.structure import about_itself
-from harness.core.ticket import Attempt
+from harness.core.ticket import Attempt, TicketSpec
 from harness.hours import call_if_missed, closed, missed
 from harness.journal import HARNESS, Journal
 from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
@@ -48,6 +50,7 @@ class Worker:
     catalog: Catalog
     runbooks: tuple[Runbook, ...]
     policy: Session
+    splitting: Splitting
     patience_s: float
     """How long a session may take when nothing is wrong."""
     spec_digest: str
@@ -68,15 +71,21 @@ class Worker:
 def begin(journal: Journal, worker: Worker) -> int:
     """Start the next attempt (or find the one under way); how many steps its session may take.
 
-    0 when there is no session to be had: a constraint forbids changes now, a human was called as the attempts, the
-    budget or the time are used up, or the ticket names its change itself.
+    0 when there is no session to be had: a constraint forbids changes now, the ticket is split, or verified after its
+    parts, a human was called as the attempts, the budget or the time are used up, or it names its change itself.
     """
     ticket = journal.ticket
-    if ticket.attempts and _under_way(ticket.attempt):
-        return _go_on(journal, worker)
     assert ticket.admitted is not None
     spec = journal.spec()
-    if call_if_missed(journal):
+    if ticket.ended is not None:
+        _after_parts(journal, worker, ticket.ended)
+        return 0
+    if ticket.attempts and _under_way(ticket.attempt):
+        return _go_on(journal, worker)
+    if call_if_missed(journal) or (ticket.taken_over is None and parts.wait_again(journal)):
+        return 0
+    if spec.children and not ticket.children:
+        _split_as_filed(journal, worker, spec)
         return 0
     if ticket.state is State.ADMITTED and (shut := closed(journal, worker.manifest)) is not None:
         constraint, until = shut
@@ -108,6 +117,28 @@ def begin(journal: Journal, worker: Worker) -> int:
     return _go_on(journal, worker)
 
 
+def _split_as_filed(journal: Journal, worker: Worker, spec: TicketSpec) -> None:
+    """The parts that stand in the ticket's own file: they are filed once its baseline is measured."""
+    parts.split(
+        journal, spec.children, policy=worker.splitting, manifest=worker.manifest, key="split", actor=HARNESS,
+        source="agent" if journal.ticket.filed.source == "agent" else "human",
+    )  # fmt: skip
+
+
+def _after_parts(journal: Journal, worker: Worker, ended: e.ChildrenEnded) -> None:
+    """Verify the ticket where all of its parts were resolved: it may be done with that. Else a person is called."""
+    ticket = journal.ticket
+    if (asked := parts_question(ended)) is not None:
+        _call(journal, len(ticket.attempts), f"parts-{ticket.version}", "asked", asked)
+        return
+    if not (ticket.attempts and ticket.attempt.is_open):
+        n, base = len(ticket.attempts) + 1, worker.repository.main()
+        journal.record(f"{n}/begin", e.AttemptStarted(attempt=n, agent=parts.PARTS, runbook=None, base=base))
+    n = journal.ticket.attempt.n
+    why = journal.put({"why": f"All parts were resolved: {', '.join(ticket.children)}."})
+    journal.record(f"{n}/nothing", e.NothingToChange(attempt=n, why=why))
+
+
 def _found_nothing(journal: Journal) -> bool:
     """End an opportunity of which the last attempt says that there is nothing to change: it was none. Nobody is asked
     at night, and a verification on record says that everything else held or not."""
@@ -137,7 +168,8 @@ def _call(
 
 
 def _steps_taken(journal: Journal) -> int:
-    return sum(isinstance(step, e.ActionTaken) for attempt in journal.ticket.attempts for step in attempt.steps)
+    own = [step for attempt in journal.ticket.attempts for step in attempt.steps]
+    return sum(isinstance(step, e.ActionTaken) for step in (*own, *parts.steps_below(journal)))
 
 
 def _steps_left(journal: Journal, worker: Worker) -> int:
@@ -238,7 +270,8 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
         return f"more than {allowed_s:g} s"
     if is_model and worker.model is not None:
         prompt_chars = size_chars(_prompt(journal, worker, attempt))
-        before = spent(step for earlier in journal.ticket.attempts[:-1] for step in earlier.steps)
+        earlier = [step for one in journal.ticket.attempts[:-1] for step in one.steps]
+        before = spent([*earlier, *parts.steps_below(journal)])
         policy = within(worker.models, journal.spec().budget, before)
         return over_budget(spent(attempt.steps), prompt_chars, worker.model.name, policy)
     return None
@@ -256,7 +289,7 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
         desk = Desk(
             journal=journal, manifest=worker.manifest, catalog=worker.catalog, metrics=worker.metrics,
             nodes=worker.nodes, repository=worker.repository, checks=worker.checks, clock=worker.clock,
-            spec_digest=worker.spec_digest, key=journal.key(key), at=_stands_at(attempt),
+            spec_digest=worker.spec_digest, splitting=worker.splitting, key=journal.key(key), at=_stands_at(attempt),
         )  # fmt: skip
         begun_at = worker.clock.now()
         observation = await call(action, desk)
@@ -290,7 +323,8 @@ def give_up(journal: Journal, worker: Worker) -> e.HelpRequested:
 
 
 def _under_way(attempt: Attempt) -> bool:
-    return attempt.change is None and attempt.help is None and attempt.verification is None
+    over = (attempt.change, attempt.help, attempt.verification, attempt.split)
+    return all(end is None for end in over)
 
 
 def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: list[Turn]) -> Action:

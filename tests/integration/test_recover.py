@@ -24,10 +24,10 @@ from harness.core import events as e
 from harness.core.command import Command, Verb
 from harness.core.lifecycle import ENDS, LIVE, State
 from harness.ledger.store import Ledger
+from harness.numbering import next_id
 from harness.recover import Recovered, recover
 from harness.simulation.clock import START
 from harness.simulation.world import World
-from harness.stages.file import next_id
 from harness.stop import record_stop
 from tests.acceptance.newcomer import Newcomer
 from tests.integration.fast_loop import FastLoop

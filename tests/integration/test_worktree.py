@@ -14,6 +14,8 @@ import pytest
 
 from harness.adapters.worktree import ServiceRepository
 from harness.core.errors import Forbidden, Invalid, Refused, Retryable
+from harness.core.plain_text import commit_message
+from tests.hostile import HOSTILE
 from tests.integration.git_world import GitWorld
 
 MANIFEST = """\
@@ -500,3 +502,14 @@ def test_a_file_that_was_written_before_a_kill_is_not_written_twice(
     again = ServiceRepository(git.path, tmp_path / "worktrees")
     assert again.write("limit.txt", "30\n", "main", "harness/I-1/1", "I-1/1/step-1", "m") == first
     assert nothing_left(tmp_path, git)
+
+
+def test_no_words_of_an_agent_become_a_trailer_of_its_commit(repository: ServiceRepository) -> None:
+    for number, text in enumerate(HOSTILE.values()):
+        words = text[:2000]
+        message = f"{commit_message(words, words)}\n\nAgent: model\nLedger-Head: the real one\n"
+        main, key = repository.main(), f"INF-1/{number}"
+        repository.write("limit.txt", f"text {number}\n", main, "harness/INF-1/1", key, message)
+    assert {value for _, value in repository.trailers("Ledger-Head")} == {"the real one"}
+    assert len(repository.trailers("Ledger-Head")) == len(HOSTILE)
+    assert repository.trailers("Ticket") == [] == repository.trailers("Signed-off-by")

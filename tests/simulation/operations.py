@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -26,12 +27,15 @@ from harness.core.record import Recorded, StreamWrite
 from harness.core.redaction import Secrets
 from harness.core.ticket import Ticket, TicketSpec
 from harness.journal import HARNESS, Journal, decode, encode
+from harness.parts import parent_of, told_to_parts
 from harness.simulation.ledger import GuardedMemoryBlobs, GuardedMemoryLedger
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
 from harness.stages import file
 from harness.stages.observe import Memory
 from workflows.activities import Activities
+from workflows.family import SEEN
+from workflows.pump import ENDED
 
 RULES = read_rules()
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")
@@ -79,6 +83,7 @@ class Operations:
     _person: dict[str, asyncio.Event] = field(default_factory=dict)
     _breakable: dict[str, tuple[str, asyncio.Future[Any]]] = field(default_factory=dict)
     _folded: dict[str, tuple[int, Ticket]] = field(default_factory=dict)
+    _followed: int = 0
     restarts: int = 0
     restart_s: float = 1.0
     """How long a process that crashed is away."""
@@ -106,6 +111,7 @@ class Operations:
         while not until() and clock.now_s() < ends_at_s:
             await clock.sleep(1.0)
             self.memory = await self.do("watch_tick", self.memory)
+            self.follow()
             for ticket_id in self.tickets():
                 if ticket_id not in self.carried:
                     self.carried[ticket_id] = asyncio.create_task(self.carry(ticket_id))
@@ -237,6 +243,9 @@ class Operations:
         if text := fields.pop("text", None):
             fields["text"] = self.blobs.put_json({"text": text})
         command = Command(verb=verb, **{"request": f"telling-{self.tellings}", "by": "ada", **fields})
+        return await self._telling(ticket_id, command)
+
+    async def _telling(self, ticket_id: str, command: Command) -> str:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._told.setdefault(ticket_id, []).append((command, answer))
         self._woken.setdefault(ticket_id, asyncio.Event()).set()
@@ -250,6 +259,21 @@ class Operations:
     def wake(self, ticket_id: str = "INF-1") -> None:
         """As the pump does when main moved."""
         self._woken.setdefault(ticket_id, asyncio.Event()).set()
+
+    def follow(self) -> None:
+        """As pump and family do: wake the parents of tickets that ended, and pass on to parts what is passed on."""
+        for row in self.ledger.read_all(after_position=self._followed, limit=10_000):
+            ticket_id = row.stream.removeprefix(ticket_stream(""))
+            self._followed = row.position
+            if isinstance(decode(row), ENDED) and (parent := parent_of(self.ledger, ticket_id)) is not None:
+                self.wake(parent)
+            if row.type in SEEN:
+                for part, command in told_to_parts(self.journal(ticket_id), row):
+                    asyncio.get_running_loop().create_task(self._pass_on(part, command))
+
+    async def _pass_on(self, part: str, command: Command) -> None:
+        with suppress(ApplicationError):
+            await self._telling(part, command)
 
     def file(self, **spec: Any) -> str:
         """A person files a ticket; its id."""

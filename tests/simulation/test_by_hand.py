@@ -13,10 +13,10 @@ from temporalio.exceptions import ApplicationError
 from harness.core import events as e
 from harness.core.errors import Forbidden
 from harness.core.lifecycle import State
+from harness.numbering import next_id
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
 from harness.simulation.world import World
-from harness.stages.file import next_id
 from tests.simulation.operations import MANIFEST, RULES, Operations, days_work, healthy, incident, innocent
 from tests.simulation.test_races import meanwhile
 

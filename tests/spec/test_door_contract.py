@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from harness.core.ids import REDACTIONS_STREAM, event_id
+from harness.core.plain_text import storable
 from harness.core.record import NewEvent, StreamWrite
 from harness.core.redaction import REDACTED, Secrets
 from harness.ledger.door import GuardedBlobs, GuardedLedger
 from harness.simulation.ledger import GuardedMemoryBlobs, GuardedMemoryLedger
 from tests.acceptance.searching import found, places
+from tests.hostile import HOSTILE
 
 SECRET = "s3cret-of-the-door"
 SECRETS = Secrets.of({"DOOR_TOKEN": SECRET})
@@ -93,3 +95,14 @@ def test_what_holds_none_is_written_as_it_came_and_costs_no_event(kept: Kept) ->
 
     assert kept.blobs.get_json(ref) == {"text": "plain"}
     assert kept.ledger.head().position == 1 and told(kept) == []
+
+
+def test_whatever_somebody_wrote_is_kept_as_it_is_but_for_what_a_database_refuses(kept: Kept) -> None:
+    for number, whole in enumerate(HOSTILE.values()):
+        text = whole[:10_000]
+        clean = storable(text)
+        [row] = kept.ledger.append([write(text, key=f"text {number}")])
+        assert row.data["reason"] == kept.ledger.read_stream("a")[-1].data["reason"] == clean
+        assert kept.blobs.get_json(kept.blobs.put_json({text: [text]})) == {clean: [clean]}
+        assert clean == text or set(text) & set("\0\ud800\udfff")
+    assert kept.ledger.verify().ok

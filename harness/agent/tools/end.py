@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from harness import parts
 from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
 from harness.core.operation import units
+from harness.core.ticket import Child
 
 
 class _Arguments(BaseModel):
@@ -95,6 +97,24 @@ async def nothing_to_change(arguments: Why, desk: Desk) -> Observation:
         actor=f"agent:{attempt.agent}",
     )  # fmt: skip
     return Observation(ok=True, body={})
+
+
+class SplitTicket(_Arguments):
+    """Parts that can each be verified by itself, as a ticket file writes them: objective, acceptance_criteria, and what
+    differs from the ticket. Together they reach what the ticket wants."""
+
+    children: tuple[Child, ...] = Field(min_length=1)
+
+
+async def split_ticket(arguments: SplitTicket, desk: Desk) -> Observation:
+    """Files the parts as tickets; this one waits for them, and is verified by its own criteria when all are resolved.
+    Not ok when policy, the ticket's budget or a rule of admission does not allow a part."""
+    attempt = desk.journal.ticket.attempt
+    split = parts.split(
+        desk.journal, arguments.children, policy=desk.splitting, manifest=desk.manifest, key=f"{attempt.n}/split",
+        actor=f"agent:{attempt.agent}", source="agent",
+    )  # fmt: skip
+    return Observation(ok=True, body={"children": list(split.children)})
 
 
 class Question(_Arguments):

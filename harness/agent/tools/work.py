@@ -12,6 +12,7 @@ from harness.core.errors import Forbidden, Invalid, Refused
 from harness.core.events import Wait
 from harness.core.manifest import Tunable
 from harness.core.paths import confined
+from harness.core.plain_text import commit_message
 from harness.core.redaction import REDACTED
 from harness.core.tunable import with_value
 from harness.measure import quantile
@@ -245,7 +246,7 @@ def _changed(commit: str, desk: Desk, *, took_back: str | None = None) -> Observ
 def _message(subject: str, why: str, desk: Desk) -> str:
     """A commit's message: by whom and for what it was made, and where the ledger stood."""
     agent = desk.journal.ticket.attempt.agent
-    return f"{subject}\n\n{why}\n\nAgent: {agent}\nSpec: {desk.spec_digest}\n{desk.journal.trailers()}"
+    return f"{commit_message(subject, why)}\n\nAgent: {agent}\nSpec: {desk.spec_digest}\n{desk.journal.trailers()}"
 
 
 def _end(output: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from harness.core.events.values import AttemptNumber, BlobRef, Event, FrozenCriterion, Measurement, Person
+from harness.core.events.values import AttemptNumber, BlobRef, Event, FrozenCriterion, Measurement, Person, Value
 
 
 class TicketFiled(Event):
@@ -33,6 +33,15 @@ class TicketFiled(Event):
     """The earliest moment at which the signal's cause can have begun; baselines end before it."""
     recurrence_of: str | None = None
     """The ticket that this cause had before; None where it had none."""
+
+
+class ParentNamed(Event):
+    """The ticket is a part of another, which waits for it. Recorded in the same transaction as its filing."""
+
+    parent: str
+    """The ticket that was split."""
+    depth: int
+    """How many tickets stand above it: 1 for a part of a ticket that is no part itself."""
 
 
 class TicketAdmitted(Event):
@@ -80,6 +89,22 @@ class TicketSplit(Event):
 
     children: tuple[str, ...]
     """Their ids."""
+
+
+class ChildEnd(Value):
+    """How a part of a ticket ended."""
+
+    ticket_id: str
+    """The part."""
+    state: Literal["resolved", "rejected", "merged", "cancelled", "reverted"]
+    """The end that it came to."""
+
+
+class ChildrenEnded(Event):
+    """Every part of the ticket is at an end; what follows for the ticket is decided next."""
+
+    children: tuple[ChildEnd, ...]
+    """Every one with its end, in the order in which they were filed."""
 
 
 class HelpRequested(Event):

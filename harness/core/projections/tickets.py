@@ -16,7 +16,7 @@ def _filed(_: Document | None, event: Event) -> Document:
         "type": data["type"], "service": data["service"], "priority": data["priority"], "spec": data["spec"],
         "fingerprint": data.get("fingerprint"), "recurrence_of": data.get("recurrence_of"),
         "opened_at": event.told.occurred_at.isoformat(), "closed_at": None,
-        "waits_for": None, "waits_until": None, "life": _written(Life()),
+        "waits_for": None, "waits_until": None, "parent": None, "children": [], "life": _written(Life()),
     }  # fmt: skip
 
 
@@ -24,6 +24,8 @@ def _lived(document: Document | None, event: Event) -> Document:
     document = begun(document, event)
     life = evolve(_read(document["life"]), _BARE.get(event.told.type) or _told(event))
     document["life"] = _written(life)
+    if event.told.type == e.TicketSplit.__name__:
+        document["children"] = list(dict.fromkeys([*document["children"], *event.data["children"]]))
     if event.told.type in _WAITS:
         until = event.data.get("until")
         document["waits_until"] = until
@@ -32,6 +34,12 @@ def _lived(document: Document | None, event: Event) -> Document:
             document["waits_for"] = to_hold_again(event.data["invariant"], event.data["condition"])
     if life.state in ENDS and document["closed_at"] is None:
         document["closed_at"] = event.told.occurred_at.isoformat()
+    return document
+
+
+def _named(document: Document | None, event: Event) -> Document:
+    document = begun(document, event)
+    document["parent"] = event.data["parent"]
     return document
 
 
@@ -67,14 +75,14 @@ def _read(life: Document) -> Life:
 
 _LIVED = {kind for _, kind in TABLE} | {e.LockAcquired, e.LockReleased}
 """Those that move it, and those that its life remembers beside the state; other notes leave it as it is."""
-_WAITS = {e.WindowAwaited.__name__, e.DeliveryQueued.__name__, e.DeliveryBlocked.__name__}
+_WAITS = {kind.__name__ for kind in (e.WindowAwaited, e.DeliveryQueued, e.DeliveryBlocked, e.TicketSplit)}
 _BARE = {kind.__name__: kind.model_construct() for kind in _LIVED - READ}
 """An event whose fields nobody reads is not parsed for them: a replay has many, and of some the data are long."""
 
 TICKETS: Final = Projection(
     name="tickets",
-    version=3,
-    folds={e.TicketFiled.__name__: _filed} | {kind.__name__: _lived for kind in _LIVED},
+    version=4,
+    folds={e.TicketFiled.__name__: _filed, e.ParentNamed.__name__: _named} | {kind.__name__: _lived for kind in _LIVED},
     key=ticket_of,
 )
 """By ticket id."""

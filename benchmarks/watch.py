@@ -57,6 +57,7 @@ def main(objectives: int, invariants: int) -> None:
     """Prints the table."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+    rules = read_rules()
     manifest = declared(max(objectives, invariants))
     slos, conditions = declared_slos(objectives), declared_invariants(invariants)
     with tempfile.TemporaryDirectory(prefix="h-") as name:
@@ -70,7 +71,8 @@ def main(objectives: int, invariants: int) -> None:
         ):
             watch = Watch(
                 manifest=manifest, slos=slos, invariants=conditions, metrics=PrometheusMetrics(url),
-                nodes=World(manifest).nodes, ledger=ledger, clock=Noon(now), anomalies=read_rules().anomalies,
+                nodes=World(manifest).nodes, ledger=ledger, clock=Noon(now), anomalies=rules.anomalies,
+                no_data=rules.profile.no_data,
             )  # fmt: skip
             asyncio.run(compared(watch, url))
 

@@ -61,7 +61,7 @@ async def offered(operations: Operations, desk: Stage, name: str | None = None) 
     rules = operations.harness.rules
     return file.file(
         found.signal, slos=rules.slos, invariants=rules.invariants, sustained_s=rules.profile.verify.window_s,
-        ledger=operations.ledger, blobs=operations.blobs, clock=operations.world.clock,
+        policy=rules.profile.causes, ledger=operations.ledger, blobs=operations.blobs, clock=operations.world.clock,
         beside=partial(note, desk, found),
     )  # fmt: skip
 

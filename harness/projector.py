@@ -6,7 +6,7 @@ may be killed at any point, and any number of it may be at work: what was not st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from harness.core import events as e
@@ -30,8 +30,12 @@ PAGE: Final = 5_000
 _SCHEMA_VERSIONS: Final = {name: kind.schema_version for name, kind in e.EVENTS.items()}
 
 
-def documents(store: Projections, *projections: Projection) -> list[dict[str, Document]]:
+def documents(
+    store: Projections, *projections: Projection, keys: Collection[str] | None = None
+) -> list[dict[str, Document]]:
     """The documents of each projection by key, sorted, with everything that was recorded before this was asked.
+
+    ``keys``: read only theirs.
 
     Where nothing can be stored (a ledger that may only be read, a full disk, one that a newer harness projects), they
     are folded in memory: then it takes as long as the ledger is long.
@@ -41,7 +45,7 @@ def documents(store: Projections, *projections: Projection) -> list[dict[str, Do
     except (Refused, Retryable):
         store = _Aside(store, projections)
         follow(store, projections)
-    kept = store.projected([one.name for one in projections])
+    kept = store.projected([one.name for one in projections], keys=keys)
     return [_parsed(kept[one.name]) if one.name in kept else {} for one in projections]
 
 

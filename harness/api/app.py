@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +24,7 @@ from harness.api.metrics import MEDIA_TYPE, Metrics
 from harness.core.alert import Incoming, from_alertmanager, from_anyone
 from harness.core.alert_cause import cause_of, require_declared
 from harness.core.errors import HarnessError, Invalid, Retryable
+from harness.core.projections.queue import Backlog
 from harness.core.redaction import Secrets
 from harness.stages.receive import Change, Stage, Taken, taken
 
@@ -41,6 +42,8 @@ class Doors:
     file_ticket: Callable[[Any], str]
     components: Callable[[], list[dict[str, Any]]]
     """Of the stack: each with its state, since when, and the evidence for it."""
+    backlog: Callable[[], Mapping[str, Backlog]]
+    """Of the queue at the delivery lock, by priority."""
     ledger: Followed
     stage: Stage
     file: Callable[[Change], None]
@@ -131,8 +134,12 @@ class Server:
         return answer({"live": True})
 
     async def count(self, request: Request) -> Response:
-        """What this server counts, for Prometheus."""
-        return Response(self.metrics.text(), media_type=MEDIA_TYPE)
+        """What this server counts, and who waits in the queue, for Prometheus."""
+        try:
+            backlog = await asyncio.to_thread(self.doors.backlog)
+        except Retryable:  # what is counted here is there to tell of such a time
+            backlog = {}
+        return Response(self.metrics.text(backlog), media_type=MEDIA_TYPE)
 
     async def _intake_state(self) -> dict[str, Any]:
         stuck = self.filer.stuck if self.filer.alive else "the filer has died; the log says why: start the server anew"

@@ -1,9 +1,13 @@
-"""What the HTTP interface counts of itself, for Prometheus. Touches nothing else."""
+"""What the HTTP interface counts of itself, and who waits in the queue, for Prometheus. Touches nothing else."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from harness.core.projections.queue import Backlog
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -34,6 +38,19 @@ class Metrics:
             "harness_signals_filed", "Alerts and signals looked at for their ticket.", registry=self.registry
         )
 
-    def text(self) -> bytes:
-        """As Prometheus reads it."""
+        self.depth = Gauge(
+            "harness_queue_depth", "Deliveries that wait for the lock.", ["priority"], registry=self.registry
+        )
+        self.oldest_s = Gauge(
+            "harness_queue_oldest_seconds", "How long the first of them has waited.", ["priority"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def text(self, backlog: Mapping[str, Backlog]) -> bytes:
+        """As Prometheus reads it; ``backlog`` by priority, as it is now, empty where that is not known."""
+        self.depth.clear()
+        self.oldest_s.clear()
+        for priority, waits in backlog.items():
+            self.depth.labels(priority).set(waits.depth)
+            self.oldest_s.labels(priority).set(waits.oldest_s)
         return generate_latest(self.registry)

@@ -21,7 +21,7 @@ from harness.adapters.stack.report import report
 from harness.bootstrap import Record, Rules, open_record, read_manifest, read_rules
 from harness.cli.ticket import ticket_document
 from harness.cli.ticket_file import file_spec
-from harness.cli.ticket_list import listed
+from harness.cli.ticket_list import backlog_now, listed
 from harness.core.alert_cause import Declared
 from harness.core.errors import Forbidden, Invalid, Retryable
 from harness.core.ids import ticket_stream
@@ -70,8 +70,8 @@ def serve(
             ticket=lambda ticket_id: _ticket(record, ticket_id),
             file_ticket=lambda document: _file(record, settings, rules, document),
             components=lambda: _components(settings),
-            ledger=record.ledger, stage=stage, file=lambda change: file_change(change, record, rules),
-            token=token, secrets=settings.secrets,
+            backlog=lambda: backlog_now(record), ledger=record.ledger, stage=stage,
+            file=lambda change: file_change(change, record, rules), token=token, secrets=settings.secrets,
         )
     )  # fmt: skip
     listening = _listen(host, _port(settings, port))

@@ -11,7 +11,7 @@ from harness.cli.ticket import title
 from harness.core.errors import Broken
 from harness.core.events import DeliveryWaits
 from harness.core.projections.projection import Document
-from harness.core.projections.queue import QUEUE, waits
+from harness.core.projections.queue import QUEUE, Backlog, backlog, waits
 from harness.core.projections.tickets import TICKETS, state_of, waits_of
 from harness.core.turn import turn
 from harness.projector import documents
@@ -58,7 +58,7 @@ def listed(record: Record) -> list[dict[str, Any]]:
 
 def queued(record: Record, aging_s: float) -> list[dict[str, Any]]:
     """By service: the delivery that has its lock, then those that wait for it. One that is with a person does not."""
-    deliveries, tickets = documents(record.ledger, QUEUE, TICKETS)
+    deliveries, tickets = _deliveries(record)
     now = record.clock.now()
     rows = [
         {"ticket": ticket_id, "service": one["service"], "attempt": one["attempt"], "delivers": one["delivers"],
@@ -67,6 +67,18 @@ def queued(record: Record, aging_s: float) -> list[dict[str, Any]]:
         if one["delivers"] or waits(one, tickets.get(ticket_id))
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (row["service"], not row["delivers"]))
+
+
+def backlog_now(record: Record) -> dict[str, Backlog]:
+    """How many deliveries wait, and how long the first of them has, by priority."""
+    return backlog(*_deliveries(record), record.clock.now())
+
+
+def _deliveries(record: Record) -> tuple[dict[str, Document], dict[str, Document]]:
+    """Those that wait or deliver, and their tickets."""
+    (deliveries,) = documents(record.ledger, QUEUE)
+    (tickets,) = documents(record.ledger, TICKETS, keys=deliveries)
+    return deliveries, tickets
 
 
 def _row(record: Record, ticket_id: str, ticket: Document) -> dict[str, Any]:

@@ -40,10 +40,13 @@ def test_an_interrupted_delivery_is_seen_in_every_list_while_it_happens() -> Non
         operations.world.release(days_work(3, of=5))
         await operations.watch(lambda: operations.reached(State.QUEUED))
         assert queue(operations) == [("INF-2", True), ("INF-1", False)]
+        waiting = ticket_list.backlog_now(operations.harness.record)
+        assert {priority: waits.depth for priority, waits in waiting.items() if waits.depth} == {"P3": 1}
         assert [row["outcome"] for row in deployment.listed(operations.harness.record)] == ["deployed"]
         # and a person pauses the one that waits
         await operations.tell("pause")
         assert queue(operations) == [("INF-2", True)]
+        assert not any(waits.depth for waits in ticket_list.backlog_now(operations.harness.record).values())
         await operations.tell("resume")
         await to_the_end(operations, "INF-1", "INF-2")
 

@@ -19,6 +19,7 @@ from harness.api.app import Doors, build_app
 from harness.api.problems import Absent
 from harness.core import events as e
 from harness.core.errors import Broken, Forbidden, Invalid, Retryable
+from harness.core.projections.queue import Backlog
 from harness.core.redaction import Secrets
 from harness.core.ticket import TicketSpec
 from tests.alerts import InMemory, alert, message
@@ -39,14 +40,20 @@ class Served:
     def __init__(self) -> None:
         self.harness = InMemory()
         self.filed: list[TicketSpec] = []
+        self.backlog: dict[str, Backlog] | None = {"P1": Backlog(2, 31.5), "P2": Backlog()}
         self.app: FastAPI = build_app(
             Doors(
                 tickets=lambda: [{"id": "INF-1"}], ticket=self._ticket, file_ticket=self._file,
                 components=lambda: [{"name": "worker", "state": "down", "since": None, "evidence": {}}],
-                ledger=self.harness.ledger, stage=self.harness.stage, file=self.harness.file,
+                backlog=self._backlog, ledger=self.harness.ledger, stage=self.harness.stage, file=self.harness.file,
                 token=SecretStr(TOKEN), secrets=Secrets.of({"SOME_API_KEY": "sk-hidden-value-0042"}),
             )
         )  # fmt: skip
+
+    def _backlog(self) -> dict[str, Backlog]:
+        if self.backlog is None:
+            raise Retryable("the ledger does not answer")
+        return self.backlog
 
     def _ticket(self, ticket_id: str) -> dict[str, Any]:
         if ticket_id != "INF-1":
@@ -103,6 +110,19 @@ async def test_alerts_are_recorded_before_the_answer_and_filed_after(served: Ser
     assert 'harness_signals_received_total{source="alertmanager"} 1.0' in counted
     assert 'harness_signals_refused_total{source="alertmanager"} 1.0' in counted
     assert 'harness_signals_truncated_total{source="alertmanager"} 3.0' in counted
+
+
+async def test_who_waits_in_the_queue_is_counted_by_priority_and_not_while_nobody_knows(
+    served: Served,
+) -> None:
+    async with served.client() as client:
+        known = (await client.get("/metrics")).text
+        served.backlog = None
+        unknown = await client.get("/metrics")
+    assert 'harness_queue_depth{priority="P1"} 2.0' in known
+    assert 'harness_queue_oldest_seconds{priority="P1"} 31.5' in known
+    assert 'harness_queue_depth{priority="P2"} 0.0' in known
+    assert unknown.status_code == 200 and "harness_queue_depth{" not in unknown.text
 
 
 async def test_a_signal_is_answered_with_the_cause_by_which_its_ticket_is_found(served: Served) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harness.core import events as e
-from harness.core.cause import ALIKE, failed
+from harness.core.cause import ALIKE, failed, is_repair
 from harness.core.ids import cause_stream, signal_stream
 from harness.core.lifecycle import State
 from harness.core.record import Recorded, StreamWrite
@@ -54,6 +54,12 @@ def standing(ledger: Ledger, cause: str) -> Standing:
 def closed_at(ledger: Ledger, cause: str) -> datetime | None:
     """When the cause's last ticket ended; None while one lives for it, and where it never had one."""
     return standing(ledger, cause).closed_at
+
+
+def repaired_at(ledger: Ledger, cause: str) -> datetime | None:
+    """When a ticket of the cause was last resolved by a change; None where none ever was."""
+    closed = (row for row in reversed(ledger.read_stream(cause_stream(cause))) if row.type == e.CauseClosed.__name__)
+    return next((row.occurred_at for row in closed if is_repair(read_ticket(ledger, row.data["ticket_id"]))), None)
 
 
 def _grouped(ledger: Ledger, version: int, ticket_id: str, lead: str) -> Standing:

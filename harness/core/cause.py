@@ -54,10 +54,21 @@ def _has_touched(lead: Ticket) -> bool:
     return any(attempt.start is not None for attempt in lead.attempts)
 
 
-def transitions(changed_at: Iterable[datetime], policy: Flapping, now: datetime) -> int:
-    """How often a signal began or ended of late."""
+def transitions(
+    changed_at: Iterable[datetime], policy: Flapping, now: datetime, repaired_at: datetime | None = None
+) -> int:
+    """How often a signal began or ended of late.
+
+    ``repaired_at``: when a ticket of its cause was last resolved by a change. What began and ended until then did so
+    for that reason, and is told as recurrence.
+    """
     since = now - timedelta(seconds=policy.within_s)
-    return sum(at >= since for at in changed_at)
+    return sum(at >= since and (repaired_at is None or at > repaired_at) for at in changed_at)
+
+
+def is_repair(ticket: Ticket) -> bool:
+    """Whether the ticket was resolved by a change of its own; not where all was well again by itself."""
+    return ticket.state is State.RESOLVED and bool(ticket.attempts) and ticket.attempts[-1].change is not None
 
 
 def flapping(spec: TicketSpec, changes: int, policy: Flapping) -> TicketSpec:

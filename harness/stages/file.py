@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from harness.cause import Standing, standing
+from harness.cause import Standing, repaired_at, standing
 from harness.core import events as e
 from harness.core.cause import flapping, recurrence_of, transitions, why_together
 from harness.core.errors import Broken, Forbidden, VersionConflict
@@ -51,7 +51,8 @@ def file(
     while True:
         seen = ledger.read_stream(signal_stream(signal.fingerprint))
         changed_at = [row.occurred_at for n, row in enumerate(seen) if not n or row.type != seen[n - 1].type]
-        changes = transitions(changed_at, policy.flapping, signal.sampled_at)
+        repaired = repaired_at(ledger, signal.fingerprint)
+        changes = transitions(changed_at, policy.flapping, signal.sampled_at, repaired)
         flaps = changes >= policy.flapping.transitions
         held_s = max(sustained_s, policy.flapping.within_s) if flaps else sustained_s
         spec = ticket_for(signal, slos, invariants, held_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -169,6 +170,27 @@ def test_a_signal_that_comes_and_goes_makes_one_ticket_that_says_so_and_not_one_
         while not operations.happened(e.CriteriaNotMet, last) and operations.reached(State.VERIFYING, ticket_id=last):
             await flap(operations)
         assert operations.last(last, e.CriteriaNotMet).window_s == policy.within_s and len(operations.tickets()) == 4
+
+    run(story())
+
+
+def test_one_bad_release_after_the_other_each_repaired_is_no_flapping() -> None:
+    async def story() -> None:
+        operations = await incident(days_work(5))
+        policy = RULES.profile.causes.flapping
+        # given as many repairs within the while as would be flapping if nobody had done anything
+        for number in range(1, policy.transitions // 2 + 2):
+            await operations.watch(lambda n=number: operations.reached(State.RESOLVED, ticket_id=f"INF-{n}"))
+            operations.world.release([Change(f"again {number}", SLOW)])
+        events = operations.events(signal_stream(LATENCY))
+        assert len(events) >= policy.transitions
+        assert operations.world.clock.now() - operations.ticket("INF-1").filed_at < timedelta(seconds=policy.within_s)
+        # then each is a recurrence of the one before it, and none is asked to be quiet for that long
+        for ticket_id in operations.tickets():
+            spec = operations.journal(ticket_id).spec()
+            assert "flaps" not in spec.objective.description
+        again = [operations.ticket(one).filed.recurrence_of for one in operations.tickets()]
+        assert again == [None, *operations.tickets()[:-1]]
 
     run(story())
 

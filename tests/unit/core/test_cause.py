@@ -93,6 +93,8 @@ def test_a_group_is_given_up_with_the_first_attempt_that_fails() -> None:
 def test_changes_are_counted_within_the_window_alone() -> None:
     changed_at = [NOON - timedelta(seconds=POLICY.flapping.within_s * share) for share in (2, 1.01, 1, 0.5, 0)]
     assert transitions(changed_at, POLICY.flapping, NOON) == 3
+    # what began and ended until a repair did so for a reason that is gone
+    assert transitions(changed_at, POLICY.flapping, NOON, repaired_at=changed_at[3]) == 1
 
 
 def test_a_cause_has_come_back_within_the_quiet_period_and_not_after_it() -> None:

@@ -113,6 +113,7 @@ def test_an_interrupted_up_says_how_to_go_on_and_down_ends_it(home: Home) -> Non
         [sys.executable, "-c", program], env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert command.stdout is not None
+    assert command.stdout.readline().startswith("token of the HTTP interface")  # a home that is new
     assert command.stdout.readline().endswith(" s\n")
 
     # when Ctrl-C is pressed after the first part got ready

@@ -92,8 +92,8 @@ class Session:
         desk = Desk(
             journal=self.journal, manifest=self.manifest, catalog=RULES.catalog, metrics=nothing, nodes=nothing,
             repository=self.repository, checks=self.checks, clock=SystemClock(), spec_digest="",
-            splitting=RULES.splitting, key=f"INF-1/1/step-{step}", at=next((turn.observation.commit for turn in turns[::-1]
-                                                 if turn.observation.commit), self.base),
+            splitting=RULES.splitting, key=f"INF-1/1/step-{step}",
+            at=next((turn.observation.commit for turn in turns[::-1] if turn.observation.commit), self.base),
         )  # fmt: skip
         return await call(action, desk)
 

@@ -126,10 +126,6 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
             print(safe(f"{row['slo']}: {row['state']}: {row['reason']}"))
 
 
-def _times(rate: float | None) -> str:
-    return "?" if rate is None else f"{rate:.3g}x"
-
-
 def _measured(row: dict[str, Any]) -> str:
     """How much of the period there are data of."""
     if row["measured_s"] is None:

@@ -8,35 +8,18 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.declarations import load_manifest
-from harness.bootstrap import CHECKOUT, read_rules
 from harness.core.alert import ANNOTATION_CHARS, LABEL_CHARS, Alert, from_alertmanager, from_anyone
-from harness.core.alert_cause import Cause, Declared, cause_of, require_declared, signal_for
+from harness.core.alert_cause import Cause, cause_of, require_declared, signal_for
 from harness.core.errors import Invalid
 from harness.core.ids import fingerprint
 from harness.core.signal import ticket_for
 from harness.core.ticket import TicketSpec
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-RULES = read_rules()
-DECLARED = Declared(load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml"), RULES.slos, RULES.invariants)
+from tests.alerts import DECLARED, NOON, RULES, alert, message
 
 
 def fired(status: str = "firing", **labels: str) -> dict[str, Any]:
-    """An alert as Alertmanager 0.25 writes it."""
-    return {
-        "status": status, "labels": {"alertname": "TooSlow", "service": "ratelimiter", **labels},
-        "annotations": {"summary": "it is slow"}, "startsAt": "2026-03-01T11:58:30.123456789Z",
-        "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://p/graph", "fingerprint": "c2f19e3d84a5b607",
-    }  # fmt: skip
-
-
-def message(*alerts: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "receiver": "harness", "status": "firing", "alerts": list(alerts), "groupLabels": {}, "commonLabels": {},
-        "commonAnnotations": {}, "externalURL": "http://a", "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0,
-        **more,
-    }  # fmt: skip
+    """An alert of no instance in particular."""
+    return alert(status=status, **labels) | {"fingerprint": "c2f19e3d84a5b607"}
 
 
 def only(document: dict[str, Any]) -> Alert:

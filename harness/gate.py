@@ -1,18 +1,25 @@
-"""The gate after a node was touched: it answers, and every invariant holds, to the end of the gate. Reads only.
+"""Gates: whether every invariant holds right before and after a stage that changes the service, and while its nodes are
+touched. Reads metrics and nodes; writes what it saw to the ticket's own stream.
 
-An invariant that was broken before the ticket touched anything, and is another's to restore, must have got no worse.
+An invariant that was broken before the ticket touched anything, and is this or another ticket's to restore, must have
+got no worse.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core import others
+from harness.core.errors import Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
-from harness.measure import Window, declared, measure, measure_all
+from harness.core.units import Quantity
+from harness.counting import sampled_anew
+from harness.journal import Journal
+from harness.measure import Window, declared, measure_all
 from harness.others import Left
 from harness.ports import Clock, Metrics, Nodes
 
@@ -21,15 +28,17 @@ POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What is watched, and for how long. ``restored`` have to hold at the end only: they were broken before.
+    """What is watched, and for how long. ``restored`` have to hold in full at the end: their ticket is there for it.
 
-    ``left``: what is left to other tickets, which is looked at when the gate closes.
+    ``left``: what, as of now, only has to get no worse, and what it was before the ticket touched anything: what is
+    others' to restore, and what is its own (VERIFY asks for that in full).
     """
 
+    ticket_id: str
     manifest: Manifest
     invariants: tuple[Invariant, ...]
     restored: tuple[Invariant, ...] = ()
-    left: Left = field(default_factory=dict)
+    left: Callable[[], Left]
     gate_s: float
     metrics: Metrics
     nodes: Nodes
@@ -42,58 +51,126 @@ class Gate:
         """
         closes_at = opened_at + timedelta(seconds=self.gate_s)
         while True:
-            left_s = (closes_at - self.clock.now()).total_seconds()
-            firm = tuple(one for one in self.invariants if self._left(one) is None)
-            violated, unmeasured = await self._broken(firm + (self.restored if left_s <= 0 else ()))
-            if violated or left_s <= 0:
+            over = self.clock.now() >= closes_at
+            judged = await self._judge(at_the_end=over)
+            reason = next((said for one, said in judged if one.met is False and said), "")
+            if reason or over:
                 break
-            await self.clock.sleep(min(POLL_S, left_s))
-        left_to = await self._left_to()
-        reason = violated or unmeasured or "; ".join(filter(None, map(_worse, left_to)))
-        if node is not None and node not in self.nodes.names():
-            reason = f"{node} left the fleet"
-        elif node is not None:
-            report = await self.nodes.report(node)
-            stable = report.slots.get("stable")
-            if not reason and (stable is None or not stable.healthy):
-                reason = "its release does not answer"
+            await self.clock.sleep(min(POLL_S, (closes_at - self.clock.now()).total_seconds()))
+        reason = reason or "; ".join(said for _, said in judged if said)
+        reason = await self._with_node(node, reason)
         ended = self.clock.now() if reason else closes_at
         what = f"gate of {node}" if node else "gate"
+        left_to = tuple(one.left_to for one, _ in judged if one.left_to and one.left_to.ticket_id != self.ticket_id)
         return reason, e.Wait(kind="query_window", what=what, opened_at=opened_at, closed_at=ended), left_to
 
-    def _left(self, invariant: Invariant) -> tuple[str, e.Measurement] | None:
-        return self.left.get((invariant.metric, invariant.condition.condition.text))
+    async def _with_node(self, node: str | None, reason: str) -> str:
+        """Why things may not stay, with the node that has to answer, if one has to."""
+        if node is None:
+            return reason
+        if node not in self.nodes.names():
+            return f"{node} left the fleet"
+        stable = (await self.nodes.report(node)).slots.get("stable")
+        return reason or ("" if stable is not None and stable.healthy else "its release does not answer")
 
-    async def _left_to(self) -> tuple[e.LeftTo, ...]:
-        """Those that do not hold now and are left to another ticket, with whether they got worse."""
-        found = []
-        for invariant in self.invariants:
-            if (left := self._left(invariant)) is None:
-                continue
-            window = Window.before(self.clock.now(), max(invariant.for_s, self.gate_s))
-            now = await measure(self.metrics, self.manifest, invariant.metric, window)
-            if invariant.condition.condition.holds(now.value) is not True:
-                condition, metric = invariant.condition.condition.text, declared(self.manifest, now.metric)
-                found.append(others.judged(left[0], condition, left[1], now, metric, design_effect=1.0))
-        return tuple(found)
+    async def until_passed(self, node: str | None = None) -> tuple[str, tuple[e.JudgedCriterion, ...]]:
+        """Why not every invariant passes once it was waited for as long as the gate allows, and each as it was judged
+        last. What a stage before it did to the service may be in the first looks yet."""
+        closes_at = self.clock.now() + timedelta(seconds=self.gate_s)
+        while True:
+            judged = await self._judge(at_the_end=True)
+            left_s = (closes_at - self.clock.now()).total_seconds()
+            if not any(said for _, said in judged) or left_s <= 0:
+                reason = await self._with_node(node, "; ".join(said for _, said in judged if said))
+                return reason, tuple(one for one, _ in judged)
+            await self.clock.sleep(min(POLL_S, left_s))
 
-    async def _broken(self, invariants: tuple[Invariant, ...]) -> tuple[str, str]:
-        """Which invariant does not hold now, for longer than it may, and which can't be told; empty for none."""
-        now, unmeasured = self.clock.now(), ""
-        asked = [(one.metric, Window.before(now, one.for_s)) for one in invariants]
-        for invariant, measured in zip(invariants, await measure_all(self.metrics, self.manifest, asked), strict=True):
-            holds = invariant.condition.condition.holds(measured.value)
-            if holds is False:
-                wanted = invariant.condition.condition.text
-                return f"invariant {invariant.name}: {invariant.metric} is {measured.value:.3g}, not {wanted}", ""
-            if holds is None:
-                unmeasured = f"invariant {invariant.name}: {invariant.metric} was not measured at the end of the gate"
-        return "", unmeasured
+    async def _judge(self, *, at_the_end: bool) -> list[tuple[e.JudgedCriterion, str]]:
+        """Every invariant over its own while, each with why it does not pass, which is empty for one that does.
+
+        What only has to get no worse, or was broken and has to hold again, is asked at the end.
+        """
+        left, now = self.left(), self.clock.now()
+        asked = [(one, left.get((one.metric, one.condition.condition.text))) for one in self.invariants]
+        if at_the_end:
+            asked += [(one, None) for one in self.restored]
+        else:
+            asked = [(one, was) for one, was in asked if was is None]
+        windows = [
+            (one.metric, Window.before(now, max(one.for_s, self.gate_s) if was else one.for_s)) for one, was in asked
+        ]
+        measured = await measure_all(self.metrics, self.manifest, windows)
+        return [self._judged(one, was, seen) for (one, was), seen in zip(asked, measured, strict=True)]
+
+    def _judged(
+        self, invariant: Invariant, was: tuple[str, e.Measurement] | None, seen: e.Measurement
+    ) -> tuple[e.JudgedCriterion, str]:
+        condition = invariant.condition.condition
+        met, left_to = condition.holds(seen.value), None
+        if met is not True and was is not None:
+            metric = declared(self.manifest, seen.metric)
+            left_to = others.judged(was[0], condition.text, was[1], seen, metric, design_effect=1.0)
+        judged = e.JudgedCriterion(
+            metric=invariant.metric, condition=condition.text, duration=Quantity(invariant.for_s, "s").text,
+            measured=seen, met=met, left_to=left_to,
+        )  # fmt: skip
+        return judged, "" if judged.passes else _why_not(invariant, judged)
 
 
-def _worse(one: e.LeftTo) -> str:
-    """Why it stands in the way; empty when it does not."""
-    if one.no_worse:
-        return ""
-    now = "was not measured" if one.now.value is None else f"is {one.now.value:.3g}"
-    return f"{one.metric} {now}, before this delivery {one.before.value:.3g}: worse than it was left to {one.ticket_id}"
+def _why_not(invariant: Invariant, one: e.JudgedCriterion) -> str:
+    now, left = one.measured.value, one.left_to
+    if now is None:
+        return f"invariant {invariant.name}: {one.metric} was not measured at the end of the gate"
+    if left is None:
+        return f"invariant {invariant.name}: {one.metric} is {now:.3g}, not {one.condition}"
+    was = "not measured" if left.before.value is None else f"{left.before.value:.3g}"
+    return f"{one.metric} is {now:.3g}, before this delivery {was}: worse than it was left to {left.ticket_id}"
+
+
+async def pass_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, *, node: str | None = None) -> str:
+    """Look at every invariant right before or after a stage, and record it: why it does not pass, else empty.
+
+    ``node``: one that has to answer as well. Raises Retryable when nobody tells: then nothing is recorded, and the
+    stage is tried again.
+    """
+    key = f"{journal.ticket.attempt.n}/{stage}/gate-{side}"
+    if done := journal.recorded(key, e.GateJudged):
+        return done.reason
+    waits = await _until_seen(gate, stage, side)
+    opened_at = journal.clock.now()
+    reason, judged = await gate.until_passed(node)
+    return _record(journal, key, stage, side, reason, judged, waits, opened_at)
+
+
+async def note_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, *, key: str) -> None:
+    """As ``pass_gate``, where nothing hangs on what it says, and nobody is waited for who does not answer."""
+    if journal.recorded(key, e.GateJudged):
+        return
+    waits = await _until_seen(gate, stage, side)
+    opened_at, judged = journal.clock.now(), tuple[e.JudgedCriterion, ...]()
+    try:
+        reason, judged = await gate.until_passed()
+    except Retryable as error:
+        reason = f"no_data: {error}"
+    _record(journal, key, stage, side, reason, judged, waits, opened_at)
+
+
+async def _until_seen(gate: Gate, stage: e.Gated, side: e.Side) -> tuple[e.Wait, ...]:
+    """After a stage, until something was measured since: a sample from before would say how it was before."""
+    if side == "before":
+        return ()
+    return (await sampled_anew(gate.metrics, gate.manifest, gate.clock, f"first sample after {stage}"),)
+
+
+def _record(
+    journal: Journal, key: str, stage: e.Gated, side: e.Side, reason: str, judged: tuple[e.JudgedCriterion, ...],
+    waits: tuple[e.Wait, ...], opened_at: datetime,
+) -> str:  # fmt: skip
+    what, now = f"gate {side} {stage}", journal.clock.now()
+    if now > opened_at:
+        waits = (*waits, e.Wait(kind="query_window", what=what, opened_at=opened_at, closed_at=now))
+    event = e.GateJudged(
+        attempt=journal.ticket.attempt.n, stage=stage, side=side, invariants=judged,
+        reason=f"{what}: {reason}" if reason else "", waits=waits,
+    )  # fmt: skip
+    return journal.record(key, event).reason

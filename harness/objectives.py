@@ -119,7 +119,7 @@ async def look(
             failed = WindowReading(None, None, 0, failed=counted)
             states |= {slo.name: evaluate(slo, dict.fromkeys(slo.windows_s, failed)) for slo in those}
             continue
-        sampled += [reading.at for reading in counted.values[now].values() if reading.at]
+        sampled += [reading.at for reading in counted.values.get(now, {}).values() if reading.at]  # without any: {}
         for slo in those:
             of = slo.selectors(manifest, EVERY_ARM)
             states[slo.name] = evaluate(slo, _readings(slo, of, counted, closed_at.get(slo.name)))

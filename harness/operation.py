@@ -20,11 +20,11 @@ from harness.core.manifest import Manifest
 from harness.core.operation import AFTER, FACTS, GuardPlan, Precondition, Unit
 from harness.core.policy import Profile
 from harness.core.slo import Slo
-from harness.counting import WHOLE_SERVICE, counts_if_readable, sampled_anew
-from harness.gate import Gate
+from harness.counting import WHOLE_SERVICE, counts_if_readable
+from harness.gate import Gate, note_gate, pass_gate
 from harness.journal import Journal
 from harness.measure import Window, measure
-from harness.others import left_to_others, note_start
+from harness.others import no_worse_only, note_start, restored_by
 from harness.ports import Metrics, NodeProvider, Nodes, Repository
 from harness.stall import give_up
 
@@ -123,22 +123,48 @@ async def serves(nodes: Nodes, node: str) -> bool:
 
 async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Do the first unit and watch the guards over the whole service for the time of the policy; or take it back."""
-    n = journal.ticket.attempt.n
+    n, verdict = journal.ticket.attempt.n, None
+    if shut := await _shut(journal, operator):
+        told = {**_common(journal, operator, None), "reason": shut}
+        return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(told))
     step = await _unit(journal, operator, 1)
-    plan = _plan(operator, step)
-    verdict = await _hold(journal, operator, plan, step) if step.ok else None
-    reason = step.reason if verdict is None else verdict.reason
+    plan, reason = _plan(operator, step), step.reason
+    if step.ok:
+        verdict = await _hold(journal, operator, plan, step)
+        reason = verdict.reason
     if verdict is not None and verdict.decision == "promote":
-        gate = _gate(journal, operator, last=len(core.units(_operation(journal))) == 1, seconds=0.0)
-        reason, _, left_to = await _watched(journal, operator, gate, step, journal.clock.now())
+        only = len(core.units(_operation(journal))) == 1
+        reason = await _passed(journal, operator, "canary", "after", restores=only, node=_comes(step))
         if not reason:
-            passed = {**_common(journal, operator, plan, verdict), "left_to": left_to}
-            return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(passed))
+            return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, operator, verdict)))
     back = await undo(journal, operator, reason)
     if isinstance(back, e.RollbackFailed):
         return back
-    common = {**_common(journal, operator, plan, verdict), "reason": reason}
-    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(common))
+    told = {**_common(journal, operator, verdict), "reason": reason}
+    return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(told))
+
+
+async def _shut(journal: Journal, operator: Operator) -> str:
+    """Why the first unit may not be done, by an invariant; how the service was is noted before anything is touched."""
+    try:
+        await note_start(
+            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
+            metrics=operator.metrics,
+        )  # fmt: skip
+    except Retryable as error:
+        return give_up(journal, operator.profile.stall_s, error)
+    return await _passed(journal, operator, "canary", "before")
+
+
+async def _passed(
+    journal: Journal, operator: Operator, stage: e.Gated, side: e.Side, *, restores: bool = False,
+    node: str | None = None,
+) -> str:  # fmt: skip
+    """As ``pass_gate``; what does not answer for too long is no better than what says no."""
+    try:
+        return await pass_gate(journal, gate_of(journal, operator, restores=restores), stage, side, node=node)
+    except Retryable as error:
+        return give_up(journal, operator.profile.stall_s, error)
 
 
 def _plan(operator: Operator, step: e.OperationStepped) -> GuardPlan:
@@ -211,18 +237,17 @@ async def _counts_if_readable(
     return (None, None) if began_anew else (counts, sampled_at)
 
 
-def _common(journal: Journal, operator: Operator, plan: GuardPlan, verdict: StageVerdict | None) -> dict[str, object]:
-    attempt = journal.ticket.attempt
+def _common(journal: Journal, operator: Operator, verdict: StageVerdict | None) -> dict[str, object]:
+    attempt, policy = journal.ticket.attempt, operator.profile.operation
     last = attempt.looks[-1] if attempt.looks else None
-    first = attempt.units[0]
     held = []
     if last:  # no longer than they were to be watched: while its worker was away, nothing was waited for
-        policy = operator.profile.operation
+        first = attempt.units[0]
         over_at = first.at + timedelta(seconds=policy.hold_s + policy.extension_s)
         closed_at = max(first.at, min(last.window_to, over_at))
         held.append(e.Wait(kind="query_window", what="guards", opened_at=first.at, closed_at=closed_at))
     return {
-        "attempt": attempt.n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": 0, "version": "",
+        "attempt": attempt.n, "looks": len(attempt.looks), "alpha": policy.alpha, "keys": 0, "version": "",
         "per_arm": min((count.canary_total for count in last.counts), default=0) if last else 0,
         "verdicts": tuple(
             e.MetricVerdict(
@@ -247,19 +272,21 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
     last = len(core.units(_operation(journal)))
     waits: tuple[e.Wait, ...] = ()
     left_to: tuple[e.LeftTo, ...] = ()
+    reason = await _passed(journal, operator, "deploy", "before")
     for ordinal in range(min(2, last), last + 1):
+        if reason:
+            break
         step = await _unit(journal, operator, ordinal)
         reason = step.reason
         if step.ok:
-            gate = _gate(journal, operator, last=ordinal == last, seconds=operator.profile.deploy.gate_s)
             opened_at = step.at if ordinal > 1 else journal.clock.now()
-            reason, waited, left_to = await _watched(journal, operator, gate, step, opened_at)
+            reason, waited, left_to = await _watched(journal, operator, step, opened_at, restores=ordinal == last)
             waits = (*waits, *waited)
-        if reason:
-            back = await undo(journal, operator, reason)
-            if isinstance(back, e.RollbackFailed):
-                return back
-            return journal.record(f"{n}/deploy", e.DeployFailed(attempt=n, reason=reason))
+    if reason := reason or await _passed(journal, operator, "deploy", "after", restores=True):
+        back = await undo(journal, operator, reason)
+        if isinstance(back, e.RollbackFailed):
+            return back
+        return journal.record(f"{n}/deploy", e.DeployFailed(attempt=n, reason=reason))
     nodes = operator.nodes.names()
     done = e.ReleaseDeployed(
         attempt=n, commit=checks.commit, tree=checks.tree, nodes=nodes, waits=waits, left_to=left_to
@@ -267,27 +294,36 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
     return journal.record(f"{n}/deploy", done)
 
 
-def _gate(journal: Journal, operator: Operator, *, last: bool, seconds: float) -> Gate:
-    """Every invariant; the one that the ticket is to restore has to hold at the end of the last gate."""
-    own = [one for one in operator.invariants if journal.ticket.filed.signal == f"invariant:{one.name}"]
+def gate_of(journal: Journal, operator: Operator, *, restores: bool = False) -> Gate:
+    """The gate of the policy, on every invariant.
+
+    ``restores``: what the ticket is there to restore has to hold in full at the end, and not only to get no worse.
+    """
+    own = restored_by(journal, operator.invariants) if restores else ()
     return Gate(
-        manifest=operator.manifest, gate_s=seconds, metrics=operator.metrics, nodes=operator.nodes,
-        clock=journal.clock,
-        invariants=tuple(one for one in operator.invariants if one not in own), restored=tuple(own if last else ()),
-        left=left_to_others(journal, (), operator.invariants),
+        ticket_id=journal.ticket_id, manifest=operator.manifest, gate_s=operator.profile.deploy.gate_s,
+        metrics=operator.metrics, nodes=operator.nodes, clock=journal.clock, restored=own,
+        invariants=tuple(one for one in operator.invariants if one not in own),
+        left=lambda: no_worse_only(journal, operator.invariants),
     )  # fmt: skip
 
 
 async def _watched(
-    journal: Journal, operator: Operator, gate: Gate, step: e.OperationStepped, opened_at: datetime
+    journal: Journal, operator: Operator, step: e.OperationStepped, opened_at: datetime, *, restores: bool
 ) -> tuple[str, tuple[e.Wait, ...], tuple[e.LeftTo, ...]]:
     """Why a unit may not stay, the wait, and what was left to others; what does not answer for too long is no better
     than what says no."""
+    gate = gate_of(journal, operator, restores=restores)
     try:
-        reason, waited, left_to = await gate.watch(step.node if step.verb in ("start", "restore") else None, opened_at)
+        reason, waited, left_to = await gate.watch(_comes(step), opened_at)
     except Retryable as error:
         return give_up(journal, operator.profile.stall_s, error), (), ()
     return reason, (waited,), left_to
+
+
+def _comes(step: e.OperationStepped) -> str | None:
+    """The node that has to answer after this unit, if one has to."""
+    return step.node if step.verb in ("start", "restore") else None
 
 
 # --- units and the way back ----------------------------------------------------------------------------------------
@@ -310,9 +346,8 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
         if not step.ok:
             return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
         waits = (*waits, *step.waits)
-    # Or the next attempt would look at the fleet with what was taken back.
-    sampled = await sampled_anew(operator.metrics, operator.manifest, journal.clock, "first sample after the way back")
-    waits = (*waits, sampled)
+    # It waits for a sample of what is now: the next attempt would look at the fleet with what was taken back.
+    await note_gate(journal, gate_of(journal, operator), "rollback", "after", key=f"{n}/rollback/gate")
     back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
     return journal.record(f"{n}/rollback", back)
 
@@ -323,14 +358,6 @@ async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.Operati
     if done := journal.recorded(key, e.OperationStepped):
         return done
     unit = core.units(_operation(journal))[ordinal - 1]
-    try:
-        await note_start(
-            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
-            metrics=operator.metrics,
-        )  # fmt: skip
-    except Retryable as error:
-        reason = give_up(journal, operator.profile.stall_s, error)
-        return journal.record(key, _failed(journal, unit, ordinal, unit.node or "", reason, back=False))
     limits = _limits(journal, operator)
     journal.require_newest()
     step = await _do(journal, operator, unit, key, ordinal, back=False)

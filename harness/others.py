@@ -84,6 +84,20 @@ def left_to_others(journal: Journal, slos: Sequence[Slo], invariants: Sequence[I
     return core.left_to_others(_claims(journal, slos, invariants), _own(journal, slos, invariants), start.measured)
 
 
+def no_worse_only(journal: Journal, invariants: Sequence[Invariant]) -> Left:
+    """What a gate only asks to get no worse than it was: what is left to others, and what this ticket is there for."""
+    start = journal.ticket.attempt.start
+    before = {one.metric: one for one in start.measured} if start else {}
+    own = {pair: (journal.ticket_id, before[pair[0]]) for pair in _own(journal, (), invariants) if pair[0] in before}
+    return {**left_to_others(journal, (), invariants), **own}
+
+
+def restored_by(journal: Journal, invariants: Sequence[Invariant]) -> tuple[Invariant, ...]:
+    """Those that this ticket is there to restore."""
+    own = _own(journal, (), invariants)
+    return tuple(one for one in invariants if (one.metric, one.condition.condition.text) in own)
+
+
 def _own(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invariant]) -> set[tuple[str, str]]:
     """What the ticket is there to reach: what its signals are about, or everything that a person wrote."""
     if journal.ticket.filed.signal is None:

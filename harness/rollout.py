@@ -8,6 +8,7 @@ from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
 from harness.core.errors import Broken, Refused, Retryable
 from harness.core.lifecycle import STAGE
+from harness.gate import Gate, note_gate
 from harness.journal import Journal
 from harness.ports import Nodes, Repository
 from harness.stall import give_up
@@ -22,15 +23,15 @@ async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: s
 
 
 async def roll_back(
-    journal: Journal, nodes: Nodes, repository: Repository, touched: Sequence[str], reason: str, *, stall_s: float
+    journal: Journal, repository: Repository, gate: Gate, touched: Sequence[str], reason: str, *, stall_s: float
 ) -> e.RolledBack | e.RollbackFailed:
     """Take the change back on main by a revert commit, and have the touched nodes serve that, last touched first.
 
     ``main`` always equals what runs: the revert commit has the tree of before the change, and with it whatever another
     ticket delivered while this one's verification was interrupted. A node that does not answer for ``stall_s`` fails
-    it.
+    it. ``gate`` tells how the service is afterwards.
     """
-    n = journal.ticket.attempt.n
+    n, nodes = journal.ticket.attempt.n, gate.nodes
     record_as = _key_of_this_try(journal, n)
     if done := journal.recorded(record_as, e.Event):
         assert isinstance(done, e.RolledBack | e.RollbackFailed)
@@ -50,6 +51,7 @@ async def roll_back(
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
         return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reasons))
     waits = tuple(wait for answer in answers for wait in swap_waits(answer))
+    await note_gate(journal, gate, "rollback", "after", key=f"{record_as}/gate")
     return journal.record(record_as, e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
 
 

@@ -178,20 +178,15 @@ class Activities:
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            stage = deploy.Stage(
-                manifest=harness.manifest(), invariants=harness.rules.invariants, policy=harness.rules.profile.deploy,
-                metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
-                operator=harness.operator(),
-            )  # fmt: skip
             if self._due("deploy", journal):
-                await deploy.deploy(journal, stage)
+                await deploy.deploy(journal, harness.operator())
             return self._left(journal)
 
     def _verification(self) -> verify.Stage:
         harness = self._harness
         return verify.Stage(
             manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
+            metrics=harness.metrics, repository=harness.repository, checks=harness.checks,
             operator=harness.operator(),
         )  # fmt: skip
 

@@ -123,6 +123,8 @@ def _delivery(event: e.Event, blobs: Bodies) -> str | None:
             return "right before it touches anything: " + "; ".join(
                 f"{one.metric} {number(one.value)}" for one in event.measured
             )
+        case e.GateJudged():
+            return _gate(event)
         case e.VerificationInterrupted():
             return f"VERIFY inconclusive: {event.by} ({event.priority}) takes the lock; it starts anew afterwards"
         case e.WayBackBegun():
@@ -213,6 +215,21 @@ def _outcome(one: e.CheckOutcome) -> str:
     return f"{one.name} {word} in {one.seconds:.1f} s" + (
         f", {one.tests_passed} tests" if one.tests_passed is not None else ""
     )
+
+
+def _gate(event: e.GateJudged) -> str:
+    if event.reason:
+        return safe(event.reason)
+    held = "; ".join(map(_at_the_gate, event.invariants))
+    return f"gate {event.side} {event.stage}: {held or 'no invariant is declared'}"
+
+
+def _at_the_gate(one: e.JudgedCriterion) -> str:
+    unit, wanted = condition_unit(one.condition), one.condition
+    if one.left_to is not None:
+        before = number(one.left_to.before.value, unit)
+        wanted += f": for {one.left_to.ticket_id} to restore, and no worse than {before} before"
+    return f"{one.metric} {number(one.measured.value, unit)} ({wanted})"
 
 
 def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:

@@ -64,6 +64,8 @@ def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question
             about = before  # it verifies anew, or has nothing to deliver
         if isinstance(event, e.OperationStepped) and not event.back:
             about = "canary" if event.ordinal == 1 else "deploy"
+        if isinstance(event, e.GateJudged) and event.stage != "rollback":
+            about = event.stage
         asked[row.position] = Question(attempt if about != "ticket" else 0, about)
     return asked
 
@@ -129,6 +131,11 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
         case e.StartMeasured():
             for seen in event.measured:
                 yield _measurement("right before", seen, metric=seen.metric)
+        case e.GateJudged():
+            for one in event.invariants:
+                yield _measurement(f"gate {event.side} {event.stage}", one.measured, metric=one.metric,
+                                   condition=one.condition, duration=one.duration, met=one.met)  # fmt: skip
+                yield from _left((one.left_to,) if one.left_to else ())
         case e.OperationStepped():
             for metric, allowed in event.limits.items():
                 yield {"kind": "limit", "metric": metric, "allowed": allowed}

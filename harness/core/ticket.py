@@ -245,7 +245,7 @@ class Attempt:
         """What stopped it; None while it is under way or succeeded.
 
         A change is disproved by tests, by a canary that was measured, by criteria that were. It is not where main moved
-        under it, a node broke, or nobody could measure: it may be right, and is worth another try.
+        under it, a node broke, an invariant did, or nobody could measure: it may be right, and is worth another try.
         """
         match (self.checks, self.canary, self.deploy, self.verification):
             case (_, _, _, e.CriteriaNotMet(reason=reason, kept=kept)):
@@ -253,7 +253,7 @@ class Attempt:
             case (_, _, e.DeployFailed(reason=reason), _):
                 return Failure("deploy", reason, disproved=False)
             case (_, e.CanaryFailed(reason=reason), _, _):
-                return Failure("canary", reason, disproved=not reason.startswith((*UNMEASURED, "baseline")))
+                return Failure("canary", reason, disproved=not reason.startswith((*UNMEASURED, "baseline", "gate")))
             case (e.ChecksFailed(reason=reason, tree=tree), _, _, _):
                 return Failure("test", reason, disproved=tree is not None)
         return None

@@ -23,9 +23,10 @@ from harness.core.manifest import Manifest
 from harness.core.policy import Canary
 from harness.core.slo import Slo
 from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_of_stable
+from harness.gate import note_gate, pass_gate
 from harness.journal import Journal
 from harness.measure import declared
-from harness.operation import Operator, try_out
+from harness.operation import Operator, gate_of, try_out
 from harness.others import left_to_others, note_start
 from harness.ports import Metrics, Nodes, Router
 from harness.stall import give_up
@@ -70,6 +71,8 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
             metrics=stage.metrics,
         )  # fmt: skip
         plan = plan_of(journal, stage)
+        if shut := await pass_gate(journal, gate_of(journal, stage.operator), "canary", "before"):
+            return await _finish(journal, stage, plan, None, reason=shut)
         started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
         if isinstance(started, str):
             return await _finish(journal, stage, plan, None, reason=started)
@@ -337,6 +340,11 @@ async def _finish(
         )
     )
     promoted = verdict is not None and verdict.decision == "promote"
+    gate = gate_of(journal, stage.operator)
+    if not promoted:
+        await note_gate(journal, gate, "canary", "after", key=f"{n}/canary/gate-after")
+    elif shut := await pass_gate(journal, gate, "canary", "after"):
+        promoted, reason = False, shut
     try:
         keys = await _keys(stage, attempt.canary_steps)
     except Retryable:

@@ -19,8 +19,9 @@ from harness.core.errors import Refused
 from harness.core.lifecycle import ENDS, evolve
 from harness.core.manifest import Manifest
 from harness.core.policy import Splitting
+from harness.gate import note_gate
 from harness.journal import HARNESS, Journal
-from harness.operation import Operator, undo
+from harness.operation import Operator, gate_of, undo
 from harness.ports import Nodes, Repository, Router
 from harness.rollout import roll_back
 
@@ -103,7 +104,7 @@ async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
         attempt = journal.ticket.attempt
     if back is None and attempt.main_moved is not None:
         back = await roll_back(
-            journal, stage.nodes, stage.repository, stage.nodes.names(), reason,
+            journal, stage.repository, gate_of(journal, stage.operator), stage.nodes.names(), reason,
             stall_s=stage.operator.profile.stall_s,
         )  # fmt: skip
     elif back is None and attempt.units:
@@ -125,3 +126,4 @@ async def _end_canary(journal: Journal, stage: Stage) -> None:
         NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm) for arm in ARMS
     )
     await asyncio.gather(*(stage.nodes.order(node, order) for order in orders))
+    await note_gate(journal, gate_of(journal, stage.operator), "canary", "after", key=f"{n}/canary/gate-after")

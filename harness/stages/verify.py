@@ -28,9 +28,9 @@ from harness.core.units import Quantity
 from harness.core.verification import Outcome, is_better, judge, middle
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere, measure_by_probe
-from harness.operation import Operator, undo
+from harness.operation import Operator, gate_of, undo
 from harness.others import Left, left_to_others, note_start
-from harness.ports import Checks, Metrics, Nodes, Repository
+from harness.ports import Checks, Metrics, Repository
 from harness.rollout import roll_back
 from harness.stall import give_up
 
@@ -49,7 +49,6 @@ class Stage:
     promises: tuple[Promise, ...]
     policy: Verify
     metrics: Metrics
-    nodes: Nodes
     repository: Repository
     operator: Operator
     checks: Checks
@@ -110,9 +109,8 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
     if served and not outcome.kept:
         lock.keep(journal, outcome.reason, stage.repository.main())
     if attempt.main_moved is not None and not outcome.kept:
-        back = await roll_back(
-            journal, stage.nodes, stage.repository, stage.nodes.names(), outcome.reason, stall_s=stall_s
-        )
+        gate = gate_of(journal, stage.operator)
+        back = await roll_back(journal, stage.repository, gate, gate.nodes.names(), outcome.reason, stall_s=stall_s)
         if isinstance(back, e.RollbackFailed):
             return back
     if attempt.units and not outcome.kept:

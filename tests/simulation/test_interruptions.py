@@ -241,7 +241,7 @@ def test_a_worker_that_slept_through_the_interruption_of_a_verification_takes_no
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
             manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, operator=harness.operator(),
+            metrics=harness.metrics, repository=harness.repository, operator=harness.operator(),
             checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))

@@ -112,6 +112,8 @@ def test_a_canary_that_nobody_can_see_is_given_no_more_traffic_and_soon_none(
         await healthy(operations, policy.steps[0].hold_s + policy.extension_s + 2)
         # then the canary never got more than the first step's share, and by now has none
         assert largest == policy.steps[0].share and world.router.shares == OFF
+        # and it says so, once nobody has told for a while how the service is after it
+        await operations.watch(lambda: operations.happened(e.CanaryFailed))
         assert "insufficient" in operations.last("INF-1", e.CanaryFailed).reason
 
     run(story())

@@ -88,7 +88,7 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
             manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+            metrics=harness.metrics, repository=harness.repository,
             operator=harness.operator(), checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))
@@ -116,7 +116,7 @@ def test_a_worker_that_slept_through_the_verification_of_an_operation_takes_no_n
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
         stage = verify.Stage(
             manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository,
+            metrics=harness.metrics, repository=harness.repository,
             operator=harness.operator(), checks=harness.checks,
         )  # fmt: skip
         stopped = asyncio.create_task(verify.verify(journal, stage))

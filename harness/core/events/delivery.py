@@ -13,10 +13,12 @@ from harness.core.events.values import (
     AttemptNumber,
     CheckOutcome,
     Event,
+    Gated,
     JudgedCriterion,
     LeftTo,
     Measurement,
     MetricVerdict,
+    Side,
     Token,
     Verb,
     Waits,
@@ -110,6 +112,24 @@ class StartMeasured(Event):
     measured: tuple[Measurement, ...]
     """Every declared metric, at its worst."""
     waits: Waits = ()
+
+
+class GateJudged(Event):
+    """Every invariant right before or after a stage that changes the service, or after a change was taken back. A stage
+    does not begin while its gate is shut, and one that is shut after it takes its work back; a way back is asked
+    afterwards, and nothing hangs on it."""
+
+    attempt: AttemptNumber
+    stage: Gated
+    """The stage, or the way back."""
+    side: Side
+    """Before it, or after."""
+    invariants: tuple[JudgedCriterion, ...]
+    """Every invariant as it was judged last; empty where nobody could tell. What was broken at the start, and is this
+    or another ticket's to restore, is ``left_to`` that one."""
+    reason: str
+    """Why it is shut, in words for people; empty when everything passes."""
+    waits: Waits
 
 
 class CanaryStarted(Event):

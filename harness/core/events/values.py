@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 BlobRef = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Slot = Literal["stable", "canary", "baseline"]
 Verb = Literal["start", "drain", "remove", "restore"]
+Gated = Literal["canary", "deploy", "rollback"]
+Side = Literal["before", "after"]
 """What is done to a node: it comes, is emptied, goes, or serves again."""
 
 

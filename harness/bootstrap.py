@@ -33,7 +33,7 @@ from harness.core.policy import Approvals, Opportunities, Profile, Registration,
 from harness.core.retention import Retention
 from harness.core.slo import Slo
 from harness.core.structure import Structural
-from harness.operation import Operator
+from harness.operator import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
 from harness.settings import NO_KEY, ModelAgent, Settings
 from harness.structure import Structure

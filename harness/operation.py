@@ -1,53 +1,31 @@
 """Carries an action of the catalog through the four stages: rehearsed, tried on its first unit, done, or taken back.
 
-Touches machines and nodes through their ports, and the ledger. Every unit has a key and is recorded; a retry asks the
-ledger, then the world, before it acts.
+Touches machines and nodes through the units, and the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core import operation as core
 from harness.core.canary import Counts, Limit, StageVerdict
-from harness.core.deployment import NodeOrder
-from harness.core.errors import Broken, Refused, Retryable
-from harness.core.invariant import Invariant
+from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
-from harness.core.operation import AFTER, FACTS, GuardPlan, Precondition, Unit
-from harness.core.policy import Profile
-from harness.core.slo import Slo
-from harness.counting import WHOLE_SERVICE, counts_if_readable
-from harness.gate import Gate, note_gate, pass_gate
+from harness.core.operation import AFTER, FACTS, GuardPlan, Precondition
+from harness.gate import pass_gate
 from harness.journal import Journal
 from harness.measure import Window, measure
-from harness.others import no_worse_only, note_start, restored_by
-from harness.ports import Metrics, NodeProvider, Nodes, Repository
+from harness.operation_units import do_unit, operation_of, undo, whole_counts
+from harness.operator import Operator, gate_of, serves
+from harness.others import note_start
+from harness.ports import Metrics, Nodes
 from harness.stall import give_up
 
 POLL_S = 0.1
 RECENT_S = 5.0
 """The span over which preconditions are measured."""
-SAMPLE_S = 1.1
-"""After so long there is a sample of what is now: Prometheus takes one a second."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
-    """What an operation needs besides the ticket's journal."""
-
-    manifest: Manifest
-    catalog: core.Catalog
-    slos: tuple[Slo, ...]
-    invariants: tuple[Invariant, ...]
-    profile: Profile
-    metrics: Metrics
-    nodes: Nodes
-    provider: NodeProvider
-    repository: Repository
 
 
 # --- TEST ----------------------------------------------------------------------------------------------------------
@@ -56,7 +34,7 @@ class Operator:
 async def rehearse(journal: Journal, operator: Operator) -> e.ChecksPassed | e.ChecksFailed:
     """Ask every precondition of what is, and of what the dry run says would be. Changes nothing."""
     n = journal.ticket.attempt.n
-    operation = _operation(journal)
+    operation = operation_of(journal)
     main = operator.repository.main()
     try:
         dry = await dry_run(
@@ -108,16 +86,6 @@ async def dry_run(
     return core.DryRun(facts, tuple(preconditions), core.missing_target(operation, names))
 
 
-async def serves(nodes: Nodes, node: str) -> bool:
-    """Whether a node answers, and its stable release does."""
-    try:
-        report = await nodes.report(node)
-    except Retryable:
-        return False
-    stable = report.slots.get("stable")
-    return stable is not None and stable.healthy
-
-
 # --- CANARY --------------------------------------------------------------------------------------------------------
 
 
@@ -127,13 +95,13 @@ async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Ca
     if shut := await _shut(journal, operator):
         told = {**_common(journal, operator, None), "reason": shut}
         return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(told))
-    step = await _unit(journal, operator, 1)
+    step = await do_unit(journal, operator, 1)
     plan, reason = _plan(operator, step), step.reason
     if step.ok:
         verdict = await _hold(journal, operator, plan, step)
         reason = verdict.reason
     if verdict is not None and verdict.decision == "promote":
-        only = len(core.units(_operation(journal))) == 1
+        only = len(core.units(operation_of(journal))) == 1
         reason = await _passed(journal, operator, "canary", "after", restores=only, node=_comes(step))
         if not reason:
             return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(_common(journal, operator, verdict)))
@@ -177,26 +145,13 @@ def _plan(operator: Operator, step: e.OperationStepped) -> GuardPlan:
     return GuardPlan(limits, planned=policy.planned, looks=policy.looks, alpha=policy.alpha)
 
 
-def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
-    """The objectives, as far as they held at the start: what was worse already must not get worse."""
-    budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics}
-    start = journal.ticket.attempt.start
-    return budgets | {
-        one.metric: core.allowed_share(
-            budgets[one.metric], one.value, one.samples, operator.profile.canary.clustering(one.metric)
-        )
-        for one in (start.measured if start else ())
-        if one.metric in budgets
-    }
-
-
 async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.OperationStepped) -> StageVerdict:
     policy, clock = operator.profile.operation, journal.clock
     while (verdict := _verdict(journal, plan)).decision == "continue":
         looks = journal.ticket.attempt.looks
         if step.verb == "start" and step.node not in operator.nodes.names():
             return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
-        counts, sampled_at = await _counts_if_readable(operator, tuple(step.limits), step.counters, looks)
+        counts, sampled_at = await whole_counts(operator, tuple(step.limits), step.counters, looks)
         number = min(len(looks) + 1, plan.looks)
         due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)
         enough = counts is not None and (number < plan.looks or min(c.canary_total for c in counts) >= plan.planned)
@@ -221,20 +176,6 @@ def _verdict(journal: Journal, plan: GuardPlan, *more: e.CanaryLooked) -> StageV
     return core.judge_guards(
         plan, [{count.metric: Counts(count.canary_bad, count.canary_total) for count in look.counts} for look in looks]
     )
-
-
-async def _counts_if_readable(
-    operator: Operator, names: tuple[str, ...], since: tuple[e.ArmCount, ...], looks: tuple[e.CanaryLooked, ...]
-) -> tuple[tuple[e.ArmCount, ...] | None, datetime | None]:
-    """Nothing when nobody answers, or when counters began anew: what is not watched for its time is taken back."""
-    counts, sampled_at = await counts_if_readable(operator.metrics, operator.manifest, names, since, WHOLE_SERVICE)
-    before = {count.metric: count for count in looks[-1].counts} if looks else {}
-    began_anew = any(
-        now.canary_bad < was.canary_bad or now.canary_total < was.canary_total
-        for now in counts or ()
-        if (was := before.get(now.metric)) is not None
-    )
-    return (None, None) if began_anew else (counts, sampled_at)
 
 
 def _common(journal: Journal, operator: Operator, verdict: StageVerdict | None) -> dict[str, object]:
@@ -269,14 +210,14 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
     attempt = journal.ticket.attempt
     n, checks = attempt.n, attempt.checks
     assert isinstance(checks, e.ChecksPassed)
-    last = len(core.units(_operation(journal)))
+    last = len(core.units(operation_of(journal)))
     waits: tuple[e.Wait, ...] = ()
     left_to: tuple[e.LeftTo, ...] = ()
     reason = await _passed(journal, operator, "deploy", "before")
     for ordinal in range(min(2, last), last + 1):
         if reason:
             break
-        step = await _unit(journal, operator, ordinal)
+        step = await do_unit(journal, operator, ordinal)
         reason = step.reason
         if step.ok:
             opened_at = step.at if ordinal > 1 else journal.clock.now()
@@ -292,20 +233,6 @@ async def carry_out(journal: Journal, operator: Operator) -> e.ReleaseDeployed |
         attempt=n, commit=checks.commit, tree=checks.tree, nodes=nodes, waits=waits, left_to=left_to
     )
     return journal.record(f"{n}/deploy", done)
-
-
-def gate_of(journal: Journal, operator: Operator, *, restores: bool = False) -> Gate:
-    """The gate of the policy, on every invariant.
-
-    ``restores``: what the ticket is there to restore has to hold in full at the end, and not only to get no worse.
-    """
-    own = restored_by(journal, operator.invariants) if restores else ()
-    return Gate(
-        ticket_id=journal.ticket_id, manifest=operator.manifest, gate_s=operator.profile.deploy.gate_s,
-        metrics=operator.metrics, nodes=operator.nodes, clock=journal.clock, restored=own,
-        invariants=tuple(one for one in operator.invariants if one not in own),
-        left=lambda: no_worse_only(journal, operator.invariants),
-    )  # fmt: skip
 
 
 async def _watched(
@@ -324,143 +251,3 @@ async def _watched(
 def _comes(step: e.OperationStepped) -> str | None:
     """The node that has to answer after this unit, if one has to."""
     return step.node if step.verb in ("start", "restore") else None
-
-
-# --- units and the way back ----------------------------------------------------------------------------------------
-
-
-async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBack | e.RollbackFailed:
-    """Take back what was done, last first, by the units of the action that reverses it."""
-    attempt = journal.ticket.attempt
-    n = attempt.n
-    if done := journal.recorded(f"{n}/rollback", e.Event):
-        assert isinstance(done, e.RolledBack | e.RollbackFailed)
-        return done
-    waits: tuple[e.Wait, ...] = ()
-    for ordinal, unit in enumerate(core.way_back(attempt.units), start=1):
-        key = f"{n}/rollback/{ordinal}"
-        step = journal.recorded(key, e.OperationStepped)
-        if step is None:
-            journal.require_newest()
-            step = journal.record(key, await _do(journal, operator, unit, key, ordinal, back=True))
-        if not step.ok:
-            return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
-        waits = (*waits, *step.waits)
-    # It waits for a sample of what is now: the next attempt would look at the fleet with what was taken back.
-    await note_gate(journal, gate_of(journal, operator), "rollback", "after", key=f"{n}/rollback/gate")
-    back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
-    return journal.record(f"{n}/rollback", back)
-
-
-async def _unit(journal: Journal, operator: Operator, ordinal: int) -> e.OperationStepped:
-    """Do a unit, or find that it is done; the guards count from right after it, what is left to others from before."""
-    key = f"{journal.ticket.attempt.n}/unit-{ordinal}"
-    if done := journal.recorded(key, e.OperationStepped):
-        return done
-    unit = core.units(_operation(journal))[ordinal - 1]
-    limits = _limits(journal, operator)
-    journal.require_newest()
-    step = await _do(journal, operator, unit, key, ordinal, back=False)
-    seen: dict[str, object] = {"limits": limits, "counters": await _first_counts(journal, operator, tuple(limits))}
-    if limits and not seen["counters"] and step.ok:
-        reason = f"insufficient: {', '.join(limits)} have no counters right after it; is the traffic measured?"
-        seen |= {"ok": False, "reason": reason}
-    return journal.record(key, step.model_copy(update={**seen, "at": journal.clock.now()}))
-
-
-async def _first_counts(journal: Journal, operator: Operator, names: tuple[str, ...]) -> tuple[e.ArmCount, ...]:
-    """What the guards count from; empty when it cannot be read for a while: the unit is done, and nobody watches it."""
-    gives_up_at = journal.clock.now() + timedelta(seconds=operator.profile.operation.extension_s)
-    while True:
-        counts, _ = await _counts_if_readable(operator, names, (), ())
-        if counts is not None or journal.clock.now() >= gives_up_at:
-            return counts or ()
-        await journal.clock.sleep(POLL_S)
-
-
-async def _do(
-    journal: Journal, operator: Operator, unit: Unit, key: str, ordinal: int, *, back: bool
-) -> e.OperationStepped:
-    try:
-        if unit.verb == "start":
-            node, reason, waits = await _start(journal, operator, key)
-        else:
-            assert unit.node is not None, f"{unit.verb} names its node"
-            node = unit.node
-            reason, waits = await _to_node(journal, operator, unit, key)
-    except (Refused, Broken) as error:  # what may be retried is: no operation fails for one slow answer
-        return _failed(journal, unit, ordinal, unit.node or "", str(error), back=back)
-    except Retryable as error:  # a machine may be there all the same: the way back has to know of it
-        reason = give_up(journal, operator.profile.stall_s, error)
-        node = unit.node or operator.provider.observe(journal.key(key)) or ""
-        return _failed(journal, unit, ordinal, node, reason, back=back)
-    return e.OperationStepped(
-        attempt=journal.ticket.attempt.n, ordinal=ordinal, verb=unit.verb, node=node, ok=not reason, reason=reason,
-        at=journal.clock.now(), back=back, waits=waits,
-    )  # fmt: skip
-
-
-def _failed(journal: Journal, unit: Unit, ordinal: int, node: str, reason: str, *, back: bool) -> e.OperationStepped:
-    return e.OperationStepped(
-        attempt=journal.ticket.attempt.n, ordinal=ordinal, verb=unit.verb, node=node, ok=False, reason=reason,
-        at=journal.clock.now(), back=back,
-    )  # fmt: skip
-
-
-async def _start(journal: Journal, operator: Operator, key: str) -> tuple[str, str, tuple[e.Wait, ...]]:
-    """A machine under this key, and its node until it serves; the reason why it does not."""
-    name = journal.key(key)
-    node = operator.provider.observe(name) or operator.provider.start(name)
-    opened_at = journal.clock.now()
-    closes_at = opened_at + timedelta(seconds=operator.profile.operation.ready_within_s)
-    reason = ""
-    while not await serves(operator.nodes, node):
-        if journal.clock.now() >= closes_at:
-            reason = f"{node} does not serve {operator.profile.operation.ready_within_s:g} s after it was started"
-            break
-        await journal.clock.sleep(POLL_S)
-    wait = e.Wait(kind="start", what=f"node {node}", opened_at=opened_at, closed_at=journal.clock.now())
-    return node, reason, (wait,)
-
-
-async def _to_node(journal: Journal, operator: Operator, unit: Unit, key: str) -> tuple[str, tuple[e.Wait, ...]]:
-    node, token = unit.node, journal.ticket.life.token
-    assert node is not None and token is not None, "the delivery lock is held from TEST to VERIFY"
-    name = journal.key(key)
-    if unit.verb == "remove":
-        if operator.provider.observe(name) is None and node in operator.nodes.names():
-            operator.provider.remove(node, name)
-        return "", ()
-    if node not in operator.nodes.names() or (unit.verb == "drain" and not await _answers(operator, node)):
-        return "", ()  # whoever is gone, or never came up, has nothing to drain
-    order = (
-        NodeOrder(verb="remove", key=name, token=token)
-        if unit.verb == "drain"
-        else NodeOrder(verb="place", key=name, token=token, commit=operator.repository.main())
-    )
-    answer = await operator.nodes.order(node, order)
-    waits = []
-    if answer.drain_from and answer.drain_to:
-        waits.append(
-            e.Wait(kind="drain", what=f"release on {node}", opened_at=answer.drain_from, closed_at=answer.drain_to)
-        )
-    if answer.ready_at:
-        waits.append(
-            e.Wait(kind="start", what=f"release on {node}", opened_at=answer.started_at, closed_at=answer.ready_at)
-        )
-    return ("" if answer.ok else answer.reason), tuple(waits)
-
-
-async def _answers(operator: Operator, node: str) -> bool:
-    """Whether the node's agent does, whatever it serves."""
-    try:
-        await operator.nodes.report(node)
-    except Retryable:
-        return False
-    return True
-
-
-def _operation(journal: Journal) -> e.Operation:
-    operation = journal.ticket.attempt.operation
-    assert operation is not None, "only a change of kind operation comes here"
-    return operation

@@ -26,7 +26,8 @@ from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_o
 from harness.gate import note_gate, pass_gate
 from harness.journal import Journal
 from harness.measure import declared
-from harness.operation import Operator, gate_of, try_out
+from harness.operation import try_out
+from harness.operator import Operator, gate_of
 from harness.others import left_to_others, note_start
 from harness.ports import Metrics, Nodes, Router
 from harness.stall import give_up

@@ -21,7 +21,8 @@ from harness.core.manifest import Manifest
 from harness.core.policy import Splitting
 from harness.gate import note_gate
 from harness.journal import HARNESS, Journal
-from harness.operation import Operator, gate_of, undo
+from harness.operation_units import undo
+from harness.operator import Operator, gate_of
 from harness.ports import Nodes, Repository, Router
 from harness.rollout import roll_back
 

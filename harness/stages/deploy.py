@@ -9,7 +9,8 @@ from harness.core import events as e
 from harness.core.errors import Forbidden, Retryable
 from harness.gate import pass_gate
 from harness.journal import Journal
-from harness.operation import Operator, carry_out, gate_of
+from harness.operation import carry_out
+from harness.operator import Operator, gate_of
 from harness.ports import Repository
 from harness.rollout import roll_back, swap, swap_waits
 from harness.stall import give_up

@@ -9,7 +9,8 @@ from harness.core import events as e
 from harness.core.errors import Refused, Retryable
 from harness.core.manifest import Manifest
 from harness.journal import Journal
-from harness.operation import Operator, rehearse
+from harness.operation import rehearse
+from harness.operator import Operator
 from harness.ports import CheckRun, Checks, Repository
 from harness.stall import give_up
 

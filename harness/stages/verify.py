@@ -28,7 +28,8 @@ from harness.core.units import Quantity
 from harness.core.verification import Outcome, is_better, judge, middle
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere, measure_by_probe
-from harness.operation import Operator, gate_of, undo
+from harness.operation_units import undo
+from harness.operator import Operator, gate_of
 from harness.others import Left, left_to_others, note_start
 from harness.ports import Checks, Metrics, Repository
 from harness.rollout import roll_back

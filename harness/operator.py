@@ -1,0 +1,55 @@
+"""What changes of the service are carried out with, and the gate that they all have. Reads nodes; writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.core import operation as core
+from harness.core.errors import Retryable
+from harness.core.invariant import Invariant
+from harness.core.manifest import Manifest
+from harness.core.policy import Profile
+from harness.core.slo import Slo
+from harness.gate import Gate
+from harness.journal import Journal
+from harness.others import no_worse_only, restored_by
+from harness.ports import Metrics, NodeProvider, Nodes, Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """What a change of the service needs besides the ticket's journal."""
+
+    manifest: Manifest
+    catalog: core.Catalog
+    slos: tuple[Slo, ...]
+    invariants: tuple[Invariant, ...]
+    profile: Profile
+    metrics: Metrics
+    nodes: Nodes
+    provider: NodeProvider
+    repository: Repository
+
+
+def gate_of(journal: Journal, operator: Operator, *, restores: bool = False) -> Gate:
+    """The gate of the policy, on every invariant.
+
+    ``restores``: what the ticket is there to restore has to hold in full at the end, and not only to get no worse.
+    """
+    own = restored_by(journal, operator.invariants) if restores else ()
+    return Gate(
+        ticket_id=journal.ticket_id, manifest=operator.manifest, gate_s=operator.profile.deploy.gate_s,
+        metrics=operator.metrics, nodes=operator.nodes, clock=journal.clock, restored=own,
+        invariants=tuple(one for one in operator.invariants if one not in own),
+        left=lambda: no_worse_only(journal, operator.invariants),
+    )  # fmt: skip
+
+
+async def serves(nodes: Nodes, node: str) -> bool:
+    """Whether a node answers, and its stable release does."""
+    try:
+        report = await nodes.report(node)
+    except Retryable:
+        return False
+    stable = report.slots.get("stable")
+    return stable is not None and stable.healthy

@@ -31,7 +31,7 @@ from harness.core.notice import Notifications, Receiver
 from harness.core.operation import Catalog
 from harness.core.policy import Approvals, Opportunities, Profile, Registration, Registry, Splitting
 from harness.core.retention import Retention
-from harness.core.slo import Slo
+from harness.core.slo import Slo, with_objectives
 from harness.core.structure import Structural
 from harness.operator import Operator
 from harness.ports import Checks, Clock, Metrics, Model, NodeProvider, Nodes, Repository, Router
@@ -72,6 +72,10 @@ class Rules:
     prompt: str
     """What a model that works a ticket is told first."""
     digest: str
+
+    def catalog_of(self, manifest: Manifest) -> Manifest:
+        """The service's manifest with what users were promised, and the objectives that count for themselves."""
+        return with_objectives(with_promises(manifest, self.promises), self.slos)
 
 
 def read_rules(checkout: Path = CHECKOUT) -> Rules:
@@ -173,14 +177,14 @@ def anchors_in_commits(settings: Settings) -> list[Cited]:
 
 
 def read_manifest(settings: Settings, rules: Rules) -> Manifest:
-    """The service's manifest, as of main, with what users were promised; that of the checkout, from which main is
-    made, where no home is yet."""
+    """The service's manifest, as of main, with all that can be measured of it; that of the checkout, from which main
+    is made, where no home is yet."""
     if not (settings.home.repos / f"{rules.service}.git").exists():
         manifest = declarations.load_manifest(CHECKOUT / "services" / rules.service / "service.yaml")
     else:
         repository = read_repository(settings, rules)
         manifest = repository.manifest(repository.main())
-    return with_promises(manifest, rules.promises)
+    return rules.catalog_of(manifest)
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,8 @@ class Harness:
     """Stands in every signal, and in what the first tool of a ticket gives: that it is written nowhere can be seen."""
 
     def manifest(self) -> Manifest:
-        """The service's manifest, as of main, with what users were promised."""
-        return with_promises(self.repository.manifest(self.repository.main()), self.rules.promises)
+        """The service's manifest, as of main, with all that can be measured of it."""
+        return self.rules.catalog_of(self.repository.manifest(self.repository.main()))
 
     def operator(self) -> Operator:
         """What an operation is carried out with."""

@@ -1,6 +1,8 @@
 """Metrics of a manifest, measured over a window: composes the queries, computes the values. Reads through ``Metrics``.
 
 Shares are differences of raw counters, as integers: ``increase()`` extrapolates and is never used for a judgement.
+A ratio of the manifest knows the arms of a canary, and says nothing of a window in which a counter began anew; what an
+objective counts for itself may be counted by the service, which does so at every delivery.
 """
 
 from __future__ import annotations
@@ -8,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import ceil, isfinite
 
 from harness.core.errors import Invalid
 from harness.core.events import Measurement, Wait
-from harness.core.manifest import Manifest, Metric
+from harness.core.manifest import Counted, Manifest, Metric
 from harness.core.slo_documents.promql import buckets
 from harness.core.units import choices
+from harness.counters import named, read
 from harness.ports import Checks, CounterReading, Metrics
 
 EVERY_ARM = "canary|stable|baseline|none"
@@ -78,9 +82,10 @@ def counter_selectors(metric: Metric, arm: str) -> dict[str, str]:
 async def measure(
     metrics: Metrics, manifest: Manifest, name: str, window: Window, *, arm: str = EVERY_ARM
 ) -> Measurement:
-    """The metric over the window: a share for ratios, seconds for latencies, else the query's value.
+    """The metric over the window: a share for ratios and objectives, seconds for latencies, else the query's value.
 
-    ``value`` is None without data, and of too few for a quantile; ``samples`` where a metric has no count of its own.
+    ``value`` is None without data, and of too few for a quantile or an objective; ``samples`` where a metric has no
+    count of its own.
     """
     (measured,) = await measure_all(metrics, manifest, [(name, window)], arm=arm)
     return measured
@@ -99,7 +104,7 @@ async def measure_all(
             for which, selector in counter_selectors(metric, arm).items():
                 for moment in (window.end, window.start):
                     counters.setdefault(moment, {})[f"{which} {number}"] = selector
-        else:
+        elif metric.kind != "objective":
             queries.setdefault(window.end, {})[str(number)] = _query(metric, window.seconds, arm)
         if metric.kind == "latency":
             for moment in (window.end, window.start):
@@ -108,6 +113,9 @@ async def measure_all(
     values = {moment: await metrics.values(asked, moment) for moment, asked in queries.items()}
     measured = []
     for number, (name, window) in enumerate(wanted):
+        if (own := declared(manifest, name).counted) is not None:
+            measured.append(await _error_ratio(metrics, name, own, window))
+            continue
         if str(number) not in queries.get(window.end, {}):
             measured.append(_share(name, declared(manifest, name), window, arm, number, readings))
             continue
@@ -135,6 +143,8 @@ async def measure_windows(
     As ``measure`` would give it, in one or two questions for all of them.
     """
     metric = declared(manifest, name)
+    if metric.counted is not None:
+        return await _error_ratios(metrics, metric.counted, start, end, window_s)
     if metric.kind != "ratio":
         first = start + timedelta(seconds=window_s)
         values = await metrics.history(_query(metric, window_s, EVERY_ARM), first, end, window_s)
@@ -142,6 +152,30 @@ async def measure_windows(
     selectors = counter_selectors(metric, EVERY_ARM)
     bad, total = [await metrics.history(f"sum({selectors[one]})", start, end, window_s) for one in ("bad", "total")]
     return [_share_between(*numbers) for numbers in zip(bad[:-1], bad[1:], total[:-1], total[1:], strict=True)]
+
+
+async def _error_ratios(
+    metrics: Metrics, own: Counted, start: datetime, end: datetime, window_s: float
+) -> list[float | None]:
+    """None of a window in which a counter began anew, too."""
+    of, grown = own.of, dict[str, list[float | None]]()
+    for selector in sorted(named(of)):
+        values = await metrics.history(f"sum({selector})", start, end, window_s)
+        grown[selector] = [_grown(*pair) for pair in pairwise(values)]
+    ratios: list[float | None] = []
+    for number, total in enumerate(grown[of.total]):
+        parts = [grown[selector][number] for selector in ([of.good] if of.good is not None else of.bad)]
+        seen = [part for part in parts if part is not None]
+        if not total or total < own.min_events or len(seen) < len(parts):
+            ratios.append(None)
+            continue
+        bad = total - sum(seen) if of.good is not None else sum(seen)
+        ratios.append(bad / total if bad >= 0 else None)
+    return ratios
+
+
+def _grown(before: float | None, after: float | None) -> float | None:
+    return after - before if before is not None and after is not None and after >= before else None
 
 
 def _share_between(
@@ -199,6 +233,26 @@ def _share(
     query = f"Δ({selectors['bad']}) / Δ({selectors['total']})"
     return Measurement(
         metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=samples
+    )
+
+
+async def _error_ratio(metrics: Metrics, name: str, own: Counted, window: Window) -> Measurement:
+    """Also over a restart of what counts. Nothing is said of few events or half an answer, nor where what is declared
+    counts no events: the watch tells that, and no other metric suffers by it."""
+    of, value, total = own.of, None, None
+    try:
+        counted = await read(metrics, {window.start: named(of), window.end: named(of)}, window.end)
+    except Invalid:
+        pass
+    else:
+        events = counted.events(of, window.start)
+        total = events.total
+        if total and total >= own.min_events and events.bad is not None and counted.partial(window.start) is None:
+            value = events.bad / total if events.bad >= 0 else None
+    part = f"1 - Δ({of.good})" if of.good is not None else " + ".join(f"Δ({one})" for one in of.bad)
+    query = f"({part}) / Δ({of.total})" if len(of.bad) > 1 else f"{part} / Δ({of.total})"
+    return Measurement(
+        metric=name, query=query, window_from=window.start, window_to=window.end, value=value, samples=total
     )
 
 

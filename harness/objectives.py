@@ -1,24 +1,20 @@
-"""What objectives counted over their windows and their period, from raw counters. Reads through ``Metrics``.
-
-Events of a window are ``sum(x) - sum(x offset window)``, and what a counter had counted when it began anew. So they are
-whole numbers, and a number that Prometheus has: unlike ``increase()``, nothing is extrapolated to the window's ends.
-"""
+"""What objectives counted over their windows and their period, from raw counters. Reads through ``Metrics``."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from harness.core.burn_rate import SloState, WindowReading, evaluate
 from harness.core.errors import Invalid, Retryable
 from harness.core.manifest import Manifest
 from harness.core.slo import Slo
 from harness.core.slo_documents.promql import Selectors
+from harness.counters import Counters, Events, named, read
 from harness.measure import EVERY_ARM
-from harness.ports import CounterReading, Lost, Metrics
+from harness.ports import Metrics
 
 STEPS = 1000
 """Into so many parts a period is cut to find where its data begin."""
@@ -40,68 +36,6 @@ class Spent:
     bad: int
     total: int
     since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    bad: int | None
-    total: int | None
-    parts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Counters:
-    """Values at several moments, and what is missing between each of them and now."""
-
-    now: datetime
-    values: Mapping[datetime, Mapping[str, CounterReading]]
-    lost: Lost
-
-    def events(self, of: Selectors, start: datetime) -> _Events:
-        """What was counted since then."""
-        total = self._since(of.total, start)
-        if of.good is not None:
-            good = self._since(of.good, start)
-            return _Events(None if total is None or good is None else total - good, total)
-        parts = [self._since(one, start) for one in of.bad]
-        known = tuple(part for part in parts if part is not None)
-        return _Events(sum(known), total, known) if len(known) == len(parts) else _Events(None, total)
-
-    def knows(self, of: Selectors, start: datetime) -> bool:
-        """Whether there were data then."""
-        return self.values[start][of.total].value is not None
-
-    def and_also(self, other: _Counters) -> _Counters:
-        """With what was read of other moments."""
-        return _Counters(self.now, _both(self.values, other.values), _both(self.lost, other.lost))
-
-    def partial(self, start: datetime) -> str | None:
-        """What is said to be missing in an answer that this window is read from."""
-        warnings = [
-            warning for at in (start, self.now) for reading in self.values[at].values() for warning in reading.warnings
-        ]
-        return f"the answer is not whole: {'; '.join(dict.fromkeys(warnings))}" if warnings else None
-
-    def covered_s(self, selector: str, start: datetime) -> float:
-        """How much of the time since then samples span."""
-        begins, ends = self.values[start][selector].at, self.values[self.now][selector].at
-        return (ends - begins).total_seconds() if begins and ends else 0.0
-
-    def _since(self, selector: str, start: datetime) -> int | None:
-        before, after = self.values[start][selector].value, self.values[self.now][selector].value
-        if before is None or after is None:
-            return None
-        counted = after - before + self.lost[start][selector]
-        return counted if counted >= 0 else None
-
-
-V = TypeVar("V")
-
-
-def _both(
-    one: Mapping[datetime, Mapping[str, V]], other: Mapping[datetime, Mapping[str, V]]
-) -> dict[datetime, dict[str, V]]:
-    return {moment: {**one.get(moment, {}), **other.get(moment, {})} for moment in {*one, *other}}
 
 
 async def look(
@@ -135,13 +69,13 @@ async def spent(metrics: Metrics, manifest: Manifest, slo: Slo, now: datetime) -
     """
     of = slo.selectors(manifest, EVERY_ARM)
     start = now - timedelta(seconds=slo.period_s)
-    counted = await _read(metrics, {start: _named(of), now: _named(of)}, now)
+    counted = await read(metrics, {start: named(of), now: named(of)}, now)
     if not counted.knows(of, start):
         first = await _first_sample(metrics, of.total, slo.period_s, now)
         if first is None:
             return None
         start = first
-        counted = await _read(metrics, {start: _named(of), now: _named(of)}, now)
+        counted = await read(metrics, {start: named(of), now: named(of)}, now)
     if reason := counted.partial(start):
         raise Retryable(reason)
     events = counted.events(of, start)
@@ -167,7 +101,7 @@ async def _first_sample(metrics: Metrics, selector: str, span_s: float, end: dat
 
 async def _counted(
     metrics: Metrics, manifest: Manifest, slos: Sequence[Slo], closed_at: Mapping[str, datetime | None], now: datetime
-) -> list[tuple[Sequence[Slo], _Counters | str]]:
+) -> list[tuple[Sequence[Slo], Counters | str]]:
     """The counters of these objectives, or why there are none. One that cannot be asked for leaves the others alone."""
     try:
         wanted, of_slo = _Wanted(set), {slo.name: slo.selectors(manifest, EVERY_ARM) for slo in slos}
@@ -175,15 +109,15 @@ async def _counted(
             starts = [now - timedelta(seconds=window_s) for window_s in slo.windows_s]
             closed = closed_at.get(slo.name)
             for moment in (now, *starts, *([closed] if closed and min(starts) < closed < now else [])):
-                wanted[moment].update(_named(of_slo[slo.name]))
-        counted = await _read(metrics, wanted, now)
+                wanted[moment].update(named(of_slo[slo.name]))
+        counted = await read(metrics, wanted, now)
         halves = _Wanted(set)
         for slo in slos:
             for window_s in slo.windows_s:
                 if not counted.knows(of_slo[slo.name], now - timedelta(seconds=window_s)):
-                    halves[_half(now, window_s)].update(_named(of_slo[slo.name]))
+                    halves[_half(now, window_s)].update(named(of_slo[slo.name]))
         if halves:  # from the same begin on, or what is remembered from there would be forgotten
-            counted = counted.and_also(await _read(metrics, {min(wanted): set(), **halves}, now))
+            counted = counted.and_also(await read(metrics, {min(wanted): set(), **halves}, now))
         return [(slos, counted)]
     except Retryable as error:
         return [(slos, str(error))]
@@ -198,35 +132,22 @@ _Wanted = defaultdict[datetime, set[str]]
 """Of which moment which selectors are read: an objective's own windows alone need its counters."""
 
 
-def _named(of: Selectors) -> set[str]:
-    return {of.total, *of.bad, *filter(None, [of.good])}
-
-
-async def _read(metrics: Metrics, wanted: Mapping[datetime, Collection[str]], now: datetime) -> _Counters:
-    values = {
-        moment: await metrics.counters({selector: selector for selector in sorted(wanted[moment])}, moment)
-        for moment in sorted(wanted)
-    }
-    selectors = sorted({selector for each in wanted.values() for selector in each})
-    return _Counters(now, values, await metrics.lost(selectors, [one for one in wanted if one != now], now))
-
-
 def _half(now: datetime, window_s: float) -> datetime:
     return now - timedelta(seconds=window_s / 2)
 
 
-def _readings(slo: Slo, of: Selectors, counted: _Counters, closed_at: datetime | None) -> dict[float, WindowReading]:
+def _readings(slo: Slo, of: Selectors, counted: Counters, closed_at: datetime | None) -> dict[float, WindowReading]:
     readings = {}
     for window_s in slo.windows_s:
         start = counted.now - timedelta(seconds=window_s)
         if not counted.knows(of, start):  # data began later, or had a gap then: half of a window is enough to tell
             start = _half(counted.now, window_s)
         events = counted.events(of, start)
-        fresh: _Events | None = None
+        fresh: Events | None = None
         if closed_at is not None and start < closed_at < counted.now:
             fresh = counted.events(of, closed_at)
             if fresh.bad is None:  # nobody knows what is new: until the short window begins later, nothing is
-                fresh = _Events(0, None)
+                fresh = Events(0, None)
         readings[window_s] = WindowReading(
             events.bad, events.total, counted.covered_s(of.total, start), failed=counted.partial(start),
             parts=events.parts, fresh=fresh.bad if fresh else None, fresh_parts=fresh.parts if fresh else (),

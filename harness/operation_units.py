@@ -61,8 +61,11 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
 
 
 def _limits(journal: Journal, operator: Operator) -> dict[str, float]:
-    """The objectives, as far as they held at the start: what was worse already must not get worse."""
-    budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.metrics}
+    """The objectives, as far as they held at the start: what was worse already must not get worse.
+
+    Not those with counters of their own: a service that counts for itself begins anew with what is done to it.
+    """
+    budgets = {metric: slo.error_budget for slo in operator.slos for metric in slo.by_arm}
     start = journal.ticket.attempt.start
     return budgets | {
         one.metric: core.allowed_share(

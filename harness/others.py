@@ -15,7 +15,7 @@ from harness.core import others as core
 from harness.core.ids import fingerprint, lock_stream
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
-from harness.core.signal import declared_criteria
+from harness.core.signal import criteria_of, declared_criteria
 from harness.core.slo import Slo
 from harness.journal import Journal
 from harness.measure import Window, live, measure
@@ -117,7 +117,7 @@ def _claims(journal: Journal, slos: Sequence[Slo], invariants: Sequence[Invarian
 def _declared(slos: Sequence[Slo], invariants: Sequence[Invariant]) -> Iterator[tuple[str, set[tuple[str, str]]]]:
     """Signal → the conditions of whose breaking it tells, as criteria write them."""
     for slo in slos:
-        yield f"slo:{slo.name}", {(one.metric, one.condition) for one in declared_criteria([slo], (), 1.0)}
+        yield f"slo:{slo.name}", {(one.metric, one.condition) for one in criteria_of(slo, 1.0)}
     for invariant in invariants:
         criteria = declared_criteria((), [invariant], 1.0)
         yield f"invariant:{invariant.name}", {(one.metric, one.condition) for one in criteria}

@@ -67,10 +67,12 @@ class _Known:
     """Of one selector, the span that was looked through and what was found: (series, when) → what it had counted.
 
     ``away``: series that were there and are not any more → when they were last seen, and what they had counted.
+    ``span``: the longest that was asked for.
     """
 
     begin: datetime
     end: datetime
+    span: timedelta = timedelta(0)
     resets: dict[tuple[Labels, float], float] = field(default_factory=dict)
     away: dict[Labels, tuple[float, float]] = field(default_factory=dict)
 
@@ -94,8 +96,8 @@ class Resets:
         unseen: dict[tuple[datetime, datetime], list[str]] = {}
         for selector in selectors:
             known = self._known.setdefault(selector, _Known(end, end))
-            if earliest < known.begin:
-                unseen.setdefault((earliest, end), []).append(selector)
+            if earliest < known.begin:  # up to what is known, or a gap would lie between
+                unseen.setdefault((earliest, max(end, known.end)), []).append(selector)
             elif end > known.end:
                 unseen.setdefault((known.end, end), []).append(selector)
         for (begin, until), those in unseen.items():
@@ -152,8 +154,9 @@ class Resets:
         return either(parts)
 
     def _forget(self, known: _Known, earliest: datetime, end: datetime) -> None:
-        """Keep twice what was asked for: windows differ from call to call."""
-        keep = earliest - (end - earliest)
+        """Keep twice the longest that was ever asked for: a ticket asks for seconds of what the watch asks days of."""
+        known.span = max(known.span, end - earliest)
+        keep = known.end - 2 * known.span
         if known.begin < keep:
             known.begin = keep
             known.resets = {key: lost for key, lost in known.resets.items() if key[1] > keep.timestamp()}

@@ -31,7 +31,6 @@ from harness.cli.opportunity import file_next
 from harness.cli.render import AsJson, print_json
 from harness.cli.stack import start_stack
 from harness.core import events as e
-from harness.core.contract import with_promises
 from harness.core.errors import Broken, HarnessError, Invalid, Retryable
 from harness.core.ids import WATCH_STREAM
 from harness.journal import decode
@@ -152,7 +151,7 @@ async def _play(settings: Settings, incident: Incident, path: Path, seed: int, s
     bare = settings.home.repos / f"{rules.service}.git"
     repository = ServiceRepository(bare, settings.home.worktrees)
     base = repository.shipped()
-    manifest = with_promises(repository.manifest(base), rules.promises)
+    manifest = rules.catalog_of(repository.manifest(base))
     scene = Scene(settings, record, rules, manifest, say, bare, base, draws, offered is not None)
     await healthy(scene)
     position = record.ledger.head().position

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness.ahead import Sources
-from harness.bootstrap import build_checks, build_metrics, read_record, read_repository, read_rules
+from harness.bootstrap import build_checks, build_metrics, read_manifest, read_record, read_repository, read_rules
 from harness.cli.render import AsJson, number, print_json, say
 from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
@@ -117,7 +117,7 @@ def _stage(settings: Settings) -> Stage:
     except Retryable:  # nothing runs: tunables can be looked at all the same
         metrics = None
     return Stage(
-        manifest=repository.manifest(repository.main()), policy=rules.opportunities, repository=repository,
+        manifest=read_manifest(settings, rules), policy=rules.opportunities, repository=repository,
         checks=build_checks(settings, rules, repository, record.clock), ledger=record.ledger, blobs=record.blobs,
         clock=record.clock,
         sources=Sources(slos=rules.slos, invariants=rules.invariants, catalog=rules.catalog, metrics=metrics),

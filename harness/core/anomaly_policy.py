@@ -54,7 +54,8 @@ class Anomalies(Declaration):
         return self
 
     def compared(self, manifest: Manifest) -> tuple[str, ...]:
-        """The metrics that are: those that are read live and have a better direction. Demand has none.
+        """The metrics that are: those that are read live and have a better direction. Demand has none, and what an
+        objective counts for itself has a limit of its own, and a burn rate.
 
         Raises Invalid for one to leave out that the service does not declare.
         """
@@ -67,7 +68,7 @@ class Anomalies(Declaration):
         return tuple(
             name
             for name, metric in manifest.metrics.items()
-            if metric.kind != "probe" and metric.direction != "either" and name not in self.leave_out
+            if metric.kind not in ("probe", "objective") and metric.direction != "either" and name not in self.leave_out
         )
 
     def detection(self, metrics: int) -> Detection:

@@ -167,7 +167,7 @@ def _told(
     if short.fresh is not None:
         reason, parts = f"{reason}, {counted:.3g}x of it since its last ticket was closed", short.fresh_parts
     assert short.total
-    burnt = {name: bad / short.total for name, bad in zip(slo.metrics, parts, strict=False)}
+    burnt = {name: bad / short.total for name, bad in zip(slo.by_arm, parts, strict=False)}
     return f"{reason}, more than {tier.factor:g}x", burnt
 
 

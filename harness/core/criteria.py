@@ -27,6 +27,7 @@ Direction = Literal["lower", "higher", "either"]
 DEFAULT_MARGIN = 0.05
 """``no regression`` without a figure: worse than the baseline by more than this part of it."""
 
+_METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|error_ratio\([a-z][a-z0-9_-]*\)")
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 _COMPARE = re.compile(r"(<=|>=|==|<|>)\s*(\S.*)")
 _BETWEEN = re.compile(r"between\s+(\S.*?)\s+and\s+(\S.*)")
@@ -54,6 +55,11 @@ _DURATIONS = (
     Form("{} sustained", ((_LENGTH, "1h"),), ("5h maintained", "5h long", "sustained 5h", "sustained for 5h")),
     Form("for {}", ((_LENGTH, "10m"),), ("during 5m", "over 5m", "for at least 5m")),
 )
+
+
+def error_ratio_of(objective: str) -> str:
+    """The name of the metric that is the share of bad events of an objective which counts them for itself."""
+    return f"error_ratio({objective})"
 
 
 class Condition(ABC):
@@ -245,8 +251,11 @@ class CriterionSpec:
     duration: Duration | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.metric):
-            raise Invalid(f"metric {self.metric!r} is not a name; write it like `latency_p99`")
+        if not _METRIC.fullmatch(self.metric):
+            raise Invalid(
+                f"metric {self.metric!r} is not a name; write it like `latency_p99`, or `error_ratio(NAME)` of an "
+                "objective with counters of its own"
+            )
 
     @classmethod
     def parse(cls, *, metric: str, condition: str, duration: str | None = None) -> CriterionSpec:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from harness.core.bisect import Difference, Ratio, Scale
 from harness.core.criteria import Direction
 from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds, Share
 from harness.core.errors import Invalid
+from harness.core.slo_documents.promql import Selectors
 from harness.core.units import UNITS, choices
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -136,6 +139,18 @@ class Capacity(Declaration):
     requests_per_s_per_node: float = Field(gt=0)
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What an objective counts for itself. Of fewer than ``min_events`` in a window nothing is said."""
+
+    of: Selectors
+    min_events: int
+
+
+KINDS = ("ratio", "latency", "gauge", "counter", "probe")
+"""Of metrics that a service may declare."""
+
+
 class Metric(Declaration):
     """A measurement of the live service. Which of the queries it has depends on its kind:
 
@@ -143,9 +158,15 @@ class Metric(Declaration):
     ``gauge`` and ``counter``: a PromQL ``query``; ``probe``: a declared probe, one of its measures (in the base unit)
     and a ``quantile`` of the repetitions: a property of the release that is served, not of its traffic. Texts may hold
     ``{service}``, ``{release}``, ``{arm}``, ``{window}``.
+
+    No service declares one of kind ``objective``: that is an objective with an indicator of its own
+    (``core/slo.py``). It is a share of events, but nothing tells the arms of a canary apart in it.
     """
 
-    kind: Literal["ratio", "latency", "gauge", "counter", "probe"]
+    kind: Annotated[
+        Literal["ratio", "latency", "gauge", "counter", "probe", "objective"],
+        WithJsonSchema({"type": "string", "enum": list(KINDS), "title": "Kind"}),
+    ]
     unit: str
     direction: Direction
     good: str
@@ -156,6 +177,7 @@ class Metric(Declaration):
     query: str | None = None
     probe: str | None = None
     measure: str | None = None
+    counted: SkipJsonSchema[Counted | None] = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -163,8 +185,9 @@ class Metric(Declaration):
             raise ValueError(f"unknown unit {self.unit!r}; {choices(self.unit, UNITS)}")
         wanted = {
             "ratio": {"bad", "total"}, "latency": {"histogram", "quantile"}, "probe": {"probe", "measure", "quantile"},
+            "objective": {"counted"},
         }.get(self.kind, {"query"})  # fmt: skip
-        parts = ("bad", "total", "histogram", "quantile", "query", "probe", "measure")
+        parts = ("bad", "total", "histogram", "quantile", "query", "probe", "measure", "counted")
         given = {name for name in parts if getattr(self, name) is not None}
         if given != wanted:
             raise ValueError(f"kind {self.kind} has {', '.join(sorted(wanted))}; given: {', '.join(sorted(given))}")
@@ -263,6 +286,9 @@ class Manifest(Declaration):
                 raise ValueError(f"{kind}: {', '.join(twice)} is declared twice")
         measures = {(probe.name, measure) for probe in self.probes for measure in probe.measures}
         for name, metric in self.metrics.items():
+            if metric.kind not in KINDS:
+                allowed = ", ".join(KINDS)
+                raise ValueError(f"metrics.{name}: kind {metric.kind} is that of a file in slos/; allowed: {allowed}")
             if metric.kind == "probe" and (metric.probe, metric.measure) not in measures:
                 there = ", ".join(sorted(f"{probe}/{measure}" for probe, measure in measures)) or "none"
                 raise ValueError(f"metrics.{name}: no probe declares {metric.probe}/{metric.measure}; there is {there}")

@@ -89,7 +89,8 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     """The ticket of a signal: its own objective first, then every other objective, and the invariants.
 
     Of several metrics of its own objective the one that burnt most comes first: it is the ticket's own metric, by which
-    a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold.
+    a runbook is chosen and which a canary has to win. ``sustained_s``: how long each criterion has to hold; its own
+    objective's for its short window at least.
     """
     own_first = sorted(slos, key=lambda slo: (signal.kind, signal.name) != ("slo", slo.name))
     if signal.kind == "no_data":
@@ -101,8 +102,9 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
     if signal.wish is not None:
         return _wished(signal, signal.wish, slos, invariants, sustained_s)
     criteria = declared_criteria(
-        own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt
-    )
+        own_first, invariants, sustained_s, invariants_first=signal.kind != "slo", burnt=signal.burnt,
+        about=signal.name if signal.kind == "slo" else None,
+    )  # fmt: skip
     burning = next((slo for slo in slos if signal.kind == "slo" and slo.name == signal.name), None)
     return TicketSpec(
         type=burning.on_burn.type if burning else "incident",
@@ -115,9 +117,10 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
 
 
 def _unseen(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:
-    """That its metrics are measured again, whatever they are; of an objective without any, all that is declared."""
+    """That its metrics are measured again, whatever they are; of an objective that is not declared any more, all that
+    is."""
     seen = tuple(
-        Criterion(metric=metric, condition=MEASURED, duration=_sustained(sustained_s))
+        Criterion(metric=metric, condition=MEASURED, duration=_sustained(_long_enough(slo, sustained_s)))
         for slo in slos
         if slo.name == signal.name
         for metric in slo.metrics
@@ -192,13 +195,18 @@ def _wished(
 
 def declared_criteria(
     slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float, *, invariants_first: bool = False,
-    burnt: Mapping[str, float] = MappingProxyType({}),
+    burnt: Mapping[str, float] = MappingProxyType({}), about: str | None = None,
 ) -> tuple[Criterion, ...]:  # fmt: skip
-    """Everything that is declared of a service: what has to hold after whatever change. What burnt most comes first."""
+    """Everything that is declared of a service: what has to hold after whatever change. What burnt most comes first.
+
+    An objective that counts for itself is left out where ``sustained_s`` is too short to tell how it is, unless it is
+    what the ticket is ``about``: what is rare would be seen of no change, and none would ever be found good.
+    """
     objectives = tuple(
-        Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
+        criterion
         for slo in slos
-        for metric in sorted(slo.metrics, key=lambda name: -burnt.get(name, 0.0))
+        if slo.name == about or slo.is_told_within(sustained_s)
+        for criterion in criteria_of(slo, _long_enough(slo, sustained_s) if slo.name == about else sustained_s, burnt)
     )
     conditions = tuple(
         Criterion(
@@ -207,6 +215,21 @@ def declared_criteria(
         for invariant in invariants
     )
     return conditions + objectives if invariants_first else objectives + conditions
+
+
+def criteria_of(
+    slo: Slo, sustained_s: float, burnt: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Criterion, ...]:
+    """That each metric of an objective is within its error budget."""
+    return tuple(
+        Criterion(metric=metric, condition=f"< {_percent(slo.error_budget)}", duration=_sustained(sustained_s))
+        for metric in sorted(slo.metrics, key=lambda name: -burnt.get(name, 0.0))
+    )
+
+
+def _long_enough(slo: Slo, sustained_s: float) -> float:
+    """Sustained over its short window."""
+    return max(sustained_s, slo.windows_s[0])
 
 
 def _objective(signal: Signal, slo: Slo | None) -> str:

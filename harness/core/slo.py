@@ -7,17 +7,18 @@ exceeds its factor over both its long and its short window; factor = budget shar
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from harness.core import units
+from harness.core.criteria import error_ratio_of
 from harness.core.declaration import Declaration, Seconds, Share
 from harness.core.errors import Invalid
 from harness.core.indicator import Indicator
-from harness.core.manifest import Manifest
+from harness.core.manifest import Counted, Manifest, Metric
 from harness.core.slo_documents import promql
 from harness.core.slo_documents.promql import Selectors
 
@@ -138,8 +139,17 @@ class Slo:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of the manifest that it is about; none for a ratio or a histogram of its own."""
+        """The metrics of the catalog that it is about: those of the manifest; of counters of its own, itself."""
+        return self.by_arm or (error_ratio_of(self.name),)
+
+    @property
+    def by_arm(self) -> tuple[str, ...]:
+        """Those of its metrics in which a canary's arms can be told apart: none, of counters of its own."""
         return self.indicator.metric or ()
+
+    def is_told_within(self, seconds: float) -> bool:
+        """Whether so much time is enough to tell how it is: for counters of its own, its shortest window."""
+        return bool(self.by_arm) or self.windows_s[0] <= seconds
 
     @property
     def windows_s(self) -> tuple[float, ...]:
@@ -151,14 +161,30 @@ class Slo:
         if (own := self.indicator.own_selectors()) is not None:
             return own
         ratios = {name: metric for name, metric in manifest.metrics.items() if metric.kind == "ratio"}
-        for name in self.metrics:
+        for name in self.by_arm:
             if name not in ratios:
                 raise Invalid(f"slo {self.name}: metric {name!r} is no ratio; {units.choices(name, ratios)}")
-        totals = sorted({str(ratios[name].total) for name in self.metrics})
+        totals = sorted({str(ratios[name].total) for name in self.by_arm})
         if len(totals) > 1:
             raise Invalid(f"slo {self.name}: its metrics have different totals: {', '.join(totals)}")
-        bad = tuple(str(ratios[name].bad).replace("{arm}", arm) for name in self.metrics)
+        bad = tuple(str(ratios[name].bad).replace("{arm}", arm) for name in self.by_arm)
         return Selectors(totals[0].replace("{arm}", arm), bad)
+
+
+def with_objectives(manifest: Manifest, slos: Iterable[Slo]) -> Manifest:
+    """The manifest with the error ratio of each objective that has an indicator of its own, as a metric.
+
+    A service that declares one of that name does not move it.
+    """
+    own = {slo.name: (slo, of) for slo in slos if (of := slo.indicator.own_selectors()) is not None}
+    ratios = {
+        error_ratio_of(name): Metric(
+            kind="objective", unit="%", direction="lower", counted=Counted(of, slo.min_events),
+            good=f"below {slo.error_budget * 100:g} %, the error budget of the objective {name}",
+        )
+        for name, (slo, of) in own.items()
+    }  # fmt: skip
+    return manifest.model_copy(update={"metrics": {**manifest.metrics, **ratios}})
 
 
 def parse_slos(document: Any, where: str, windows: Mapping[str, Windows]) -> tuple[Slo, ...]:

@@ -96,7 +96,8 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse, nor
     may what users were promised.
 
-    A ticket whose own metric is no share of requests has guards only. Absolute limits are the objectives of the other
+    A ticket whose own metric is no share of requests by arm, as what an objective counts for itself, has guards only:
+    what it is about is judged by VERIFY alone. Absolute limits are the objectives of the other
     SLOs: one that is violated already, by this ticket's signal or by what is left to another ticket, is no gate. The
     guards compare such a metric all the same.
     """
@@ -109,7 +110,7 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     if wins:
         weights.pop(own, None)
     no_limit = {own, *_no_limit(journal, stage)}
-    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.metrics if metric not in no_limit}
+    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.by_arm if metric not in no_limit}
     return judge.DeliveryPlan(
         guards=tuple(
             judge.Guard(name, design_effect=effects.get(name, 1.0), weight=weight) for name, weight in weights.items()

@@ -91,8 +91,12 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         outcome = Outcome(give_up(journal, stall_s, error))
         common |= {"criteria": _unmeasured(journal, window), "shown": (), "samples": 0}
     else:
-        counted = [one.measured for one in judged if declared(stage.manifest, one.metric).kind == "ratio"]
-        samples = min((one.samples for one in (*counted, *shown) if one.samples is not None), default=0)
+        counted = [
+            one
+            for one in (*(each.measured for each in judged), *shown)
+            if declared(stage.manifest, one.metric).kind == "ratio"
+        ]
+        samples = min((one.samples for one in counted if one.samples is not None), default=0)
         common |= {
             "criteria": tuple(judged), "shown": shown, "promises": promises, "samples": samples,
             "waits": (wait, *waits),

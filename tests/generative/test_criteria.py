@@ -40,7 +40,8 @@ times = [unit for unit, (dimension, _) in UNITS.items() if dimension == "time"]
 durations = st.builds(
     Duration, st.builds(Quantity, lengths, st.sampled_from(times)), st.sampled_from(["plain", "sustained", "for"])
 )
-metrics = st.text(string.ascii_lowercase, min_size=1).map(lambda word: f"m_{word}")
+words = st.text(string.ascii_lowercase, min_size=1)
+metrics = words.map(lambda word: f"m_{word}") | st.builds("error_ratio({}-{})".format, words, words)
 
 
 @given(conditions)

@@ -22,7 +22,7 @@ from harness.cli.slo_status import rows_of
 from harness.core.burn_rate import budget_left
 from harness.core.manifest import Metric
 from harness.core.redaction import Secrets
-from harness.core.slo import Slo, parse_slos
+from harness.core.slo import Slo, parse_slos, with_objectives
 from harness.core.slo_documents import native
 from harness.core.slo_documents.promql import duration
 from harness.core.slo_documents.rules import rule_groups
@@ -38,7 +38,7 @@ END_S = int(time.time()) // 3600 * 3600 - 3600
 """The last sample of the long series, at a whole hour."""
 END = datetime.fromtimestamp(END_S, UTC)
 DAYS_S, STEP_S = 4 * 86400, 60
-LIVE_S = 60
+LIVE_S, TEN_S = 60, timedelta(seconds=10)
 """How long the short series are, with a sample each second."""
 
 
@@ -276,6 +276,28 @@ async def test_a_counter_that_began_anew_hides_no_fault(metrics: PrometheusMetri
     # and the two seconds right after it are read as what they are, though both windows hold it
     soon = await state_of(slo, metrics, END - timedelta(seconds=4))
     assert [one["rate"] for one in soon["burn"]] == pytest.approx([10 / 3, 10 / 12])
+
+
+async def test_a_ticket_measures_an_objective_over_a_restart_of_what_counts_whatever_was_looked_at_before(
+    metrics: PrometheusMetrics,
+) -> None:
+    # given a service that counts for itself and began anew 6 s before the end, and somebody who looked at the last 3 s
+    slo, window = live("anew"), Window.before(END, 12)
+    catalog, name = with_objectives(MANIFEST, [slo]), "error_ratio(own)"
+    (late,) = await measure_all(metrics, catalog, [(name, Window.before(END, 3))])
+    # when a ticket looks at 12 s, and at the time before the restart
+    whole, before = await measure_all(metrics, catalog, [(name, window), (name, Window.before(END - TEN_S, 12))])
+    # then each is what was counted
+    assert (late.value, late.samples) == (0.5, 1200)
+    assert (whole.value, whole.samples) == (0.25, 4800)
+    assert (before.value, before.samples) == (0.0, 4800)
+    assert whole.query == "Δ(anew_errors_total) / Δ(anew_requests_total)"
+    # and of few events nothing is said but how many they were
+    (few,) = await measure_all(metrics, with_objectives(MANIFEST, [live("anew", min_events=5000)]), [(name, window)])
+    assert (few.value, few.samples) == (None, 4800)
+    # nor is anything said of what counts no events
+    (gauge,) = await measure_all(metrics, with_objectives(MANIFEST, [live("gauge")]), [(name, window)])
+    assert (gauge.value, gauge.samples) == (None, None)
 
 
 async def test_one_objective_that_counts_no_events_leaves_the_others_alone(metrics: PrometheusMetrics) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.declarations import load_manifest
+from harness.adapters.declarations import load_manifest, load_windows
 from harness.bootstrap import CHECKOUT
 from harness.core.admission import failing_rules
 from harness.core.errors import Invalid
+from harness.core.slo import parse_slos, with_objectives
 from harness.core.ticket import TicketSpec
 from harness.core.units import choices
 
@@ -54,6 +55,21 @@ def test_demand_may_be_asked_for_by_value() -> None:
 def test_a_rule_that_is_broken_is_told_with_its_place(fields: dict[str, Any], said: str) -> None:
     (reason,) = failing_rules(spec(**fields), MANIFEST, NOW)
     assert reason.startswith(said)
+
+
+def test_an_objective_that_counts_for_itself_is_a_metric_and_one_that_is_misspelt_is_told_the_nearest() -> None:
+    slos = parse_slos({"slos": [{
+        "name": "check-out", "target": "99.9%", "window": "demo", "burn_rate_alert": "2x",
+        "indicator": {"ratio": {"bad": "e", "total": "t"}},
+    }]}, "f", load_windows(CHECKOUT / "slos/windows"))  # fmt: skip
+    catalog = with_objectives(MANIFEST, slos)
+    wanted = {"metric": "error_ratio(check-out)", "condition": "< 0.1%", "duration": "1h sustained"}
+
+    assert failing_rules(spec(acceptance_criteria=[wanted]), catalog, NOW) == ()
+    (reason,) = failing_rules(spec(acceptance_criteria=[{**wanted, "metric": "error_ratio(checkout)"}]), catalog, NOW)
+    assert "`error_ratio(checkout)` is not declared" in reason and "nearest: error_ratio(check-out)" in reason
+    (reason,) = failing_rules(spec(acceptance_criteria=[{**wanted, "condition": "< 5ms"}]), catalog, NOW)
+    assert "'5ms' cannot be compared with a metric in %" in reason
 
 
 def test_both_fields_of_a_criterion_that_are_wrong_are_told_at_once() -> None:

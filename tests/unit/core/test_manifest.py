@@ -136,6 +136,13 @@ def test_a_tunable_that_cannot_be_tried_is_refused(changed: dict[str, Any], told
     assert told in str(refused.value)
 
 
+def test_a_service_cannot_declare_what_an_objective_counts() -> None:
+    own = {**SHARE, "kind": "objective", "bad": None, "total": None, "counted": {"of": {"total": "t"}, "min_events": 1}}
+
+    with pytest.raises(Invalid, match="kind objective is that of a file in slos/; allowed: ratio, latency"):
+        Manifest.parse(document(metrics={"slow_share": SHARE, "own": own}), "service.yaml")
+
+
 def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(Invalid) as refused:
         Manifest.parse(document(name="Shop!", traffic={}), "service.yaml")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from harness.bootstrap import read_rules
+from harness.adapters.declarations import load_windows
+from harness.bootstrap import CHECKOUT, read_rules
 from harness.core.signal import Signal, ticket_for
+from harness.core.slo import Slo, parse_slos
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULES = read_rules()
@@ -25,6 +27,34 @@ def test_a_burning_objective_asks_for_itself_first_then_for_all_others_and_the_i
         ("slow_share", "< 10%"), ("error_share", "< 1%"), ("wrong_denial_share", "< 1%"), ("available", "> 20%"),
     ]  # fmt: skip
     assert asked(replace(LATENCY, name="availability"))[0] == ("error_share", "< 1%")
+
+
+def own(**changed: str) -> Slo:
+    """An objective with counters of its own."""
+    ratio = {"bad": "e_total", "total": "t_total"}
+    given = {"name": "own", "target": "99.9%", "window": "30d", "indicator": {"ratio": ratio}, **changed}
+    return parse_slos({"slos": [given]}, "f", load_windows(CHECKOUT / "slos/windows"))[0]
+
+
+def test_an_objective_that_counts_for_itself_asks_for_itself_over_its_short_window() -> None:
+    spec = ticket_for(replace(LATENCY, name="own"), [*RULES.slos, own()], RULES.invariants, 10)
+    first, *others = spec.acceptance_criteria
+    assert (first.metric, first.condition, first.duration) == ("error_ratio(own)", "< 0.1%", "300s sustained")
+    assert {one.duration for one in others} == {"10s sustained"} and len(others) == 4
+    assert type(spec).read({"ticket": spec.model_dump(mode="json")}, "again") == spec
+    # and one without data asks to be measured again, no more
+    (seen,) = ticket_for(replace(LATENCY, kind="no_data", name="own"), [own()], (), 10).acceptance_criteria
+    assert (seen.metric, seen.condition, seen.duration) == ("error_ratio(own)", ">= 0%", "300s sustained")
+
+
+def test_other_tickets_ask_for_it_where_their_time_is_enough_to_tell() -> None:
+    rare, frequent = own(), own(window="demo", burn_rate_alert="2x")
+
+    def metrics(slo: Slo) -> list[str]:
+        return [one.metric for one in ticket_for(LATENCY, [*RULES.slos, slo], (), 10).acceptance_criteria]
+
+    assert metrics(frequent) == ["slow_share", "error_share", "wrong_denial_share", "error_ratio(own)"]
+    assert metrics(rare) == ["slow_share", "error_share", "wrong_denial_share"]
 
 
 def test_a_broken_invariant_asks_for_itself_first() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from harness.adapters.declarations import load_manifest, load_slos, load_windows, parse_yaml
 from harness.core.errors import Invalid
-from harness.core.slo import Slo, Windows, parse_slos
+from harness.core.manifest import Counted
+from harness.core.slo import Slo, Windows, parse_slos, with_objectives
 from harness.core.slo_documents.promql import Selectors
 
 ROOT = Path(__file__).parents[3]
@@ -76,7 +77,7 @@ def test_an_indicator_may_be_the_buckets_of_a_histogram(below: str, bucket: str)
     assert slo.selectors(manifest, ".*") == Selectors(
         total=r'took_bucket{path=~"a\\.b",le="+Inf"}', good=r'took_bucket{path=~"a\\.b",' + bucket + "}"
     )
-    assert slo.metrics == ()
+    assert slo.metrics == ("error_ratio(availability)",) and slo.by_arm == ()
 
 
 @pytest.mark.parametrize("histogram", ["rate(a_bucket[5m])", "a_bucket{", "a_bucket offset 5m", ""])
@@ -99,7 +100,9 @@ def test_an_indicator_may_be_a_ratio_of_its_own(ratio: dict[str, Any], selectors
     slo = one(indicator={"ratio": ratio})
 
     assert slo.selectors(manifest, ".*") == selectors
-    assert slo.metrics == ()
+    assert slo.metrics == ("error_ratio(availability)",) and slo.by_arm == ()
+    (own,) = {*(catalog := with_objectives(manifest, [slo]).metrics)} - {*manifest.metrics}
+    assert catalog[own].counted == Counted(selectors, slo.min_events) and catalog[own].kind == "objective"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def main(objectives: int, invariants: int) -> None:
             watch = Watch(
                 manifest=manifest, slos=slos, invariants=conditions, metrics=PrometheusMetrics(url),
                 nodes=World(manifest).nodes, ledger=ledger, clock=Noon(now), anomalies=rules.anomalies,
-                no_data=rules.profile.no_data,
+                no_data=rules.profile.no_data, together_s=rules.profile.causes.together_s,
             )  # fmt: skip
             asyncio.run(compared(watch, url))
 

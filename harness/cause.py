@@ -78,14 +78,16 @@ def unheard(ledger: Ledger, signal: Signal) -> bool:
     """Whether a signal that was seen to fire before, and does in this sample, has no ticket any more and needs one.
 
     So it is where its ticket was another's, that ended or gave it up; and where its own was resolved before the sample,
-    for what burnt until then is not looked at. Where a person ended its own, only the next firing counts.
+    for what burnt until then is not looked at (but what was not measured until then is). Where a person ended its own,
+    only the next firing counts.
     """
     now = standing(ledger, signal.fingerprint)
     if signal.kind not in ALIKE or now.last is None or now.living is not None:
         return False
     if now.closed_at is not None and now.closed_at >= signal.sampled_at:
         return False
-    return now.lead is not None or read_ticket(ledger, now.last).state is State.RESOLVED
+    resolved = signal.kind != "no_data" and read_ticket(ledger, now.last).state is State.RESOLVED
+    return now.lead is not None or resolved
 
 
 def grouped(ledger: Ledger, ticket: Ticket) -> list[e.SignalGrouped]:
@@ -105,20 +107,21 @@ def signals(ledger: Ledger, ticket: Ticket) -> set[str]:
     return held | ({ticket.filed.signal} if ticket.filed.signal else set())
 
 
-def data_came_back(ledger: Ledger, cause: str) -> tuple[str, str] | None:
-    """The ticket that waits for a person because there were no data, which are back; and what names their coming.
+def data_came_back(ledger: Ledger, ticket_id: str) -> str | None:
+    """What names the coming of the data for whose lack the ticket waits for a person: those of every objective that it
+    is there for, the last of them.
 
-    None for any other cause, while data are away, and for a ticket that waits for nobody.
+    None for any other ticket, while data of one are away, and for one that waits for nobody.
     """
-    told = ledger.read_stream(signal_stream(cause))
-    if not told or told[-1].type != e.SignalEnded.__name__:
+    ticket = read_ticket(ledger, ticket_id)
+    own = ticket.filed.fingerprint
+    if ticket.filed.source != "no_data" or own is None or ticket.state is not State.ESCALATED:
         return None
-    began, ticket_id = decode(told[0]), standing(ledger, cause).living
-    if not isinstance(began, e.SignalStarted) or began.kind != "no_data" or ticket_id is None:
+    causes = {own, *(event.fingerprint for event in grouped(ledger, ticket))}
+    last = [told[-1] for one in causes if (told := ledger.read_stream(signal_stream(one)))]
+    if any(row.type != e.SignalEnded.__name__ for row in last):
         return None
-    if read_ticket(ledger, ticket_id).state is not State.ESCALATED:
-        return None
-    return ticket_id, told[-1].id
+    return max(last, key=lambda row: row.position).id if last else None
 
 
 def close_cause(journal: Journal) -> list[StreamWrite]:

@@ -251,6 +251,7 @@ class Activities:
                 manifest=harness.manifest(), slos=rules.slos, invariants=rules.invariants, anomalies=rules.anomalies,
                 metrics=harness.metrics, nodes=harness.nodes, ledger=record.ledger, clock=record.clock,
                 structural=rules.structural, structure=harness.structure, no_data=rules.profile.no_data,
+                together_s=rules.profile.causes.together_s,
             )  # fmt: skip
             seen = await observe.tick(memory or observe.Memory(), watch)
             for signal in seen.started:

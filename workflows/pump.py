@@ -16,7 +16,7 @@ import structlog
 from temporalio.client import Client
 
 from harness.adapters.temporal import start_ticket, tell_ticket, wake_ticket
-from harness.cause import data_came_back
+from harness.cause import data_came_back, standing
 from harness.core import events as e
 from harness.core.command import Command
 from harness.core.errors import Refused, Retryable
@@ -67,11 +67,10 @@ async def pump(ledger: Ledger, client: Client) -> None:
             case e.SignalEnded(fingerprint=cause):
                 if row.position > begun_at:  # a violation may have blocked them
                     await _wake(ledger, client, over)
-                await _tell_of_data(ledger, client, cause)
+                if (its := standing(ledger, cause).living) is not None:
+                    await _tell_of_data(ledger, client, its)
             case e.HelpRequested():
-                filed = decode(ledger.read_stream(row.stream)[0])
-                if isinstance(filed, e.TicketFiled) and filed.source == "no_data" and filed.fingerprint:
-                    await _tell_of_data(ledger, client, filed.fingerprint)
+                await _tell_of_data(ledger, client, row.stream.removeprefix(ticket_stream("")))
 
     await follow(ledger, NAME, see)
 
@@ -83,10 +82,9 @@ async def _wake(ledger: Ledger, client: Client, over: set[str]) -> None:
             await _surely(wake_ticket, client, ticket_id)
 
 
-async def _tell_of_data(ledger: Ledger, client: Client, cause: str) -> None:
+async def _tell_of_data(ledger: Ledger, client: Client, ticket_id: str) -> None:
     """Have a ticket that was filed for missing data look again, now that they are back: once each time they come."""
-    if found := data_came_back(ledger, cause):
-        ticket_id, coming = found
+    if coming := data_came_back(ledger, ticket_id):
         told = Command(verb="answer", request=f"data-back/{coming}", by=HARNESS)
         try:
             await _surely(partial(tell_ticket, command=told), client, ticket_id)

@@ -16,7 +16,7 @@ from harness.core.signal import Signal
 from harness.core.ticket import Objective, Ticket, TicketSpec
 from harness.core.units import Quantity
 
-ALIKE: Final = frozenset({"slo", "invariant", "alert"})
+ALIKE: Final = frozenset({"slo", "invariant", "alert", "no_data"})
 """Kinds of which several may have one cause. What could be better is no trouble, and what is unusual none that is
 declared: each has a criterion of its own."""
 
@@ -24,7 +24,7 @@ declared: each has a criterion of its own."""
 def why_together(
     signal: Signal, spec: TicketSpec, lead: Ticket, lead_spec: TicketSpec, together_s: float
 ) -> str | None:
-    """Why the signal, which would have a ticket with this spec, is grouped into the ticket of another; None: it is not.
+    """Why the signal, which asks for this spec by itself, is grouped into the ticket of another; None: it is not.
 
     It has to be of the same kind, to have begun about when that ticket was filed, to be no more urgent, and to ask for
     nothing that the ticket does not ask for; and the ticket must not have touched the service yet.

@@ -12,7 +12,7 @@ from harness.core.ids import fingerprint
 from harness.core.invariant import Invariant
 from harness.core.slo import Slo
 from harness.core.structure import about_itself
-from harness.core.ticket import Context, Criterion, Objective, TicketSpec
+from harness.core.ticket import MANY, Context, Criterion, Objective, TicketSpec
 from harness.core.units import Quantity
 
 MEASURED = ">= 0%"
@@ -74,6 +74,8 @@ class Signal:
     """Those that name the thing where the name alone does not: with others it is another cause."""
     priority: Literal["P0", "P1", "P2", "P3"] | None = None
     """Of an objective without data: how urgent policy finds that."""
+    beside: tuple[str, ...] = ()
+    """Of an objective without data: the others of which there have been none since about the same time."""
 
     @property
     def fingerprint(self) -> str:
@@ -117,17 +119,19 @@ def ticket_for(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invaria
 
 
 def _unseen(signal: Signal, slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float) -> TicketSpec:
-    """That its metrics are measured again, whatever they are; of an objective that is not declared any more, all that
-    is."""
+    """That its metrics are measured again, whatever they are, and those of the objectives beside it: one cause may have
+    them all away. Of an objective that is not declared any more, all that is."""
+    by_name = {slo.name: slo for slo in slos}
+    away = [by_name[name] for name in (signal.name, *signal.beside) if name in by_name]
     seen = tuple(
         Criterion(metric=metric, condition=MEASURED, duration=_sustained(_long_enough(slo, sustained_s)))
-        for slo in slos
-        if slo.name == signal.name
+        for slo in away
         for metric in slo.metrics
-    )
+    )[:MANY]
+    others = f" and {len(signal.beside)} more" if signal.beside else ""
     return TicketSpec(
         type="incident", service=signal.service, priority=signal.priority or "P1",
-        objective=Objective(description=f"Have the {signal.name} SLO of {signal.service} measured again"),
+        objective=Objective(description=f"Have the {signal.name} SLO{others} of {signal.service} measured again"),
         acceptance_criteria=seen or declared_criteria(slos, invariants, sustained_s),
         context=Context(notes=str(signal.evidence.get("reason", ""))),
     )  # fmt: skip
@@ -197,7 +201,8 @@ def declared_criteria(
     slos: Sequence[Slo], invariants: Sequence[Invariant], sustained_s: float, *, invariants_first: bool = False,
     burnt: Mapping[str, float] = MappingProxyType({}), about: str | None = None,
 ) -> tuple[Criterion, ...]:  # fmt: skip
-    """Everything that is declared of a service: what has to hold after whatever change. What burnt most comes first.
+    """Everything that is declared of a service: what has to hold after whatever change. What burnt most comes first,
+    and of more than a ticket holds beside a goal of its own the last are left out.
 
     An objective that counts for itself is left out where ``sustained_s`` is too short to tell how it is, unless it is
     what the ticket is ``about``: what is rare would be seen of no change, and none would ever be found good.
@@ -214,7 +219,7 @@ def declared_criteria(
         )
         for invariant in invariants
     )
-    return conditions + objectives if invariants_first else objectives + conditions
+    return (conditions + objectives if invariants_first else objectives + conditions)[: MANY - 1]
 
 
 def criteria_of(

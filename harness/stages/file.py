@@ -8,6 +8,7 @@ list of a service's causes has whoever begins together see each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from harness.cause import Standing, repaired_at, standing
@@ -64,7 +65,8 @@ def file(
         try:
             if cause.living and not cause.lead:
                 return desk.attach(cause.living, at, along)
-            lead = None if flaps or to_people else _lead(signal, spec, cause, listed, policy, ledger, blobs, clock)
+            alone = ticket_for(replace(signal, beside=()), slos, invariants, held_s) if signal.beside else spec
+            lead = None if flaps or to_people else _lead(signal, alone, cause, listed, policy, ledger, blobs, clock)
             if lead is not None:
                 return desk.group(*lead, at, along)
             again = recurrence_of(cause.last, cause.closed_at, policy, signal.sampled_at)

@@ -80,6 +80,8 @@ class Watch:
     ledger: Ledger
     clock: Clock
     no_data: NoData
+    together_s: float
+    """What begins so soon after each other may have one cause."""
     structural: tuple[Structural, ...] = ()
     structure: Structure | None = None
     """Who looks whether those hold."""
@@ -153,11 +155,16 @@ def _slo_signals(watch: Watch, states: Mapping[str, burn_rate.SloState], sampled
 def _no_data_signals(watch: Watch, sights: Mapping[str, Sight], now: datetime) -> list[Signal]:
     """Objectives that are not seen for as long as policy says are neither healthy nor burning: somebody has to look."""
     signals: list[Signal] = []
+    together = timedelta(seconds=watch.together_s)
     for name, sight in sights.items():
+        beside = tuple(
+            other for other, its in sights.items()
+            if other != name and its.blind is not None and abs(its.since - sight.since) <= together
+        )  # fmt: skip
         reason = f"SLO {name} is not measured since {sight.since.isoformat(timespec='seconds')}: {sight.blind}"
         signal = Signal(
             kind="no_data", name=name, service=watch.manifest.name, sampled_at=now, began_at=sight.since,
-            evidence={"reason": reason}, priority=watch.no_data.priority,
+            evidence={"reason": reason}, priority=watch.no_data.priority, beside=beside,
         )  # fmt: skip
         signals += _started(watch, signal, is_away(sight, now, watch.no_data.after_s))
     return signals

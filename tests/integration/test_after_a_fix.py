@@ -120,6 +120,7 @@ class Office:
         self.watch = Watch(
             manifest=MANIFEST, slos=self.slos, invariants=(), metrics=self.metrics, nodes=World(MANIFEST).nodes,
             ledger=self.ledger, clock=self.clock, no_data=RULES.profile.no_data,
+            together_s=RULES.profile.causes.together_s,
             anomalies=RULES.anomalies.model_copy(update={"enabled": False}),
         )  # fmt: skip
 

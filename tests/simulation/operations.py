@@ -124,9 +124,8 @@ class Operations:
     async def _tell_of_data(self) -> None:
         """As the pump does when data are back."""
         for ticket_id in self.carried:
-            filed = self.ticket(ticket_id).filed
-            if filed.source == "no_data" and (found := data_came_back(self.ledger, str(filed.fingerprint))):
-                await self.tell("answer", found[0], request=f"data-back/{found[1]}", by=HARNESS)
+            if coming := data_came_back(self.ledger, ticket_id):
+                await self.tell("answer", ticket_id, request=f"data-back/{coming}", by=HARNESS)
 
     async def carry(self, ticket_id: str) -> str:
         """A ticket's workflow, begun anew whenever a crash took it along."""

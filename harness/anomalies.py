@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from harness.core import events as e
 from harness.core.anomaly import Detection, Judged, walk
 from harness.core.anomaly_policy import Anomalies, Life, Past, Strange, worth_a_ticket
-from harness.core.ids import cause_stream, fingerprint
+from harness.core.ids import cause_stream, fingerprint, ticket_stream
 from harness.core.invariant import Invariant
+from harness.core.lifecycle import left_since
 from harness.core.manifest import Manifest
 from harness.core.signal import Signal, Unusual
 from harness.core.slo import Slo
@@ -53,13 +54,13 @@ class Sight:
 async def compare(usual: Usual, now: datetime) -> list[Sight]:
     """Every metric that policy compares, over the last window that is over. Raises Retryable."""
     names = usual.policy.compared(usual.manifest)
-    past, detection = past_of(usual, names), usual.policy.detection(len(names))
+    past, detection = past_of(usual, names, now), usual.policy.detection(len(names))
     return list(await asyncio.gather(*(_sight(usual, name, past, detection, now) for name in names)))
 
 
 def signals(usual: Usual, sights: Sequence[Sight], now: datetime) -> list[tuple[Signal, bool | None]]:
     """The signal of each metric, and whether it fires: None where nothing changes."""
-    past = past_of(usual, [sight.metric for sight in sights])
+    past = past_of(usual, [sight.metric for sight in sights], now)
     strange = [
         Strange(sight.metric, sight.began_at, sight.judged.evidence)
         for sight in sights
@@ -74,14 +75,30 @@ def signals(usual: Usual, sights: Sequence[Sight], now: datetime) -> list[tuple[
     ]
 
 
-def past_of(usual: Usual, names: Iterable[str]) -> Past:
-    """The tickets of these metrics' anomalies, and of everything that is declared."""
+def past_of(usual: Usual, names: Iterable[str], now: datetime) -> Past:
+    """The tickets of these metrics' anomalies, and of everything that is declared: as they stand ``now``."""
     service = usual.manifest.name
     declared = [("slo", one.name) for one in usual.slos] + [("invariant", one.name) for one in usual.invariants]
     return Past(
         {name: _lives(usual.ledger, fingerprint("anomaly", service, name)) for name in names},
-        [life for kind, name in declared for life in _lives(usual.ledger, fingerprint(kind, service, name))],
+        [
+            _bounded(usual, life, now)
+            for kind, name in declared
+            for life in _lives(usual.ledger, fingerprint(kind, service, name))
+        ],
     )
+
+
+def _bounded(usual: Usual, life: Life, now: datetime) -> Life:
+    """An incident that people have had for as long as policy says, or longer, counts as closed since then."""
+    if life.closed_at is not None:
+        return life
+    rows = usual.ledger.read_stream(ticket_stream(life.ticket))
+    since = left_since((row.occurred_at, decode(row)) for row in rows)
+    given_up_at = since + timedelta(seconds=usual.policy.left_open_s) if since else None
+    if given_up_at is None or given_up_at > now:
+        return life
+    return replace(life, closed_at=given_up_at, left_open=True)
 
 
 def _lives(ledger: Ledger, cause: str) -> list[Life]:

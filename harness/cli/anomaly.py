@@ -13,6 +13,7 @@ from harness.anomalies import Sight, Usual, compare, past_of
 from harness.bootstrap import build_metrics, read_manifest, read_record, read_rules
 from harness.cli.render import AsJson, number, print_json
 from harness.core.manifest import Manifest
+from harness.core.units import Quantity
 from harness.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="What is compared with how it used to be, as nobody declared a limit.")
@@ -33,7 +34,7 @@ def list_(as_json: AsJson = False) -> None:
     )  # fmt: skip
     sights = asyncio.run(compare(usual, now))
     enough = policy.detection(len(sights)).enough
-    incident = past_of(usual, []).incident()
+    incident = past_of(usual, [], now).incident()
     rows = [_row(sight, manifest, enough) for sight in sights]
     if as_json:
         print_json({"enabled": policy.enabled, "incident": incident, "metrics": rows, "leave_out": policy.leave_out})
@@ -44,7 +45,8 @@ def list_(as_json: AsJson = False) -> None:
         part = f"{row['evidence']:.0%} of the evidence for a ticket"
         print(f"{sight.metric:<24} {row['state']:<10} {value:>12}  usual {middle}, seldom beyond {limit}; {part}")
     if incident:
-        print(f"{incident} lives: until it is over nothing is judged", file=sys.stderr)
+        left = f"or people have had it for {Quantity(policy.left_open_s, 's').text}"
+        print(f"{incident} lives: until it is over, {left}, nothing is judged", file=sys.stderr)
     if not policy.enabled:
         print("policies/anomalies.yaml: enabled: false: no ticket is filed", file=sys.stderr)
 

@@ -27,7 +27,8 @@ class Anomalies(Declaration):
 
     Each value of ``window`` is ranked among those of ``reference``, which ends ``guard`` before it; nothing is judged
     before ``warm_up`` of them is there. ``false_alarm_every``: how long it takes on average, at least, until a service
-    on which nothing changed raises one. ``leave_out``: metric → why it is not compared.
+    on which nothing changed raises one. ``left_open``: an incident that has been left to people for so long silences no
+    more. ``leave_out``: metric → why it is not compared.
     """
 
     enabled: bool
@@ -38,6 +39,7 @@ class Anomalies(Declaration):
     false_alarm_every_s: Seconds = Field(alias="false_alarm_every")
     per_day: int = Field(ge=0)
     priority: Literal["P0", "P1", "P2", "P3"]
+    left_open_s: Seconds = Field(alias="left_open")
     leave_out: dict[str, str] = Field(default={})
 
     @model_validator(mode="after")
@@ -100,11 +102,13 @@ class Strange:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When a ticket was opened for a cause, and closed; None while it lives."""
+    """When a ticket was opened for a cause, and closed; None while it lives. ``left_open``: it lives, and counts as
+    closed from ``closed_at`` on, for people have had it for so long."""
 
     ticket: str
     opened_at: datetime
     closed_at: datetime | None = None
+    left_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,10 @@ class Past:
     incidents: Sequence[Life] = ()
 
     def since(self) -> datetime | None:
-        """When the last ticket of an anomaly was closed: what is so since then is what is usual."""
+        """When the last ticket of an anomaly was closed, or an incident was last left open for too long: what is so
+        since then is what is usual."""
         closed = [life.closed_at for lives in self.anomalies.values() for life in lives if life.closed_at]
+        closed += [life.closed_at for life in self.incidents if life.closed_at and life.left_open]
         return max(closed, default=None)
 
     def incident(self) -> str | None:

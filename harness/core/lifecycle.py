@@ -5,7 +5,9 @@ The diagram in ``docs/lifecycle.md`` is generated from ``TABLE``; the workflow a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -39,6 +41,8 @@ S = State
 ENDS: Final = frozenset({S.RESOLVED, S.REJECTED, S.MERGED, S.CANCELLED, S.REVERTED})
 """States that a ticket leaves no more, but for ``resolved`` → ``reverted``."""
 LIVE: Final = frozenset(S) - ENDS
+WITH_PEOPLE: Final = frozenset({S.ESCALATED, S.AWAITING_APPROVAL, S.PAUSED})
+"""States that only a person's word leaves."""
 GATED: Final = frozenset({S.FILED, S.WORKING, S.TESTING, S.CANARYING, S.DEPLOYING})
 """Steps that policy may hold for an approval."""
 
@@ -219,3 +223,15 @@ def possible(state: State) -> list[str]:
     moves = {kind.__name__ for at, kind in TABLE if at is state}
     notes = {kind.__name__ for kind, states in NOTES.items() if state in states}
     return sorted(moves | notes)
+
+
+def left_since(told: Iterable[tuple[datetime, e.Event]]) -> datetime | None:
+    """Since when only people can move the ticket of this stream; None while the harness can."""
+    life, since = Life(), None
+    for at, event in told:
+        life = evolve(life, event)
+        if life.state not in WITH_PEOPLE:
+            since = None
+        elif since is None:
+            since = at
+    return since

@@ -19,7 +19,8 @@ from tests.simulation.operations import MANIFEST, RULES, SLOW, Operations, days_
 
 POLICY = {
     "enabled": True, "window": "2s", "reference": "160s", "guard": "30s", "warm_up": "80s", "false_alarm_every": "28d",
-    "per_day": 2, "priority": "P3", "leave_out": {"available": "demand", "throughput": "twice"},
+    "per_day": 2, "priority": "P3", "left_open": "60s",
+    "leave_out": {"available": "demand", "throughput": "twice"},
 }  # fmt: skip
 LEARNT_S = 150.0
 ODD = Behaviour(wait_ms=85.0, wait_share=0.05)
@@ -119,6 +120,28 @@ def test_an_incident_is_not_told_twice_nor_does_it_become_usual() -> None:
         operations.world.disturb(ODD)
         await operations.watch(lambda: len(operations.tickets()) == 2)
         assert operations.ticket("INF-2").filed.source == "anomaly"
+
+    run(story())
+
+
+def test_an_incident_that_is_left_open_silences_for_a_while_and_then_what_it_left_is_usual() -> None:
+    async def story() -> None:
+        # given an incident for which nobody has a runbook, and nobody who answers
+        operations = await usual()
+        operations.harness = replace(operations.harness, rules=replace(rules(), runbooks=()))
+        operations.world.disturb(SLOW)
+        await operations.watch(lambda: operations.reached(State.ESCALATED))
+        # when another metric becomes worse soon after, then nothing is raised: it may be the incident's doing
+        operations.world.disturb(replace(SLOW, error_share=0.002))
+        await healthy(operations, 50)
+        assert operations.tickets() == ["INF-1"]
+        # nor when people have had it for too long, of what is so by then
+        await healthy(operations, 10 + LEARNT_S)
+        assert operations.tickets() == ["INF-1"] and operations.reached(State.ESCALATED)
+        # but what becomes worse after that is an anomaly
+        operations.world.disturb(replace(SLOW, error_share=0.006))
+        await operations.watch(lambda: len(operations.tickets()) == 2)
+        assert operations.ticket("INF-2").filed.signal == "anomaly:error_share"
 
     run(story())
 

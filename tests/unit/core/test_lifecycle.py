@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from harness.core import events as e
 from harness.core.errors import Forbidden
-from harness.core.lifecycle import ENDS, GATED, LIVE, STAGE, Life, State, evolve, possible
+from harness.core.lifecycle import ENDS, GATED, LIVE, STAGE, Life, State, evolve, left_since, possible
 
 S = State
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def happened(kind: type[e.Event], **fields: Any) -> e.Event:
@@ -41,6 +43,20 @@ def test_a_ticket_goes_through_all_four_stages_to_its_end() -> None:
 )  # fmt: skip
 def test_whatever_stops_a_change_sends_it_back_to_work(at: State, stopped_by: type[e.Event]) -> None:
     assert walk(stopped_by, life=Life(state=at)).state is S.WORKING
+
+
+def test_it_is_left_to_people_from_the_first_moment_on_at_which_nobody_else_can_move_it() -> None:
+    def since(*kinds: type[e.Event]) -> int | None:
+        told = [(NOON + timedelta(minutes=number), happened(kind)) for number, kind in enumerate(kinds)]
+        at = left_since(told)
+        return None if at is None else round((at - NOON) / timedelta(minutes=1))
+
+    begun = (e.TicketAdmitted, e.AttemptStarted)
+    assert since(*begun) is None
+    assert since(*begun, e.HelpRequested, e.ConstraintsChanged, e.TicketPaused) == 2
+    assert since(*begun, e.HelpRequested, e.AnswerGiven, e.ActionTaken) is None
+    assert since(*begun, e.HelpRequested, e.AnswerGiven, e.ApprovalRequested) == 4
+    assert since(*begun, e.HelpRequested, e.TicketCancelled) is None
 
 
 def test_what_cannot_happen_is_refused_with_what_can() -> None:

@@ -67,11 +67,11 @@ class InMemory:
 
     clock: SetClock = field(default_factory=SetClock)
     requests: int = 0
+    secrets: Secrets = field(default_factory=lambda: Secrets.of({}))
 
     def __post_init__(self) -> None:
-        secrets = Secrets.of({})
-        self.ledger = GuardedMemoryLedger(now=self.clock.now, secrets=secrets)
-        self.blobs = GuardedMemoryBlobs(ledger=self.ledger, secrets=secrets, now=self.clock.now)
+        self.ledger = GuardedMemoryLedger(now=self.clock.now, secrets=self.secrets)
+        self.blobs = GuardedMemoryBlobs(ledger=self.ledger, secrets=self.secrets, now=self.clock.now)
         self.stage = Stage(declared=DECLARED, ledger=self.ledger, blobs=self.blobs, clock=self.clock)
 
     def file(self, change: Change) -> None:
@@ -90,7 +90,9 @@ class InMemory:
     def post(self, *messages: dict[str, Any]) -> None:
         """Take these in, in one append, and file nothing."""
         self.requests += 1
-        receive([taken(from_alertmanager(one), DECLARED) for one in messages], str(self.requests), self.stage)
+        receive(
+            [taken(from_alertmanager(one), DECLARED, self.secrets) for one in messages], str(self.requests), self.stage
+        )
 
     def told(self, *alerts: dict[str, Any]) -> None:
         """Take one message in and file it."""

@@ -93,8 +93,8 @@ class Server:
 
     async def _take(self, incoming: Incoming) -> Taken:
         self.bounds.spend(len(incoming.alerts) + len(incoming.too_large))
-        declared, is_long = self.doors.stage.declared, len(incoming.alerts) > MANY
-        told = await asyncio.to_thread(taken, incoming, declared) if is_long else taken(incoming, declared)
+        given = (incoming, self.doors.stage.declared, self.doors.secrets)
+        told = await asyncio.to_thread(taken, *given) if len(incoming.alerts) > MANY else taken(*given)
         await self.intake.put(told)
         for counter, number in (
             (self.metrics.received, told.alerts), (self.metrics.refused, len(told.refused)),

@@ -17,6 +17,7 @@ from harness.core.errors import Invalid
 from harness.core.ids import fingerprint
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
+from harness.core.redaction import REDACTED, Secrets
 from harness.core.signal import Signal, Wish
 from harness.core.slo import Slo
 from harness.core.ticket import Criterion
@@ -67,10 +68,11 @@ class Cause:
 def cause_of(alert: Alert, declared: Declared) -> Cause:
     """What the alert is about. Raises Invalid, with the nearest name, where no such service is registered.
 
-    An alert that names no service is about the registered one, as long as there is only one.
+    An alert that names no service, or one out of whose name a secret was taken, is about the registered one, as long as
+    there is only one.
     """
     service = alert.labels.get(SERVICE) or alert.labels.get(SLOTH[SERVICE])
-    if service is not None and service != declared.manifest.name:
+    if service is not None and not _is_unreadable(alert) and service != declared.manifest.name:
         raise Invalid(f"service: {service!r} is not registered; {choices(service, [declared.manifest.name])}")
     service = declared.manifest.name
     objective = alert.labels.get(SLOTH[OBJECTIVE]) or alert.labels.get(OBJECTIVE)
@@ -102,6 +104,10 @@ def signal_for(cause: Cause, alerts: Sequence[Alert], received_at: datetime, dec
     first = alerts[0]
     many = f"{len(alerts)} alerts {first.name}" if len(alerts) > 1 else f"the alert {first.name}"
     about = "" if cause.kind == "alert" else f", which says that the {cause.kind} {cause.name} does not hold"
+    if any(map(_is_unreadable, alerts)):
+        about += (
+            f". A secret was taken out of its label `{SERVICE}`: it is taken for the only service that is registered"
+        )
     reason = f"{many} of {cause.service}: {first.summary[:SUMMARY_CHARS] or 'its sender says no more'}{about}"
     return Signal(
         kind=cause.kind, name=cause.name, service=cause.service, sampled_at=received_at,
@@ -159,6 +165,17 @@ def _require_fits(criterion: Criterion, manifest: Manifest) -> None:
         criterion.spec().condition.check_fits(metric.unit, metric.direction)
     except Invalid as error:
         raise Invalid(f"criterion: {error}") from None
+
+
+def without_secrets(alert: Alert, secrets: Secrets) -> Alert:
+    """The alert with the name of its service as it is kept; a signal of its labels is read from there."""
+    named = {label: alert.labels[label] for label in (SERVICE, SLOTH[SERVICE]) if label in alert.labels}
+    return alert.model_copy(update={"labels": alert.labels | secrets.taken_from(named)[0]})
+
+
+def _is_unreadable(alert: Alert) -> bool:
+    """Whether a secret was taken out of the name of its service."""
+    return REDACTED in (alert.labels.get(SERVICE) or alert.labels.get(SLOTH[SERVICE]) or "")
 
 
 def _name(given: str) -> str:

@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple
 from harness.cause import standing
 from harness.core import events as e
 from harness.core.alert import Alert, Incoming
-from harness.core.alert_cause import Cause, Declared, cause_of, evidence_of, signal_for
+from harness.core.alert_cause import Cause, Declared, cause_of, evidence_of, signal_for, without_secrets
 from harness.core.errors import Dropped, Invalid, Retryable
 from harness.core.ids import INTAKE_STREAM, alerts_stream, signal_stream
 from harness.core.record import Recorded, StreamWrite
+from harness.core.redaction import Secrets
 from harness.core.signal import Signal
 from harness.journal import HARNESS, decode, encode
 from harness.ports import Blobs, Clock, Ledger
@@ -60,8 +61,8 @@ class Stage:
     known: dict[str, Known] = field(default_factory=dict)
 
 
-def taken(incoming: Incoming, declared: Declared) -> Taken:
-    """Which of the alerts can be filed; the others are recorded as well, each with the reason."""
+def taken(incoming: Incoming, declared: Declared, secrets: Secrets) -> Taken:
+    """Which of the alerts can be filed, as they are kept; the others are recorded as well, each with the reason."""
     refused = [(one.fingerprint, one.reason) for one in incoming.too_large]
     kept: list[dict[str, Any]] = []
     aside: list[dict[str, Any]] = [{"fingerprint": known_as, "reason": reason} for known_as, reason in refused]
@@ -70,8 +71,14 @@ def taken(incoming: Incoming, declared: Declared) -> Taken:
         try:
             cause_of(alert, declared)
         except Invalid as error:
-            refused.append((alert.fingerprint, str(error)))
-            aside.append({**document, "reason": str(error)})
+            kept_as = without_secrets(alert, secrets)
+            try:
+                cause_of(kept_as, declared)
+            except Invalid:
+                refused.append((alert.fingerprint, str(error)))
+                aside.append({**document, "reason": str(error)})
+            else:
+                kept.append({**document, "labels": kept_as.labels})
         else:
             kept.append(document)
     body = {"source": incoming.source, "truncated": incoming.truncated, "alerts": kept, "refused": aside}

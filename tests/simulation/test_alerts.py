@@ -9,6 +9,7 @@ import pytest
 from harness.core import events as e
 from harness.core.errors import Retryable
 from harness.core.ids import cause_stream, signal_stream
+from harness.core.redaction import Secrets
 from harness.core.signal import Signal
 from harness.stages.file import file
 from harness.stages.receive import AT_ONCE, QUIET, alerts_of, changes
@@ -25,6 +26,29 @@ def test_a_group_of_alerts_is_one_ticket_and_each_cause_is_on_it() -> None:
     assert len(harness.tickets()) == 1
     told = harness.all(e.AlertsTold)
     assert [(one.ticket_id, len(one.began), one.firing) for one in told] == [("INF-1", 2, 2), ("INF-1", 1, 1)]
+
+
+@pytest.mark.parametrize("label", ["service", "sloth_service"])
+@pytest.mark.parametrize("service", ["limits-hunter2hunter2", "ratelimiter"])
+def test_an_alert_out_of_whose_service_a_secret_was_taken_has_a_ticket_that_says_so(label: str, service: str) -> None:
+    # given a secret in the name of the service, be it that of a registered one
+    harness = InMemory(secrets=Secrets.of({"SHOP_PASSWORD": service.removeprefix("limits-")}))
+    secret = alert(1)
+    del secret["labels"]["service"]
+    secret["labels"][label] = service
+    harness.told(secret, alert(2, alertname="Other", service="shop"))
+
+    # then it is taken for the only service that there is, and its ticket says why; another service is refused as before
+    assert harness.signals() == {"alert:TooSlow": "INF-1"}
+    (received,) = harness.all(e.SignalsReceived)
+    assert (received.alerts, received.refused) == (1, 1)
+    started = harness.all(e.SignalStarted)[0]
+    evidence = harness.blobs.get_json(started.evidence)
+    assert "A secret was taken out of its label `service`" in evidence["reason"]
+    assert "hunter2" not in str(harness.blobs.get_json(received.body)) + str(evidence)
+    # and that it is over is told of the same cause
+    harness.told({**secret, "status": "resolved", "endsAt": "2026-03-01T12:00:00Z"})
+    assert harness.counts()["SignalEnded"] == 1
 
 
 def test_what_is_told_again_unchanged_is_recorded_as_received_and_changes_nothing() -> None:

@@ -13,6 +13,7 @@ from harness.core.ids import fingerprint, signal_stream
 from harness.core.invariant import Invariant, to_hold_again
 from harness.core.lifecycle import State
 from harness.journal import Journal
+from harness.lock import place
 
 LOOK_AGAIN_S = 900.0
 """Whoever waits is woken when a signal ends; this is for a wake that got lost."""
@@ -34,14 +35,18 @@ def blocked(journal: Journal, invariants: Sequence[Invariant]) -> e.DeliveryBloc
     return None
 
 
-def hold_back(journal: Journal, invariants: Sequence[Invariant]) -> bool:
-    """Say what the delivery waits for, once for each that it meets; whether anything blocks it."""
+def hold_back(journal: Journal, invariants: Sequence[Invariant], budget_left: float | None) -> bool:
+    """Say what the delivery waits for, once for each that it meets; whether anything blocks it.
+
+    With the first it has its place in the queue: of several that one invariant blocks, the first in turn is the first
+    to deliver when that holds again.
+    """
     block = blocked(journal, invariants)
     if block is None:
         return False
     if not _told(journal, block):
         n = journal.ticket.attempt.n
-        journal.record(f"{n}/blocked/{journal.ticket.version}", block)
+        journal.record(f"{n}/blocked/{journal.ticket.version}", block, beside=place(journal, budget_left))
     return True
 
 

@@ -65,6 +65,14 @@ def wait_for_hours(journal: Journal, constraint: str, until: datetime, budget_le
     _say_queued(journal, f"{n}/closed", e.DeliveryQueued(holder=constraint, until=until), waits)
 
 
+def place(journal: Journal, budget_left: float | None) -> list[StreamWrite]:
+    """The place in the queue of a delivery that waits for something else than the lock, for now: to be written beside
+    what it waits for. Nothing where it has one."""
+    if _recorded_wait(journal, _waits(journal)) is not None:
+        return []
+    return [_written(journal, _new_wait(journal, journal.clock.now(), budget_left))]
+
+
 def take_at_once(journal: Journal) -> str | None:
     """Take the lock if it is free, whoever's turn it is; the ticket that holds it when it is not."""
     rows = journal.ledger.read_stream(lock_stream(journal.ticket.filed.service))
@@ -217,8 +225,12 @@ def _queue(journal: Journal, first: str, terms: Terms) -> None:
 
 def _say_queued(journal: Journal, key: str, queued: e.DeliveryQueued, waits: e.DeliveryWaits) -> None:
     """On the ticket and in the queue of its service."""
+    journal.record(key, queued, beside=[_written(journal, waits)])
+
+
+def _written(journal: Journal, waits: e.DeliveryWaits) -> StreamWrite:
     new = _encoded(journal, f"{waits.attempt}/waits", waits)
-    journal.record(key, queued, beside=[StreamWrite(queue_stream(journal.ticket.filed.service), None, [new])])
+    return StreamWrite(queue_stream(journal.ticket.filed.service), None, [new])
 
 
 def _again(journal: Journal) -> str:

@@ -63,7 +63,7 @@ def gate(
     asked_by_ticket = any(isinstance(one, RequiresApproval) for one in constraints)
     if (asked_by_ticket or rules.asks(risk)) and not _approved(journal, risk, why, asked_by_ticket):
         return False
-    return _open_now(journal, manifest, budget_left) and not hold_back(journal, invariants)
+    return _open_now(journal, manifest, budget_left) and not hold_back(journal, invariants, budget_left)
 
 
 def _forbidden(journal: Journal, reason: str) -> bool:

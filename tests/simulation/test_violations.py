@@ -12,7 +12,7 @@ from harness.cli.story import line
 from harness.cli.ticket import explanation, ticket_document
 from harness.cli.ticket_list import listed
 from harness.core import events as e
-from harness.core.ids import cause_stream, fingerprint, signal_stream, ticket_stream
+from harness.core.ids import cause_stream, fingerprint, lock_stream, queue_stream, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
 from tests.simulation.operations import RULES, Crash, Operations, healthy, incident, innocent
@@ -151,6 +151,36 @@ def test_while_it_is_violated_nothing_is_delivered_and_whoever_waits_is_told_why
         operations.wake(ticket_id)  # as the pump does when a signal ends
         await operations.watch(lambda: operations.state(ticket_id) is State.RESOLVED)
         assert operations.happened(e.ReleaseDeployed, ticket_id)
+
+    run(story())
+
+
+def test_of_several_that_were_blocked_the_queue_says_who_is_first_when_it_holds_again() -> None:
+    async def story() -> None:
+        # given three changes that are blocked, the least urgent one for longest
+        operations = await violated("block_deploys", runbooks=())
+        blocked = {}
+        for number, priority in enumerate(("P3", "P2", "P1")):
+            commit = a_commit(operations, innocent(20 + number))
+            ticket_id = operations.file(change=commit, acceptance_criteria=HOLDS, priority=priority)
+            await operations.watch(lambda one=ticket_id: operations.happened(e.DeliveryBlocked, one))
+            blocked[priority] = ticket_id
+        # then each has one place in the queue, by which its lists show it
+        waits = [event for event in operations.events(queue_stream("ratelimiter"))]
+        assert [(one.ticket_id, one.priority) for one in waits] == [(blocked[p], p) for p in ("P3", "P2", "P1")]
+        # when the invariant holds again, and they are woken in the order in which they came
+        operations.world.provider.start("by hand")
+        await operations.watch(lambda: isinstance(operations.events(signal_stream(CAUSE))[-1], e.SignalEnded))
+        for ticket_id in blocked.values():
+            operations.wake(ticket_id)
+        await operations.watch(
+            lambda: all(operations.state(one) is State.RESOLVED for one in blocked.values()), limit_s=600
+        )
+        # then the most urgent one was delivered first
+        took = [event.ticket_id for event in operations.events(lock_stream("ratelimiter"))
+                if isinstance(event, e.LockTaken)]  # fmt: skip
+        assert took == [blocked["P1"], blocked["P2"], blocked["P3"]]
+        assert len(operations.events(queue_stream("ratelimiter"))) == 3
 
     run(story())
 

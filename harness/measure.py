@@ -239,7 +239,9 @@ def _share(
 async def _error_ratio(metrics: Metrics, name: str, own: Counted, window: Window) -> Measurement:
     """Also over a restart of what counts. Nothing is said of few events or half an answer, nor where what is declared
     counts no events: the watch tells that, and no other metric suffers by it."""
-    of, value, total = own.of, None, None
+    of = own.of
+    value: float | None = None
+    total: int | None = None
     try:
         counted = await read(metrics, {window.start: named(of), window.end: named(of)}, window.end)
     except Invalid:

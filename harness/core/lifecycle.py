@@ -227,7 +227,8 @@ def possible(state: State) -> list[str]:
 
 def left_since(told: Iterable[tuple[datetime, e.Event]]) -> datetime | None:
     """Since when only people can move the ticket of this stream; None while the harness can."""
-    life, since = Life(), None
+    life = Life()
+    since: datetime | None = None
     for at, event in told:
         life = evolve(life, event)
         if life.state not in WITH_PEOPLE:

@@ -1,30 +1,33 @@
 """The form of OpenSLO ``v1``: its seven kinds of objects, and the rules that its specification sets for each. Pure.
 
-What is here says whether a document is one; what rules can be made of it is for ``openslo_rules.py`` to say. The rules
-are those of the specification (https://github.com/OpenSLO/OpenSLO) and of its reference implementation, which knows
-every key and refuses others.
+What is here says whether a document is one, with ``openslo_together.py``, which says what its parts have to be to each
+other; what rules can be made of it is for ``openslo_rules.py`` to say. The rules are those of the specification
+(https://github.com/OpenSLO/OpenSLO) and of its reference implementation, which knows every key and refuses others,
+takes a key without a value for one that is not there, and reads the length of a slice only where there are slices.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.core.declaration import Declaration
 from harness.core.errors import Invalid
+from harness.core.slo_documents import openslo_together
+from harness.core.slo_documents.openslo_together import length_s
 from harness.core.units import choices
 
 VERSION: Literal["openslo/v1"] = "openslo/v1"
 METHODS = Literal["Occurrences", "Timeslices", "RatioTimeslices"]
 OPERATORS = Literal["gt", "lt", "gte", "lte"]
-UNITS_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "M": 30 * 86400, "Q": 90 * 86400, "Y": 365 * 86400}
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} +[0-9]{1,2}:[0-9]{2}:[0-9]{2}")
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_DNS_LABEL_OR_NONE = rf"^$|{_DNS_LABEL}"
 _LABEL_KEY = re.compile(r"[a-zA-Z0-9]([-._a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
 _PART = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _ANNOTATION_KEY = re.compile(rf"((?=.{{0,253}}/){_PART}(\.{_PART})*/)?{_LABEL_KEY.pattern}")
@@ -35,16 +38,10 @@ def _length(text: str) -> str:
     return text
 
 
-def length_s(text: str) -> float:
-    """The seconds of a duration such as ``4w``; a month is 30 days, a year 365. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,9})([A-Za-z]+)", text)
-    if match is None or match[2] not in UNITS_S:
-        raise ValueError(f"{text!r} is no duration; write a number and one of {', '.join(UNITS_S)}, as in `4w`")
-    return float(int(match[1]) * UNITS_S[match[2]])
-
-
 def _time(text: str) -> str:
     try:
+        if _TIME.fullmatch(text) is None:
+            raise ValueError
         datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
     except ValueError:
         raise ValueError(f"{text!r} is no time; write it like `2026-01-31 12:00:00`") from None
@@ -69,37 +66,42 @@ def _keys(pattern: re.Pattern[str]) -> AfterValidator:
     return AfterValidator(checked)
 
 
-def _or(empty: Any) -> BeforeValidator:
-    return BeforeValidator(lambda given: empty if given is None else given)
+def _label(given: Any) -> Any:
+    return [] if given is None else [given] if isinstance(given, str) else given
+
+
+def _texts(given: Any) -> Any:
+    return {key: "" if value is None else value for key, value in given.items()} if isinstance(given, dict) else given
 
 
 Name = Annotated[str, Field(pattern=_DNS_LABEL, max_length=63)]
 Required = Annotated[str, Field(min_length=1)]
-Description = Annotated[str, Field(max_length=1050), _or("")]
+Description = Annotated[str, Field(max_length=1050)]
 Length = Annotated[str, AfterValidator(_length)]
-Labels = Annotated[dict[str, str | list[str]], _keys(_LABEL_KEY), _or({})]
-Annotations = Annotated[dict[str, str], _keys(_ANNOTATION_KEY), _or({})]
+Labels = Annotated[dict[str, Annotated[list[str], BeforeValidator(_label)]], _keys(_LABEL_KEY)]
+Annotations = Annotated[dict[str, str], _keys(_ANNOTATION_KEY), BeforeValidator(_texts)]
 
 
 class Part(Declaration):
     """A part of an object: values are of the type that is asked for, none is made to fit."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-
-def exactly_one(of: BaseModel, *names: str) -> None:
-    """Raise ValueError unless one of these fields is given."""
-    given = [name for name in names if getattr(of, name) is not None]
-    if len(given) != 1:
-        keys = ", ".join(map(to_camel, names))
-        raise ValueError(f"has {'none' if not given else 'more than one'} of {keys}; give one of them")
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        """A key that is not known stays, to be told."""
+        if not isinstance(given, dict):
+            return given
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in given.items() if value is not None or key not in known}
 
 
 class Metadata(Part):
     """What an object is called."""
 
     name: Name
-    display_name: Annotated[str, Field(max_length=63), _or("")] = Field(default="", alias="displayName")
+    display_name: Annotated[str, Field(max_length=63)] = Field(default="", alias="displayName")
     labels: Labels = Field(default={})
     annotations: Annotations = Field(default={})
 
@@ -107,7 +109,9 @@ class Metadata(Part):
 class MetricSource(Part):
     """A query in the language of its source; what is in ``spec`` is the source's own."""
 
-    metric_source_ref: Name | None = Field(default=None, alias="metricSourceRef")
+    metric_source_ref: Annotated[str, Field(pattern=_DNS_LABEL_OR_NONE, max_length=63)] = Field(
+        default="", alias="metricSourceRef"
+    )
     type: str | None = None
     spec: dict[str, Any] = Field(min_length=1)
 
@@ -125,16 +129,8 @@ class RatioMetric(Part):
     good: Metric | None = None
     bad: Metric | None = None
     total: Metric | None = None
-    raw_type: Literal["success", "failure"] | None = Field(default=None, alias="rawType")
+    raw_type: str = Field(default="", alias="rawType")
     raw: Metric | None = None
-
-    @model_validator(mode="after")
-    def _one_ratio(self) -> Self:
-        exactly_one(self, "raw", "total")
-        exactly_one(self, "raw", "good", "bad")
-        if self.raw is not None and self.raw_type is None:
-            raise ValueError("has raw without rawType; give rawType success or failure")
-        return self
 
 
 class SliSpec(Part):
@@ -143,11 +139,6 @@ class SliSpec(Part):
     description: Description = ""
     threshold_metric: Metric | None = Field(default=None, alias="thresholdMetric")
     ratio_metric: RatioMetric | None = Field(default=None, alias="ratioMetric")
-
-    @model_validator(mode="after")
-    def _one_metric(self) -> Self:
-        exactly_one(self, "threshold_metric", "ratio_metric")
-        return self
 
 
 class InlineSli(Part):
@@ -190,11 +181,6 @@ class PolicyCondition(Part):
     metadata: Metadata | None = None
     spec: AlertConditionSpec | None = None
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        reference_or_inline(self, "condition_ref")
-        return self
-
 
 class PolicyTarget(Part):
     """A target, or the name of one."""
@@ -203,11 +189,6 @@ class PolicyTarget(Part):
     kind: Literal["AlertNotificationTarget"] | None = None
     metadata: Metadata | None = None
     spec: AlertNotificationTargetSpec | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        reference_or_inline(self, "target_ref")
-        return self
 
 
 class AlertPolicySpec(Part):
@@ -229,22 +210,6 @@ class SloPolicy(Part):
     metadata: Metadata | None = None
     spec: AlertPolicySpec | None = None
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        reference_or_inline(self, "alert_policy_ref")
-        return self
-
-
-def reference_or_inline(of: BaseModel, reference: str) -> None:
-    """Raise ValueError unless a part is either a reference, or an object with kind, metadata and spec."""
-    inline = [name for name in ("kind", "metadata", "spec") if getattr(of, name) is not None]
-    named = getattr(of, reference) is not None
-    if named and inline:
-        raise ValueError(f"has {to_camel(reference)} beside {inline[0]}; give a reference or an object")
-    if not named and len(inline) < 3:
-        missing = next(name for name in ("kind", "metadata", "spec") if name not in inline)
-        raise ValueError(f"{missing} is missing" if inline else f"is empty; give {to_camel(reference)}, or an object")
-
 
 class Calendar(Part):
     """From when on windows are counted."""
@@ -260,14 +225,6 @@ class TimeWindow(Part):
     is_rolling: bool = Field(default=False, alias="isRolling")
     calendar: Calendar | None = None
 
-    @model_validator(mode="after")
-    def _rolls_or_has_a_calendar(self) -> Self:
-        if self.is_rolling == (self.calendar is not None):
-            raise ValueError(
-                "has a calendar though isRolling is true" if self.is_rolling else "needs a calendar, or isRolling: true"
-            )
-        return self
-
 
 class ObjectivePart(Part):
     """A target for the whole indicator, or for one of several."""
@@ -278,15 +235,10 @@ class ObjectivePart(Part):
     target: Annotated[float, Field(ge=0, lt=1)] | None = None
     target_percent: Annotated[float, Field(ge=0, lt=100)] | None = Field(default=None, alias="targetPercent")
     time_slice_target: float | None = Field(default=None, alias="timeSliceTarget")
-    time_slice_window: Length | None = Field(default=None, alias="timeSliceWindow")
+    time_slice_window: str | None = Field(default=None, alias="timeSliceWindow")
     indicator: InlineSli | None = None
     indicator_ref: Name | None = Field(default=None, alias="indicatorRef")
     composite_weight: float | None = Field(default=None, alias="compositeWeight")
-
-    @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        exactly_one(self, "target", "target_percent")
-        return self
 
     @property
     def has_indicator(self) -> bool:
@@ -303,56 +255,8 @@ class SloPart(Part):
     indicator_ref: Name | None = Field(default=None, alias="indicatorRef")
     budgeting_method: METHODS = Field(alias="budgetingMethod")
     time_window: Annotated[list[TimeWindow], Field(min_length=1, max_length=1)] = Field(alias="timeWindow")
-    objectives: Annotated[list[ObjectivePart], _or([])] = Field(default=[])
-    alert_policies: Annotated[list[SloPolicy], _or([])] = Field(default=[], alias="alertPolicies")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        composite = any(objective.has_indicator for objective in self.objectives)
-        if self.indicator is not None and self.indicator_ref is not None:
-            raise ValueError("has both indicator and indicatorRef; give one of them")
-        if composite == (self.indicator is not None or self.indicator_ref is not None):
-            raise ValueError(
-                "has an indicator of its own and others in its objectives; give it in one place"
-                if composite
-                else "has neither indicator nor indicatorRef, and none of its objectives has one; give one"
-            )
-        faults = [
-            f"objectives[{number}].{key} {reason}"
-            for number, objective in enumerate(self.objectives)
-            for key, reason in _objective_faults(self, objective, composite)
-        ]
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
-
-
-def _objective_faults(slo: SloPart, objective: ObjectivePart, composite: bool) -> list[tuple[str, str]]:
-    faults = []
-    if objective.indicator is not None and objective.indicator_ref is not None:
-        faults.append(("indicator", "stands beside indicatorRef; give one of them"))
-    if composite and objective.composite_weight is not None and objective.composite_weight <= 0:
-        faults.append(("compositeWeight", f"{objective.composite_weight:g} has to be above 0"))
-    if slo.budgeting_method == "Timeslices":
-        if objective.time_slice_target is None:
-            faults.append(("timeSliceTarget", "is missing, though the budgeting method is Timeslices"))
-        elif not 0 < objective.time_slice_target <= 1:
-            faults.append(("timeSliceTarget", f"{objective.time_slice_target:g} has to be above 0 and up to 1"))
-    if slo.budgeting_method != "Occurrences" and objective.time_slice_window is None:
-        faults.append(("timeSliceWindow", f"is missing, though the budgeting method is {slo.budgeting_method}"))
-    if slo.indicator is not None and slo.indicator.spec.threshold_metric is not None:
-        if objective.value is None:
-            faults.append(("value", "is missing; it is what the indicator's metric is compared with"))
-        if objective.op not in ("gt", "lt", "gte", "lte"):
-            known = choices(objective.op or "", ("gt", "lt", "gte", "lte"))
-            faults.append(("op", "is missing" if not objective.op else f"{objective.op!r} cannot be read; {known}"))
-    if slo.indicator is not None and slo.indicator.spec.ratio_metric is not None:
-        faults += [
-            (key, "is of no use beside a ratio metric; leave it out")
-            for key, given in (("value", objective.value), ("op", objective.op))
-            if given is not None
-        ]
-    return faults
+    objectives: list[ObjectivePart] = Field(default=[])
+    alert_policies: list[SloPolicy] = Field(default=[], alias="alertPolicies")
 
 
 class ServicePart(Part):
@@ -367,12 +271,6 @@ class DataSourcePart(Part):
     description: Description = ""
     type: Required
     connection_details: Any = Field(alias="connectionDetails")
-
-    @model_validator(mode="after")
-    def _can_be_reached(self) -> Self:
-        if self.connection_details is None:
-            raise ValueError("connectionDetails is missing")
-        return self
 
 
 class Head(Part):
@@ -407,7 +305,7 @@ class Service(Head):
     """A service that objectives name."""
 
     kind: Literal["Service"]
-    spec: Annotated[ServicePart, _or({})] = ServicePart()
+    spec: ServicePart = ServicePart()
 
 
 class AlertPolicy(Head):
@@ -443,4 +341,11 @@ def read(document: Any, where: str) -> Head:
     if not isinstance(kind, str) or kind not in KINDS:
         said = "is missing" if kind is None else f"{kind!r} cannot be read"
         raise Invalid(f"{where}: kind: {said}; {choices(str(kind), KINDS)}")
-    return KINDS[kind].parse(document, where)
+    together = [f"{where}: {path}: {reason}" for path, reason in openslo_together.faults(kind, document)]
+    try:
+        found = KINDS[kind].parse(document, where)
+    except Invalid as error:
+        raise Invalid("\n".join([str(error), *together])) from None
+    if together:
+        raise Invalid("\n".join(together))
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.core.errors import Invalid
 from harness.core.slo_documents import openslo, openslo_alpha, promql
+from harness.core.slo_documents.openslo_together import length_s
 from harness.core.slo_documents.reading import Reading
 from harness.core.slo_documents.rules import Objective, name_fault, percent_fault, require_distinct
 
@@ -92,7 +93,7 @@ def _read(document: Any, where: str, reading: Reading) -> Object:
 def _objectives(slo: openslo.Slo, where: str, named: Named, reading: Reading) -> tuple[Objective, ...]:
     spec, name = slo.spec, slo.metadata.name
     faults = [f"{where}: {path}: {reason}" for path, reason in _faults(slo, reading)]
-    period_s = openslo.length_s(spec.time_window[0].duration)
+    period_s = length_s(spec.time_window[0].duration)
     if period_s not in reading.catalog:
         faults.append(f"{where}: spec.timeWindow[0].duration: {reading.no_table(period_s)}")
     errors = []
@@ -199,7 +200,7 @@ def _template(query: str, of: str) -> str:
 def _query(metric: openslo.Metric, of: str, named: Named) -> str:
     source = metric.metric_source
     kind = source.type
-    if kind is None and source.metric_source_ref is not None:
+    if kind is None and source.metric_source_ref:
         named_source = named.get((openslo.DataSource, source.metric_source_ref))
         kind = named_source.spec.type if isinstance(named_source, openslo.DataSource) else None
     if (kind or "").lower() != "prometheus":

@@ -158,21 +158,24 @@ def test_policies_are_in_nobodys_way_where_alerts_are_not_wanted() -> None:
     ("document", "told"),
     [
         (slo(more=1), "spec.more: unknown key"),
-        (slo(objectives=[{"target": 0.9, "op": "lt"}]), "objectives[0].op is of no use beside a ratio metric"),
+        (slo(objectives=[{"target": 0.9, "op": "lt"}]), "spec.objectives[0].op: is of no use beside a ratio"),
         (slo(objectives=[{}]), "spec.objectives[0]: has none of target, targetPercent"),
         (slo(objectives=[{"target": "0.9"}]), "spec.objectives[0].target: input should be a valid number"),
         (slo(objectives=[{"target": 1}]), "spec.objectives[0].target: input should be less than 1"),
         (slo(objectives=[{"targetPercent": 100}]), "spec.objectives[0].targetPercent: input should be less than 100"),
-        (slo({"thresholdMetric": metric("lag")}), "objectives[0].value is missing"),
-        (slo({"thresholdMetric": metric("lag")}), "objectives[0].op is missing"),
-        (slo({"thresholdMetric": metric("lag")}, objectives=[{"target": 0.9, "op": "less", "value": 1}]), "op 'less'"),
-        (slo(budgetingMethod="Timeslices"), "objectives[0].timeSliceTarget is missing"),
+        (slo({"thresholdMetric": metric("lag")}), "spec.objectives[0].value: is missing"),
+        (slo({"thresholdMetric": metric("lag")}), "spec.objectives[0].op: is missing"),
+        (
+            slo({"thresholdMetric": metric("lag")}, objectives=[{"target": 0.9, "op": "less", "value": 1}]),
+            "spec.objectives[0].op: 'less' cannot be read",
+        ),
+        (slo(budgetingMethod="Timeslices"), "spec.objectives[0].timeSliceTarget: is missing"),
         (slo(service=""), "spec.service"),
         (slo(description="x" * 1051), "spec.description"),
         (slo(indicatorRef="a"), "has both indicator and indicatorRef"),
         (slo(objectives=[{"target": 0.9, "indicatorRef": "a"}]), "has an indicator of its own and others"),
         (slo(ratio(good=metric("x"), bad=metric("y"))), "has more than one of raw, good, bad"),
-        (slo({"ratioMetric": {"raw": metric("x")}}), "has raw without rawType"),
+        (slo({"ratioMetric": {"raw": metric("x")}}), "spec.indicator.spec.ratioMetric.rawType: is missing"),
         (slo({"description": "x"}), "spec.indicator.spec: has none of thresholdMetric, ratioMetric"),
         (slo(timeWindow=[{"duration": "4w", "isRolling": True, "calendar": YEAR}]), "has a calendar though"),
         (slo(timeWindow=[{"duration": "4w"}]), "needs a calendar"),
@@ -181,12 +184,21 @@ def test_policies_are_in_nobodys_way_where_alerts_are_not_wanted() -> None:
         (slo(alertPolicies=[{}]), "spec.alertPolicies[0]: is empty"),
         (slo(alertPolicies=[{"kind": "AlertPolicy", "spec": {"conditions": [{"conditionRef": "a"}],
                                                              "notificationTargets": [{"targetRef": "a"}]}}]),
-         "metadata is missing"),
+         "spec.alertPolicies[0].metadata: is missing"),
         (other("AlertPolicy", "a", {"conditions": [{"conditionRef": "a"}], "notificationTargets": []}),
          "spec.notificationTargets"),
         (other("DataSource", "a", {"type": "x"}), "spec.connectionDetails: is missing"),
         (other("Service", "A b", {}), "metadata.name"),
         (other("Thing", "a", {}), "kind: 'Thing' cannot be read"),
+        (slo(budgetingMethod="RatioTimeslices", objectives=[{"target": 0.9, "timeSliceWindow": "1x"}]),
+         "spec.objectives[0].timeSliceWindow: '1x' is no duration"),
+        (slo(timeWindow=[{"duration": "4w", "calendar": YEAR | {"startTime": "2026-1-1 00:00:00"}}]), "is no time"),
+        (slo(indicator=None, objectives=[{"target": 0.9, "indicatorRef": "a", "compositeWeight": 0}]),
+         "spec.objectives[0].compositeWeight: 0 has to be above 0"),
+        (slo({"thresholdMetric": metric("lag")}, objectives=[{"target": 0.9, "op": "lt", "value": float("inf")}]),
+         "spec.objectives[0].value: input should be a finite number"),
+        ({"apiVersion": "openslo/v1", "kind": "Service", "metadata": {"name": "a", "labels": {"b": 1}}},
+         "metadata.labels.b: input should be a valid list, not 1"),
     ],
 )  # fmt: skip
 def test_what_the_form_does_not_allow_is_told_with_its_place(document: dict[str, Any], told: str) -> None:
@@ -194,3 +206,32 @@ def test_what_the_form_does_not_allow_is_told_with_its_place(document: dict[str,
         openslo_rules.check([("f", document)], Reading(CATALOG, 30 * 86400.0, {}, True), "f")
 
     assert told in str(refusal.value)
+
+
+def test_every_fault_is_told_that_of_a_value_beside_that_of_parts_that_do_not_fit() -> None:
+    objectives = [{"target": 2, "op": "less"}, {}]
+    given = slo({"thresholdMetric": metric("lag")}, description="x" * 1051, objectives=objectives)
+
+    with pytest.raises(Invalid) as refusal:
+        openslo_rules.check([("f", given)], Reading(CATALOG, 30 * 86400.0, {}, True), "f")
+
+    assert [line.split(": ")[1] for line in str(refusal.value).splitlines()] == [
+        "spec.description", "spec.objectives[0].target", "spec.objectives[0].value", "spec.objectives[0].op",
+        "spec.objectives[1]", "spec.objectives[1].value", "spec.objectives[1].op",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        slo(objectives=[{"target": 0.9, "op": "", "timeSliceWindow": "1x", "timeSliceTarget": 7, "displayName": None}]),
+        slo(timeWindow=[{"duration": "4w", "isRolling": None, "calendar": YEAR}]),
+        slo(ratio(good={"metricSource": {"metricSourceRef": "", "type": None, "spec": {"a": None}}}, rawType="")),
+        other("AlertPolicy", "a", {"alertWhenNoData": None, "conditions": [{"conditionRef": "b", "kind": None}],
+                                   "notificationTargets": [{"targetRef": "c"}]}),
+        {"apiVersion": "openslo/v1", "kind": "Service", "spec": None,
+         "metadata": {"name": "a", "labels": {"b": None, "c": "d", "e": ["f"]}, "annotations": {"g": None}}},
+    ],
+)  # fmt: skip
+def test_a_key_without_a_value_is_one_that_is_not_there(document: dict[str, Any]) -> None:
+    openslo_rules.check([("f", document)], Reading(CATALOG, 30 * 86400.0, {}, True), "f")

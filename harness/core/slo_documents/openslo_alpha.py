@@ -124,8 +124,9 @@ def _objective_faults(objective: ObjectiveForm) -> Iterator[tuple[str, str]]:
     if objective.ratio_metrics is None:
         yield "ratioMetrics", "is missing; only a ratio of good events to all can be read"
         return
-    for name in ("good", "total"):
-        metric: Metric | None = getattr(objective.ratio_metrics, name)
+    metrics = {"good": objective.ratio_metrics.good, "total": objective.ratio_metrics.total}
+    windowed = any(metric is not None and promql.has_window(metric.query) for metric in metrics.values())
+    for name, metric in metrics.items():
         if metric is None:
             yield f"ratioMetrics.{name}", "is missing"
             continue
@@ -133,7 +134,7 @@ def _objective_faults(objective: ObjectiveForm) -> Iterator[tuple[str, str]]:
             yield f"ratioMetrics.{name}.source", f"{metric.source!r} cannot be read; allowed: {', '.join(SOURCES)}"
         if metric.query_type != "promql":
             yield f"ratioMetrics.{name}.queryType", f"{metric.query_type!r} cannot be read; allowed: promql"
-        elif reason := promql.fault(metric.query):
+        elif reason := promql.fault(metric.query, needs_window=not windowed):
             yield f"ratioMetrics.{name}.query", reason
 
 

@@ -25,10 +25,19 @@ _NOBODYS_S = 86_399.0
 """A window that nobody writes: what has it was written as the variable."""
 _TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`|#[^\n]*")
 _GLUED = re.compile(r"[\w.]\{\{ *\.window *\}\}|\{\{ *\.window *\}\}[\w.]")
+_IN_NAME = re.compile(r"(?<![\w.:])[A-Za-z_:][A-Za-z0-9_:]*\{\{ *\.window *\}\}[A-Za-z0-9_:]*")
 _NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_BRACKETS = re.compile(r"(\[[^\]]*\])")
 _OFFSET = re.compile(r"\boffset\s*[-+]?\s*([0-9][0-9A-Za-z.]*(?:(?<=e)[-+]?[0-9]+)?)", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?|(?:[0-9]{1,10}(?:ms|[smhdwy]))+")
+
+_EXPERIMENTAL = {
+    "double_exponential_smoothing", "end", "first_over_time", "info", "limit_ratio", "limitk", "mad_over_time", "range",
+    "sort_by_label", "sort_by_label_desc", "start", "step", "ts_of_first_over_time", "ts_of_last_over_time",
+    "ts_of_max_over_time", "ts_of_min_over_time",
+}  # fmt: skip
+"""What Prometheus computes only when it is started so."""
 
 SHORTEST_S, LONGEST_S = 0.001, 100 * 365 * 86400.0
 """What Prometheus can write (whole milliseconds) and hold (nanoseconds in 64 bits) of a length of time."""
@@ -80,13 +89,22 @@ def ratio(part: str, whole: str) -> str:
     return f"{enclosed(part)}\n/\n{enclosed(whole)}"
 
 
-def fault(template: str) -> str | None:
-    """Why a template of a query is none that a rule can be made of; None when it is one."""
+def has_window(template: str) -> bool:
+    """Whether a template has the variable."""
+    return _WINDOW.search(template) is not None
+
+
+def fault(template: str, *, needs_window: bool = True) -> str | None:
+    """Why a template of a query is none that a rule can be made of; None when it is one.
+
+    The variable stands for a whole length, or is a part of the name of a series that others record for each window.
+    """
     if not template.strip():
         return "is missing; write a query in PromQL"
-    if not _WINDOW.search(template):
+    if needs_window and not has_window(template):
         return f"has to contain the variable {WINDOW}, as in `rate(requests_total[{WINDOW}])`"
-    if _GLUED.search(_bare(template)):
+    parts = _BRACKETS.split(_bare(template))
+    if _GLUED.search("".join(part if part.startswith("[") else _IN_NAME.sub("x", part) for part in parts)):
         return f"has a letter, a digit or a dot beside {WINDOW}, which stands for a whole length such as `5m`"
     query = windowed(template, _EXAMPLE_S)
     if "{{" in query:
@@ -170,6 +188,8 @@ def counters_of(error_ratio: str) -> Selectors:
     wholes = tuple(counter(one) for one in _summands(ratio.rhs))
     if len(wholes) > 1 or (good and len(parts) > 1):
         raise Invalid(f"has a sum of several counters where one is needed; {_AS_COUNTERS}")
+    if any(duration(_NOBODYS_S) in selector for selector in (*parts, *wholes)):
+        raise Invalid(f"has {WINDOW} in a name or a label, so it is no counter; {_AS_COUNTERS}")
     return Selectors(wholes[0], good=parts[0]) if good else Selectors(wholes[0], bad=parts)
 
 
@@ -225,16 +245,21 @@ def _bared(node: promql_parser.Expr) -> promql_parser.Expr:
 def _parsed(query: str) -> promql_parser.Expr:
     _check_bounds(query)
     try:
-        parsed = promql_parser.parse(query)
+        parsed = promql_parser.parse(_TEXT_OR_COMMENT.sub(_without_backticks, query))
     except ValueError as error:
         raise Invalid(f"is no PromQL: {str(error).splitlines()[0]}") from None
     except BaseException as error:  # a panic of the parser, whose class it does not export
         if type(error).__name__ != "PanicException":
             raise
         raise Invalid(f"is no PromQL: {error}") from None
-    if _has_or_between_labels(parsed):
-        raise Invalid("has `or` between its labels, which not every Prometheus takes; use a regular expression")
+    if reason := _not_everywhere(parsed):
+        raise Invalid(reason)
     return parsed
+
+
+def _without_backticks(part: re.Match[str]) -> str:
+    """The parser takes a backslash between backticks for an escape, which it is not."""
+    return _quoted(part[0][1:-1]) if part[0].startswith("`") else part[0]
 
 
 def _check_bounds(query: str) -> None:
@@ -271,18 +296,22 @@ def _bare(query: str) -> str:
     return _TEXT_OR_COMMENT.sub('""', query)
 
 
-def _has_or_between_labels(parsed: promql_parser.Expr) -> bool:
-    found: list[promql_parser.VectorSelector] = []
+def _not_everywhere(parsed: promql_parser.Expr) -> str | None:
+    """What of a query not every Prometheus takes."""
+    found: list[str] = []
 
     def look(node: object) -> bool:
         if isinstance(node, promql_parser.MatrixSelector):
             node = node.vector_selector
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
+        if isinstance(node, promql_parser.VectorSelector) and node.matchers.or_matchers:
+            found.append("has `or` between its labels, which not every Prometheus takes; use a regular expression")
+        name = node.func.name if isinstance(node, promql_parser.Call) else str(getattr(node, "op", ""))
+        if name in _EXPERIMENTAL:
+            found.append(f"calls `{name}`, which is experimental; Prometheus computes it only when it is started so")
         return True
 
     promql_parser.walk(parsed, look)
-    return any(series.matchers.or_matchers for series in found)
+    return found[0] if found else None
 
 
 def _selector(query: str) -> promql_parser.VectorSelector:

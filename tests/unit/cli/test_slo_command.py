@@ -302,6 +302,10 @@ def test_a_rule_file_is_one_document_whose_labels_no_reader_takes_for_numbers(
         ("rate(x[{{.window}}])" + " + x" * 4_500, "operators and parentheses; allowed are"),
         ("rate(x[{{.window}}s])", "beside {{.window}}"),
         ("rate(x[1h{{.window}}])", "beside {{.window}}"),
+        ("rate(x[{{.window}}]) + x offset 1{{.window}}", "beside {{.window}}"),
+        ("rate(x[{{.window}}]) + x{{.window}}y{{.window}}", "beside {{.window}}"),
+        ("mad_over_time(x[{{.window}}])", "calls `mad_over_time`, which is experimental"),
+        ("limitk(2, rate(x[{{.window}}]))", "calls `limitk`, which is experimental"),
     ],
 )
 def test_a_query_that_the_parser_or_a_rule_would_not_survive_is_refused(

@@ -84,6 +84,8 @@ def test_counters_are_found_again_in_the_query_that_counts_them(
         ("rate(hits[{{.window}}])", "has `rate(hits[{{.window}}])`, which is no sum"),
         ("sum(avg_over_time(hits[{{.window}}]))", "is no sum of what one counter gained"),
         ("avg(rate(hits[{{.window}}]))", "is no sum of what one counter gained"),
+        ("hits:rate{{.window}}", "has `hits:rate{{.window}}`, which is no sum"),
+        ('sum(rate(hits{over="{{.window}}"}[{{.window}}]))', "has {{.window}} in a name or a label"),
         ("2 - sum(rate(hits[{{.window}}]))", "which is no sum of what one counter gained"),
     ],
 )
@@ -91,6 +93,11 @@ def test_a_query_of_which_cannot_be_told_what_it_counts_is_refused(error_query: 
     with pytest.raises(Invalid) as refusal:
         importing.entries(objectives(error_query), "f", WINDOWS)
     assert str(refusal.value).startswith("f: wiki-pages: ") and told in str(refusal.value)
+
+
+def test_what_others_record_for_each_window_is_no_counter() -> None:
+    with pytest.raises(Invalid, match="in a name or a label, so it is no counter"):
+        promql.counters_of("(bad:rate{{.window}})\n/\n(all:rate{{.window}})")
 
 
 def test_our_own_objectives_survive_their_rules() -> None:

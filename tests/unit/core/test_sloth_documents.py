@@ -102,6 +102,15 @@ def test_a_comment_at_the_end_of_a_query_ends_there() -> None:
     assert slo.error == "(avg_over_time(bad[{{ .window }}]) # a gauge\n)"
 
 
+def test_a_window_may_be_a_part_of_the_name_of_a_series_that_others_record() -> None:
+    query = "wiki:bad:rate{{.window}}{page!~`\\d+`} / wiki:all_rate_{{ .window }}_total"
+
+    found = rules(sloth.read(document({"sli": {"raw": {"error_ratio_query": query}}}), "f", reading()))
+
+    expected = "(wiki:bad:rate2h{page!~`\\d+`} / wiki:all_rate_2h_total)"
+    assert found["slo:sli_error:ratio_rate2h"]["expr"] == expected
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -209,6 +218,19 @@ def test_alpha_objectives_are_numbered_and_have_no_alerts() -> None:
     ]  # fmt: skip
     assert found[0].error == f"(1 - (({BAD})\n/\n({ALL})))"
     assert openslo_alpha.read(alpha(timeWindows=None), "f", reading(30))[0].period_s == 30 * DAY_S
+
+
+def test_one_of_an_alpha_ratio_s_queries_has_to_be_over_the_window() -> None:
+    def given(good: str, total: str) -> dict[str, Any]:
+        metrics = {"good": good, "total": total}
+        return alpha({"ratioMetrics": {name: {"source": "prometheus", "queryType": "promql", "query": query}
+                                       for name, query in metrics.items()}})  # fmt: skip
+
+    (slo, _) = openslo_alpha.read(given(f"count({BAD})", "count(pages)"), "f", reading())
+
+    assert slo.error == f"(1 - ((count({BAD}))\n/\n(count(pages))))"
+    with pytest.raises(Invalid, match=r"good\.query: has to contain the variable"):
+        openslo_alpha.read(given("count(bad)", "count(pages)"), "f", reading())
 
 
 @pytest.mark.parametrize(

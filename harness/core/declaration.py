@@ -95,8 +95,14 @@ def _follows(fault: Any) -> bool:
 
 def _path(fault: Any) -> str:
     parts = [*fault["loc"], *([fault["ctx"]["key"]] if fault["type"] == "unknown_key" else [])]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{as_key(part)}" for part in parts)
     return path.lstrip(".") or "document"
+
+
+def as_key(part: object) -> str:
+    """A key of a document as a path has it: on one line, whatever it holds."""
+    text = str(part)
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _reason(fault: Any) -> str:

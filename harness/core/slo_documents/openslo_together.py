@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from harness.core.units import choices
 
@@ -161,5 +161,5 @@ def _items(of: dict[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield from ((number, item) for number, item in enumerate(given) if isinstance(item, dict))
 
 
-def _is_number(given: Any) -> bool:
+def _is_number(given: Any) -> TypeGuard[float]:
     return isinstance(given, int | float) and not isinstance(given, bool)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from harness.core.declaration import Form
+from harness.core.declaration import Form, as_key
 from harness.core.errors import Invalid
 from harness.core.slo import Windows
 from harness.core.slo_documents import promql
@@ -73,7 +73,7 @@ class Loose(Form):
         """Every key below that is not known, as ``path: reason``."""
         known = [name for name in type(self).model_fields if name not in ("plugins", "slo_plugins", "plugin")]
         for key in self.model_extra or {}:
-            yield f"{at}{key}: is not known and left alone; {choices(key, known)}"
+            yield f"{at}{as_key(key)}: is not known and left alone; {choices(key, known)}"
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Loose):
@@ -219,7 +219,7 @@ def _faults(form: Document, extra_labels: Mapping[str, str]) -> Iterator[tuple[s
         seen.add(slo.name)
         yield from ((f"{at}.{path}", reason) for path, reason in _slo_faults(slo))
         for key, reason in label_faults({**form.labels, **slo.labels, **extra_labels}):
-            yield f"{at}.labels.{key}" if key in slo.labels else f"labels.{key}", reason
+            yield f"{at}.labels.{as_key(key)}" if key in slo.labels else f"labels.{as_key(key)}", reason
 
 
 def _slo_faults(slo: SloForm) -> Iterator[tuple[str, str]]:
@@ -240,7 +240,7 @@ def _slo_faults(slo: SloForm) -> Iterator[tuple[str, str]]:
             ("annotations", alert.annotations, own.annotations),
         ):
             for key, reason in label_faults(values, annotations=of == "annotations"):
-                yield f"alerting.{f'{severity}_alert.' if key in common else ''}{of}.{key}", reason
+                yield f"alerting.{f'{severity}_alert.' if key in common else ''}{of}.{as_key(key)}", reason
 
 
 def _sli_faults(sli: Sli) -> Iterator[tuple[str, str]]:

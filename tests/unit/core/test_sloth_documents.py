@@ -130,6 +130,7 @@ def test_a_window_may_be_a_part_of_the_name_of_a_series_that_others_record() -> 
         (document({"objective": -1}), "f: slos[0].objective: -1.0 is outside"),
         (document({"labels": {"a-b": "c"}}), "f: slos[0].labels.a-b: is no name of a label"),
         (document(labels={"a": None}), "f: labels.a: has no value"),
+        (document(labels={"a\nb": "c"}), "f: labels.a\\nb: is no name of a label"),
         (document({"alerting": {"name": "A", "labels": {"a": ""}}}), "f: slos[0].alerting.labels.a: has no value"),
         (
             document({"alerting": {"name": "A", "page_alert": {"annotations": {"a": ""}}}}),

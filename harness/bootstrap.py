@@ -23,6 +23,7 @@ from harness.agent.runbook import Runbook
 from harness.core.anchor import TRAILER, Cited, cited_in
 from harness.core.anomaly_policy import Anomalies
 from harness.core.contract import Promise, with_promises
+from harness.core.deployment import Tells
 from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
@@ -55,6 +56,8 @@ class Rules:
 
     service: str
     promises: tuple[Promise, ...]
+    tells: Tells | None
+    """Where a running release says by which configuration it runs."""
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
     structural: tuple[Structural, ...]
@@ -103,6 +106,7 @@ def read_rules(checkout: Path = CHECKOUT) -> Rules:
     return Rules(
         service=registered.service,
         promises=registered.promises,
+        tells=registered.tells,
         slos=declarations.load_slos(checkout / "slos", windows),
         invariants=invariants,
         structural=declarations.load_structural(checkout / "invariants", [one.name for one in invariants]),
@@ -241,7 +245,10 @@ def build_harness(settings: Settings, client: Client) -> Harness:
         provider=machines,
         router=router,
         repository=repository,
-        structure=Structure(record.ledger, repository, router, record.clock, rules.service),
+        structure=Structure(
+            record.ledger, repository, router, record.clock, rules.service,
+            invariants=[one.name for one in rules.invariants],
+        ),
         checks=build_checks(settings, rules, repository, record.clock),
         model=None if settings.harness_agent == "runbook" else build_model(
             settings, settings.harness_agent, rules.models.wire, rules.models
@@ -323,14 +330,15 @@ def build_node(settings: Settings, name: str) -> NodeAgent:
     from harness.adapters.releases import ReleaseStore
     from harness.adapters.sandbox import Sandbox
 
-    home, addresses = settings.home, settings.addresses
+    home, addresses, rules = settings.home, settings.addresses, read_rules()
     clock = SystemClock()
     return NodeAgent(
         name,
         home=home,
-        releases=ReleaseStore(home=home, repository=home.repos / f"{read_rules().service}.git"),
+        releases=ReleaseStore(home=home, repository=home.repos / f"{rules.service}.git"),
         sandbox=Sandbox(home=home, clock=clock),
         routes=EnvoyRoutes(home.envoy, addresses.url("envoy_admin")),
         clock=clock,
         secrets=settings.secrets,
+        tells=rules.tells,
     )

@@ -51,15 +51,11 @@ class Ledger(Protocol):
         ...
 
 
-class Chain(Protocol):
-    """The ledger as whoever checks it reads it: rows as they are stored and hashed."""
+class Chain(Ledger, Protocol):
+    """The ledger as whoever checks it reads it, too: rows as they are stored and hashed."""
 
     def stored(self, *, after_position: int, limit: int) -> list[Row]:
         """The next rows of all streams, in commit order; raises Broken where they cannot be read."""
-        ...
-
-    def read_stream(self, stream: str, *, from_version: int = 1) -> list[Recorded]:
-        """The events of a stream, in order."""
         ...
 
 

@@ -6,17 +6,21 @@ length. Once the end was reached what is new is walked, and once a day all of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 import orjson
 
+from harness.cause import standing
 from harness.core import events as e
 from harness.core.chain import Row, Walk
 from harness.core.deployment import NodeReport
-from harness.core.errors import Broken, HarnessError
-from harness.core.ids import lock_stream, ticket_stream
+from harness.core.errors import Broken, HarnessError, Refused
+from harness.core.fleet import Fleet
+from harness.core.ids import fingerprint, lock_stream, ticket_stream
 from harness.core.record import GENESIS, Head
 from harness.core.structure import Found, Name, drift, on_record, unproven, unrecorded
 from harness.core.ticket import fold
@@ -30,31 +34,47 @@ AGAIN: Final = timedelta(days=1)
 class Structure:
     """Remembers how far it has walked; a process that begins anew walks from the first event."""
 
-    def __init__(self, ledger: Chain, repository: Repository, router: Router, clock: Clock, service: str) -> None:
+    def __init__(
+        self, ledger: Chain, repository: Repository, router: Router, clock: Clock, service: str, *,
+        invariants: Collection[str],
+    ) -> None:  # fmt: skip
+        """``invariants``: names of the service's own."""
         self._ledger, self._repository, self._router, self._clock = ledger, repository, router, clock
         self._service = service
+        self._causes = tuple(fingerprint("invariant", service, name) for name in invariants)
+        self._configured: tuple[str, tuple[str, str] | None] = "", None
+        """A commit, and its file of configuration with its SHA-256."""
         self._walk, self._began_at = Walk(), clock.now()
         self._fault, self._newest = "", Head(0, GENESIS)
         self._whole = False
         """Whether some walk has come to the end."""
+        self._at_the_end = False
+        """Whether this walk has: while all is walked again, what is new comes last."""
+        self._fleet = Fleet()
         self._commits: set[str] = set()
         self._unproven: dict[str, str] = {}
 
     def look(self, reports: Sequence[NodeReport]) -> Mapping[Name, Found]:
         """Each of them, with why it does not hold."""
         self._read_on(self._clock.now())
-        behind = "" if self._whole else f"the ledger is read up to position {self._walk.held().events} so far"
+        behind = "" if self._whole else self._behind()
         return {
             "ledger_chain": Found(self._fault, "" if self._fault else behind),
             "resolved_with_evidence": Found("; ".join(self._unproven.values()), behind if not self._unproven else ""),
             "releases_on_record": Found("", behind) if behind else self._recorded(reports),
             "declared_runs": self._declared(reports),
+            "declared_fleet": self._fleet_declared(),
         }
+
+    def _behind(self) -> str:
+        return f"the ledger is read up to position {self._walk.held().events} so far"
 
     # --- the record ----------------------------------------------------------------------------------------------
 
     def _read_on(self, now: datetime) -> None:
-        walked = self._walk.held()
+        walked, self._at_the_end = self._walk.held(), False
+        if not walked.events:
+            self._fleet = Fleet()
         try:
             rows = self._ledger.stored(after_position=walked.events, limit=PAGE)
             for row in rows:
@@ -66,7 +86,7 @@ class Structure:
             self._begin_anew(now, str(damage))
             return
         if len(rows) < PAGE:
-            self._whole, self._fault = True, self._gone()
+            self._whole, self._at_the_end, self._fault = True, True, self._gone()
             if now - self._began_at >= AGAIN:
                 self._begin_anew(now, self._fault)
 
@@ -87,6 +107,7 @@ class Structure:
     def _note(self, row: Row) -> None:
         data: dict[str, Any] = orjson.loads(row.data)
         self._commits.update(on_record(row.type, data))
+        self._fleet = self._fleet.after(row.type, data)
         if row.type == e.CriteriaMet.__name__:
             self._hold_to_its_evidence(row.stream.removeprefix(ticket_stream("")), row.stream)
 
@@ -112,7 +133,29 @@ class Structure:
             weights = self._router.weights()
         except Broken as error:
             return Found(f"the routes in force can't be read: {error}")
-        return Found(drift(reports, main=main, tree=self._repository.tree(main), weights=weights))
+        if self._configured[0] != main:
+            self._configured = main, self._configuration(main)
+        tree, configuration = self._repository.tree(main), self._configured[1]
+        return Found(drift(reports, main=main, tree=tree, configuration=configuration, weights=weights))
+
+    def _configuration(self, commit: str) -> tuple[str, str] | None:
+        """None where none is declared, is there, or is a text: then there is nothing to compare with."""
+        with suppress(Refused):
+            for file in self._repository.manifest(commit).configuration:
+                return file, sha256(self._repository.read(commit, file).encode()).hexdigest()
+        return None
+
+    def _fleet_declared(self) -> Found:
+        if busy := self._while_nothing_is_delivered():
+            return busy
+        if not self._at_the_end:
+            return Found(unknown=self._behind())
+        more, fewer = self._fleet.more(), self._fleet.fewer()
+        tickets = [living for cause in self._causes if (living := standing(self._ledger, cause).living)]
+        if not fewer or not tickets:
+            return Found("; ".join(filter(None, (more, fewer))))
+        # Whoever it concerns knows of it, and may be about to make it good: no second person is called for that.
+        return Found(more, f"{fewer}; {', '.join(tickets)} may be about that" if not more else "")
 
     def _while_nothing_is_delivered(self) -> Found | None:
         rows = self._ledger.read_stream(lock_stream(self._service))

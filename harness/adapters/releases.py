@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pathlib import Path
 
 from harness.adapters.node.run_spec import RunSpec
@@ -37,6 +38,15 @@ class Release:
     spec: RunSpec
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file as git has it: mode, object id, size."""
+
+    mode: str
+    blob: str
+    size_bytes: int
+
+
 class ReleaseStore:
     """The releases of the bare repository at ``repository``, under ``home.releases`` and ``home.venvs``.
 
@@ -46,6 +56,8 @@ class ReleaseStore:
     def __init__(self, *, home: Home, repository: Path) -> None:
         self._home = home
         self._repository = repository
+        self._listed: tuple[str, dict[str, _Entry]] = "", {}
+        """The tree that was asked for last, and its files."""
 
     def head(self, branch: str = "main") -> str:
         """The commit that ``branch`` is at. Raises Invalid when there is no such branch."""
@@ -121,15 +133,51 @@ class ReleaseStore:
                     path.chmod(0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444)
             target.rename(folder)
 
+    def altered(self, tree: str) -> tuple[str, ...]:
+        """The files of a release's folder that are not as its tree has them: others, gone, or too many; sorted.
+
+        Raises Invalid for a tree that the repository does not have.
+        """
+        return self._differences(tree, self._home.releases / tree)
+
     def _require_whole(self, tree: str, target: Path) -> None:
-        listing = subprocess.run(
-            self._git("ls-tree", "-r", "-z", "--name-only", tree), stdout=subprocess.PIPE, check=True
-        ).stdout
-        wanted = {os.fsdecode(name) for name in listing.split(b"\0") if name}
-        hidden = sorted(name for name in wanted if not os.path.lexists(target / name))
+        if not (differ := self._differences(tree, target)):
+            return
+        hidden = [name for name in differ if not os.path.lexists(target / name)]
         if hidden:
             names = ", ".join(hidden[:5])
             raise Invalid(f"tree: {tree} hides {names} from its archive; remove the export-ignore attributes")
+        names = ", ".join(differ[:5])
+        raise Invalid(
+            f"tree: {tree} has {names} changed in its archive; remove the attributes that do so (eol, ident, "
+            "working-tree-encoding)"
+        )
+
+    def _differences(self, tree: str, folder: Path) -> tuple[str, ...]:
+        listed, wanted = self._listed  # read once: builds and looks run in threads
+        if listed != tree:
+            wanted = self._files(tree)
+            self._listed = tree, wanted
+        differ = [name for name, entry in wanted.items() if _entry(folder / name, entry.size_bytes) != entry]
+        there = (
+            os.path.relpath(os.path.join(at, name), folder)
+            for at, folders, files in os.walk(folder)
+            for name in (*files, *(one for one in folders if os.path.islink(os.path.join(at, one))))
+        )
+        return tuple(sorted({*differ, *(name for name in there if name not in wanted)}))
+
+    def _files(self, tree: str) -> dict[str, _Entry]:
+        """Path → what git has there; other repositories (submodules) are left out: an archive has nothing of them."""
+        answer = subprocess.run(self._git("ls-tree", "-r", "-l", "-z", tree), capture_output=True, check=False)
+        if answer.returncode != 0:
+            raise Invalid(f"tree {tree} is not in {self._repository}; push it there first")
+        files = {}
+        for line in filter(None, answer.stdout.split(b"\0")):
+            said, _, name = line.partition(b"\t")
+            mode, kind, blob, size = said.split()
+            if kind == b"blob":
+                files[os.fsdecode(name)] = _Entry(mode.decode(), blob.decode(), int(size))
+        return files
 
     def _resolve(self, revision: str, what: str) -> str:
         answer = subprocess.run(
@@ -159,6 +207,22 @@ def _uv(*words: str) -> None:
     if done.returncode != 0:
         last = "\n".join(done.stderr.splitlines()[-_LAST_LINES:])
         raise Retryable(f"uv {words[0]}: exit {done.returncode}: {last}")
+
+
+def _entry(path: Path, wanted_bytes: int) -> _Entry | None:
+    """What git would have of this file; None where it is none, or not of the wanted size: then it is not read."""
+    try:
+        status = path.lstat()
+        if status.st_size != wanted_bytes or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            mode, body = "120000", os.fsencode(path.readlink())
+        else:
+            mode, body = "100755" if status.st_mode & 0o100 else "100644", path.read_bytes()
+    except OSError:  # gone, or not to be read
+        return None
+    blob = sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+    return _Entry(mode, blob, len(body))
 
 
 @contextmanager

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
+from harness.core.declaration import Declaration
 from harness.core.events import Slot, Value
+
+
+class Tells(Declaration):
+    """Where a running release says by which version of its configuration it runs.
+
+    ``route`` answers GET with a JSON object; its ``field`` holds the first 8 to 64 hex digits of the SHA-256 of the
+    first file that its manifest names as ``configuration``.
+    """
+
+    route: str = Field(pattern="^/")
+    field: str = Field(min_length=1)
 
 
 class NodeOrder(Value):
@@ -45,6 +59,10 @@ class RunningRelease(Value):
     since: datetime
     healthy: bool
     actor: str
+    altered: tuple[str, ...] | None = None
+    """The first files of its folder that are not as its tree has them; None where nobody looked since its start."""
+    told: str | None = None
+    """The version of its configuration that it says it runs by, where it says so (``Tells``)."""
 
 
 class Gpu(Value):

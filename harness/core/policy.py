@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from harness.core.contract import Promise
 from harness.core.declaration import Declaration, Seconds, Share
+from harness.core.deployment import Tells
 from harness.core.manifest import Risk
 from harness.core.trend import BLOCKS, WINDOWS
 
@@ -224,11 +225,13 @@ class Profile(Declaration):
 
 
 class Registration(Declaration):
-    """A service under care, its profile, and what its users were promised whatever a ticket is about."""
+    """A service under care, its profile, what its users were promised whatever a ticket is about, and where its running
+    releases tell by which configuration they run."""
 
     service: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     profile: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     promises: tuple[Promise, ...] = ()
+    tells: Tells | None = None
 
 
 class Registry(Declaration):

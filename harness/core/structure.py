@@ -14,12 +14,12 @@ from pydantic import Field, field_validator
 
 from harness.core import events as e
 from harness.core.declaration import Declaration, Seconds
-from harness.core.deployment import NodeReport
+from harness.core.deployment import NodeReport, RunningRelease
 from harness.core.errors import Invalid
 from harness.core.invariant import InvariantState, State
 from harness.core.ticket import Ticket
 
-Name = Literal["ledger_chain", "resolved_with_evidence", "releases_on_record", "declared_runs"]
+Name = Literal["ledger_chain", "resolved_with_evidence", "releases_on_record", "declared_runs", "declared_fleet"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 HARNESS: Final = "harness"
 
@@ -129,10 +129,13 @@ def unrecorded(reports: Iterable[NodeReport], recorded: Iterable[str], main: str
     )
 
 
-def drift(reports: Iterable[NodeReport], *, main: str, tree: str, weights: Mapping[str, float]) -> str:
+def drift(
+    reports: Iterable[NodeReport], *, main: str, tree: str, configuration: tuple[str, str] | None,
+    weights: Mapping[str, float],
+) -> str:  # fmt: skip
     """How what runs is not what is declared, while nothing is delivered; empty when it is.
 
-    ``main`` and its ``tree`` say what every node serves, with its limits and configuration, which are files of it.
+    ``main`` and its ``tree`` say what every node serves; ``configuration``: its file and SHA-256 there.
     ``weights``: the arms' shares of the traffic. Nodes that don't answer are not asked.
     """
     found = []
@@ -140,9 +143,22 @@ def drift(reports: Iterable[NodeReport], *, main: str, tree: str, weights: Mappi
         stable = report.slots.get("stable")
         if stable is not None and stable.tree != tree:
             found.append(f"{report.node} serves {stable.commit[:12]} by {stable.actor}, and main is {main[:12]}")
+        elif stable is not None:
+            found += _not_as_started(report.node, stable, configuration)
         arms = sorted(slot for slot in report.slots if slot != "stable")
         if arms:
             found.append(f"{report.node} has a release in {', '.join(arms)}, and nothing is delivered")
     shares = {arm: share for arm, share in weights.items() if share}
     found += [f"{arm} has {share:.1%} of the traffic, and nothing is delivered" for arm, share in shares.items()]
     return "; ".join(found)
+
+
+def _not_as_started(node: str, release: RunningRelease, configuration: tuple[str, str] | None) -> list[str]:
+    """How a release of the right tree is another one all the same: its folder is altered, or it runs by other files."""
+    found = []
+    if release.altered:
+        found.append(f"{node} serves {release.commit[:12]} from a folder with {', '.join(release.altered)} altered")
+    if configuration and release.told and not configuration[1].startswith(release.told):
+        file, declared = configuration
+        found.append(f"{node} says it runs by {file} {release.told}, and main's is {declared[: len(release.told)]}")
+    return found

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import sha256
 
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport, RunningRelease
 from harness.core.errors import Forbidden, Retryable
@@ -22,12 +23,16 @@ BOOT_S = 2.0
 START_S = 0.4
 DRAIN_S = 0.2
 MEMORY_BYTES = 4 * 1024**3
+CONFIGURATION = "shipped"
+"""The file of every tree of which a release tells the version, as the rate limiter does of its limits."""
 
 
 class MemoryNodes:
     """The fleet. ``settle`` is called before a slot changes; ``away`` nodes don't report, ``ill`` ones don't answer.
 
     ``stillborn``: nodes that are started from now on never serve. ``hung``: neither report nor take an order.
+    ``altered``: node → files that a hand has altered in its release's folder. ``told``: node → the version of the
+    configuration that its release has in memory, where that is not the one that it was started with.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class MemoryNodes:
         self.away: set[str] = set()
         self.ill: set[str] = set()
         self.hung: set[str] = set()
+        self.altered: dict[str, tuple[str, ...]] = {}
+        self.told: dict[str, str] = {}
         self.stillborn = False
 
     def names(self) -> tuple[str, ...]:
@@ -103,10 +110,16 @@ class MemoryNodes:
         return NodeReport(
             node=node, at=self._clock.now(), highest_token=self._highest_token[node],
             slots={
-                slot: release.model_copy(update={"healthy": healthy}) for slot, release in self._slots[node].items()
+                slot: release.model_copy(update={"healthy": healthy, **self._seen_of(node, release)})
+                for slot, release in self._slots[node].items()
             },
             cpu_percent=5.0, memory_total_bytes=MEMORY_BYTES, memory_used_bytes=MEMORY_BYTES // 8, gpus=(),
         )  # fmt: skip
+
+    def _seen_of(self, node: str, release: RunningRelease) -> dict[str, object]:
+        text = self._repository.read(release.commit, CONFIGURATION)
+        version = self.told.get(node, sha256(text.encode()).hexdigest()[:12])
+        return {"altered": self.altered.get(node, ()), "told": version}
 
     async def _boot(self, name: str) -> None:
         await self._clock.sleep(BOOT_S)

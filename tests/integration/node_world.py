@@ -27,7 +27,7 @@ from harness.adapters.sandbox import Sandbox, Tag
 from harness.adapters.stack.home import Home
 from harness.adapters.stack.processes import ProcessId
 from harness.adapters.stack.sockets import make_sockets, remove_sockets
-from harness.core.deployment import NodeOrder
+from harness.core.deployment import NodeOrder, Tells
 from harness.core.events import Slot
 from harness.core.redaction import Secrets
 from harness.simulation.routes import MemoryRoutes
@@ -164,6 +164,7 @@ def agent_of(
         routes=routes,
         clock=SystemClock(),
         secrets=Secrets.of({}),
+        tells=Tells(route="/v1/limits", field="version"),
         ready_limit_s=ready_limit_s,
         drain_limit_s=drain_limit_s,
     )

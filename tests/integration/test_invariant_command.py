@@ -75,7 +75,7 @@ def test_what_cannot_be_told_is_not_said_to_hold(
     assert code == 1
     assert {row["invariant"]: row["holds"] for row in rows} == {
         "capacity_headroom": None, "ledger_chain": True, "declared_runs": False, "resolved_with_evidence": None,
-        "releases_on_record": None,
+        "releases_on_record": None, "declared_fleet": None,
     }  # fmt: skip
     (drift,) = [row for row in rows if row["invariant"] == "declared_runs"]
     assert drift["reason"] == "n1 serves x" and datetime.fromisoformat(drift["since"]) == now

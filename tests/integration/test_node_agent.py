@@ -8,14 +8,18 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 
 import psutil
 import pytest
 
 from harness.adapters.node.agent import NodeAgent
+from harness.adapters.node.as_started import look
+from harness.adapters.releases import ReleaseStore
+from harness.core.deployment import Tells
 from harness.core.errors import Forbidden, Invalid, Retryable
 from harness.simulation.routes import MemoryRoutes
-from tests.integration.node_world import BROKEN, MUTE, World, ask, new_world, order, until
+from tests.integration.node_world import BROKEN, MUTE, SERVICE, World, ask, new_world, order, until
 from tests.integration.test_node_sandbox import needs_bubblewrap
 
 pytestmark = needs_bubblewrap
@@ -366,3 +370,76 @@ async def test_what_another_order_left_unfinished_is_cleared(world: World, flaky
     assert len(world.living()) == 1 and len(world.routes.members["stable"]) == 1
     with pytest.raises(Forbidden):
         await agent.obey(order("k2", world.repo.version("two"), token=2))
+
+
+SERVICE_THAT_TELLS = (
+    SERVICE.replace(
+        "body = VERSION.encode()",
+        """body = b'{"version": "%s"}' % hashlib.sha256(LIMITS).hexdigest()[:12].encode()""",
+    )
+    .replace("import asyncio,", "import asyncio, hashlib, pathlib,")
+    .replace('VERSION = "@VERSION@"', "LIMITS = pathlib.Path('limits.yaml').read_bytes()")
+)
+
+
+def version(limits: str) -> str:
+    return sha256(limits.encode()).hexdigest()[:12]
+
+
+async def test_a_folder_that_is_altered_and_limits_that_stay_in_memory_are_both_told(world: World) -> None:
+    # given a release that tells by which limits it runs
+    commit = world.repo.commit(SERVICE_THAT_TELLS, files={"limits.yaml": "rate: 10\n"})
+    agent = world.agent()
+    await agent.resume()
+    assert (await agent.report()).slots["stable"].altered is None, "nobody has looked yet"
+    async with watching(agent):
+
+        async def told(altered: tuple[str, ...], limits: str) -> None:
+            while (release := (await agent.report()).slots["stable"]).altered != altered or (
+                release.told != version(limits)
+            ):
+                await asyncio.sleep(0.02)
+            assert release.commit == commit
+
+        await asyncio.wait_for(told((), "rate: 10\n"), 30)
+        # when a hand alters its folder and has it started anew, then both are told
+        limits = world.home.releases / (await agent.report()).slots["stable"].tree / "limits.yaml"
+        limits.chmod(0o644)
+        limits.write_text("rate: 99\n")
+        (process,) = world.living().values()
+        os.kill(process.pid, signal.SIGKILL)
+        await asyncio.wait_for(told(("limits.yaml",), "rate: 99\n"), 30)
+        # when the file is put right, then the folder is as it was, and what runs still is not
+        limits.write_text("rate: 10\n")
+        await asyncio.wait_for(told((), "rate: 99\n"), 30)
+
+
+async def test_a_release_that_tells_no_version_is_not_taken_at_its_word(world: World) -> None:
+    # given a release that stands for whatever answers at a socket
+    world.repo.version("one")
+    agent = world.agent()
+    await agent.resume()
+    releases = ReleaseStore(home=world.home, repository=world.repo.path)
+    asked = Tells(route="/v1/limits", field="version")
+    says = [b""]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(says[0])
+        writer.close()
+
+    where = world.home.root / "any.sock"
+    occupant = agent._state.slots["stable"].model_copy(update={"socket": where})
+    assert (await look(occupant, releases, asked)).told is None, "nobody answers"
+    async with await asyncio.start_unix_server(answer, str(where)):
+        head = b"HTTP/1.1 200 OK\r\n\r\n"
+        says[0] = head + b'{"version": "0123456789ab"}'
+        assert (await look(occupant, releases, asked)).told == "0123456789ab"
+        # when it answers with anything else: then it tells nothing
+        for anything in (
+            b"", b"\0\0", b"HTTP/1.1 500 Ouch\r\n\r\n{}", head, head + b"[1]", head + b'{"version": 7}',
+            head + b'{"version": "<script>"}', head + b'{"version": "0123456"}', head + b"\xff",
+            head + b'{"version": "0123456789ab", "more": "' + 70_000 * b"a" + b'"}',
+        ):  # fmt: skip
+            says[0] = anything
+            assert (await look(occupant, releases, asked)).told is None, anything[:80]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,6 +78,39 @@ def test_a_tree_that_hides_files_from_its_archive_is_refused(world: World, store
     with pytest.raises(Invalid, match=r"hides limits\.yaml"):
         store.build(commit)
     assert not (world.home.releases / store.tree_hash(commit)).exists()
+
+
+def test_a_tree_whose_archive_has_other_files_than_its_hash_says_is_refused(world: World, store: ReleaseStore) -> None:
+    commit = world.repo.commit("code", files={".gitattributes": "run.bat eol=crlf\n", "run.bat": "exit\n"})
+    with pytest.raises(Invalid, match=r"has run\.bat changed in its archive"):
+        store.build(commit)
+
+
+def test_whatever_is_altered_in_a_release_s_folder_is_named(world: World, store: ReleaseStore) -> None:
+    # given a release with a program, a link and a file in a folder
+    commit = world.repo.commit("code", files={"run.sh": "#!/bin/sh", "a/b/deep.txt": "deep"}, links={"now": "run.sh"})
+    release = store.build(commit)
+    assert store.altered(release.tree) == ()
+    folder = release.path
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    # when it is altered in every way that changes what would run: then each is named
+    assert store.altered(release.tree) == (), "no file of it was a program, and who may write is not of the tree"
+    (folder / "src/tiny.py").write_text("edoc")
+    assert store.altered(release.tree) == ("src/tiny.py",)
+    (folder / "src/tiny.py").write_text("code")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "a/b/deep.txt").unlink()
+    (folder / "a/b/more.txt").write_text("more")
+    (folder / "now").unlink()
+    (folder / "now").symlink_to("src")
+    assert store.altered(release.tree) == ("a/b/deep.txt", "a/b/more.txt", "now", "run.sh")
+    # and a folder that is gone has nothing of it
+    shutil.rmtree(folder)
+    assert len(store.altered(release.tree)) == 6
+    with pytest.raises(Invalid, match="is not in"):
+        store.altered("0" * 40)
 
 
 def test_a_link_out_of_the_tree_is_refused(world: World, store: ReleaseStore) -> None:

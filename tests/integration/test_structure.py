@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from harness.adapters.envoy.router import EnvoyRouter
 from harness.adapters.envoy.routes import EnvoyRoutes
 from harness.adapters.worktree import ServiceRepository
+from harness.bootstrap import CHECKOUT
 from harness.core import events as e
 from harness.core.deployment import NodeReport, RunningRelease
 from harness.core.ids import lock_stream
@@ -66,7 +68,7 @@ def routes(tmp_path: Path) -> EnvoyRoutes:
 @pytest.fixture
 def structure(ledger: Ledger, git: GitWorld, routes: EnvoyRoutes, clock: Hand, tmp_path: Path) -> Structure:
     repository = ServiceRepository(git.path, tmp_path / "worktrees")
-    return Structure(ledger, repository, EnvoyRouter(routes), clock, "tiny")
+    return Structure(ledger, repository, EnvoyRouter(routes), clock, "tiny", invariants=["headroom"])
 
 
 def note(ledger: Ledger, clock: Hand, stream: str, event: e.Event) -> None:
@@ -142,6 +144,23 @@ def test_a_release_of_another_tree_than_main_s_is_drift_and_one_of_the_same_tree
     assert "no event has it" in structure.look([serving(git, other)])["releases_on_record"].broken
     note(ledger, clock, "ticket-X-1", e.MainMoved(before=main, after=other))
     assert structure.look([serving(git, other)])["releases_on_record"].broken == ""
+
+
+def test_a_release_that_runs_by_other_limits_than_main_s_is_drift(structure: Structure, git: GitWorld) -> None:
+    # given a service that declares its configuration
+    manifest = (CHECKOUT / "services" / "ratelimiter" / "service.yaml").read_text()
+    main = git.commit({"limits.yaml": "rate: 10\n", "service.yaml": manifest}, branch="main")
+    right = sha256(b"rate: 10\n").hexdigest()
+
+    def looked(altered: tuple[str, ...] | None, told: str | None) -> str:
+        report = serving(git, main)
+        release = report.slots["stable"].model_copy(update={"altered": altered, "told": told})
+        return structure.look([report.model_copy(update={"slots": {"stable": release}})])["declared_runs"].broken
+
+    assert looked((), right[:12]) == looked(None, None) == ""
+    other = "0" * 12
+    assert looked((), other) == f"n1 says it runs by limits.yaml {other}, and main's is {right[:12]}"
+    assert looked(("a", "b"), right) == f"n1 serves {main[:12]} from a folder with a, b altered"
 
 
 def test_a_share_that_the_routes_give_away_is_drift_unless_somebody_delivers(

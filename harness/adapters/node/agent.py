@@ -14,6 +14,7 @@ from datetime import datetime
 import structlog
 
 from harness.adapters.node import inventory
+from harness.adapters.node.as_started import Sight, look
 from harness.adapters.node.http_on_socket import is_dead
 from harness.adapters.node.routes import Routes
 from harness.adapters.node.runner import Runner
@@ -21,13 +22,14 @@ from harness.adapters.node.state import Intent, NodeState, Occupant
 from harness.adapters.releases import ReleaseStore
 from harness.adapters.sandbox import Sandbox, Tag
 from harness.adapters.stack.home import Home
-from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport, RunningRelease
+from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport, RunningRelease, Tells
 from harness.core.errors import Forbidden, HarnessError, Invalid, Retryable
 from harness.core.events import Slot
 from harness.core.redaction import Secrets
 from harness.ports import Clock
 
 _LOOK_EVERY_S = 0.2
+_LOOK_INTO_EVERY_S = 1.0
 _CLUSTERS: tuple[Slot, ...] = ("stable", "canary", "baseline")
 _MISSES = 3  # one slow answer on a busy machine is no death; each may take 1 s
 _RETRY_FIRST_S = 0.5
@@ -38,8 +40,8 @@ _LOG = structlog.get_logger(__name__)
 class NodeAgent:
     """The node ``name``. Call ``resume`` once, then ``watch`` for ever; ``obey`` and ``report`` whenever asked.
 
-    ``ready_limit_s``: until a start that does not answer counts as failed. ``drain_limit_s``: the longest wait for
-    requests in flight.
+    ``tells``: where a release says by which configuration it runs. ``ready_limit_s``: until a start that does
+    not answer counts as failed. ``drain_limit_s``: the longest wait for requests in flight.
     """
 
     def __init__(
@@ -52,11 +54,15 @@ class NodeAgent:
         routes: Routes,
         clock: Clock,
         secrets: Secrets,
+        tells: Tells | None,
         ready_limit_s: float = 10.0,
         drain_limit_s: float = 10.0,
     ) -> None:
         self._name = name
         self._releases = releases
+        self._tells = tells
+        self._sight: Sight | None = None
+        """How the stable release was at the last look into it."""
         self._routes = routes
         self._clock = clock
         self._runner = Runner(
@@ -86,8 +92,9 @@ class NodeAgent:
             return await self._carry_out(await self._intend(order), confirm=True)
 
     async def report(self) -> NodeReport:
-        """The node's account of itself; ``healthy`` is what the last look saw."""
+        """The node's account of itself; ``healthy``, ``altered`` and ``told`` are what the last look saw."""
         total_bytes, used_bytes = inventory.memory_bytes()
+        seen = {self._sight.tag: self._sight} if self._sight else {}
         return NodeReport(
             node=self._name,
             at=self._clock.now(),
@@ -96,6 +103,7 @@ class NodeAgent:
                 slot: RunningRelease(
                     commit=occupant.commit, tree=occupant.tree, since=occupant.since, actor=occupant.actor,
                     healthy=self._healthy.get(slot, False) and self._runner.alive(occupant),
+                    **(seen[occupant.tag].as_fields() if occupant.tag in seen else {}),
                 )
                 for slot, occupant in self._state.slots.items()
             },
@@ -131,6 +139,9 @@ class NodeAgent:
         A slot with an order in progress is left to that order. Who died together with its agent is taken out by the
         neighbours: a node has nobody else.
         """
+        await asyncio.gather(self._keep(), self._look_into())
+
+    async def _keep(self) -> None:
         while True:
             await asyncio.gather(*(self._look(slot) for slot in list(self._state.slots)))
             self._look_at_neighbours()
@@ -280,6 +291,16 @@ class NodeAgent:
         self._misses[slot] = 0 if self._healthy[slot] else self._misses[slot] + 1
         if not alive or self._misses[slot] >= _MISSES:
             await self._repair(slot)
+
+    async def _look_into(self) -> None:
+        """Every second, whether the stable release still is what it was started as; the harness judges it."""
+        while True:
+            if (occupant := self._state.slots.get("stable")) is not None:
+                try:
+                    self._sight = await look(occupant, self._releases, self._tells)
+                except Invalid as error:
+                    _LOG.warning("release not looked into", node=self._name, tree=occupant.tree, reason=str(error))
+            await asyncio.sleep(_LOOK_INTO_EVERY_S)
 
     def _look_at_neighbours(self) -> None:
         """Take endpoints of other nodes out of the routes where nobody listens: no start has a socket twice, so such

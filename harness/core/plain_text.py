@@ -9,6 +9,8 @@ import re
 import unicodedata
 from typing import Any, Final
 
+import orjson
+
 _UNSTORABLE: Final = re.compile("[\ud800-\udfff\0]")
 _OBEYED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Control characters, those without a width or that turn the direction, halves of characters, and none at all."""
@@ -19,11 +21,20 @@ _TRAILER: Final = re.compile(r"^(?=\s*[A-Za-z0-9-]+\s*:|---|#|\(cherry picked)",
 
 def storable(value: Any) -> Any:
     """The same JSON value without what a database refuses: half a character becomes U+FFFD, NUL its picture U+2400."""
+    try:
+        if b"\\u0000" not in orjson.dumps(value):  # it writes NUL so, and no half of a character
+            return value
+    except TypeError:
+        pass
+    return _mended(value)
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, str):
         return _UNSTORABLE.sub(lambda found: "\u2400" if found[0] == "\0" else "\ufffd", value)
     if isinstance(value, dict):
-        return {storable(key): storable(one) for key, one in value.items()}
-    return [storable(one) for one in value] if isinstance(value, list) else value
+        return {_mended(key): _mended(one) for key, one in value.items()}
+    return [_mended(one) for one in value] if isinstance(value, list) else value
 
 
 def safe(text: str) -> str:

@@ -54,9 +54,11 @@ class Secrets:
     def taken_from(self, value: Any) -> tuple[Any, Found]:
         """The same JSON value without a secret in any text of it, names of fields included; and what was taken out."""
         found: Found = Counter()
-        if not self._may_hold("\0".join(_texts(value))):
+        texts = _texts(value)
+        if not self._may_be_in("\n".join(texts)):
             return value, found
-        return self._cleaned(value, found), found
+        changed = {text: (clean, count) for text in texts for clean, count in [self.taken_from_text(text)] if count}
+        return _cleaned(value, changed, found), found
 
     def taken_from_text(self, text: str) -> tuple[str, Found]:
         """The text without a secret, and what was taken out: known values first, then patterns."""
@@ -80,39 +82,47 @@ class Secrets:
                 return name
         return None
 
-    def _may_hold(self, text: str) -> bool:
-        """Whether it is worth a closer look: false for nearly all that is ever written."""
-        if any(form in text for form, _ in self._forms):
+    def _may_be_in(self, texts: str) -> bool:
+        """Whether one of these, a line or some each, is worth a closer look: false for nearly all that is ever written.
+
+        No form of a secret that stands in a text is hidden by what stands before or behind it.
+        """
+        if any(form in texts for form, _ in self._forms):
             return True
-        lowered = _lowered(text)
-        return any(pattern.anchor in (lowered if pattern.any_case else text) for pattern in PATTERNS)
+        lowered = _lowered(texts)
+        return any(pattern.may_be_in(lowered if pattern.any_case else texts) for pattern in PATTERNS)
 
-    def _cleaned(self, value: Any, found: Found, depth: int = 0) -> Any:
-        if depth > DEEPEST:  # no JSON that can be written is so deep
-            return value
-        match value:
-            case str():
-                clean, count = self.taken_from_text(value)
-                found.update(count)
-                return clean
-            case dict():
-                return {
-                    self._cleaned(key, found): self._entry(key, self._cleaned(inner, found, depth + 1), found)
-                    for key, inner in value.items()
-                }
-            case list():
-                return [self._cleaned(inner, found, depth + 1) for inner in value]
+
+def _cleaned(value: Any, changed: Mapping[str, tuple[str, Found]], found: Found, depth: int = 0) -> Any:
+    """The value with the texts that ``changed`` names as they are without their secrets, counted in ``found``."""
+    if depth > DEEPEST:  # no JSON that can be written is so deep
         return value
+    match value:
+        case str():
+            if value not in changed:
+                return value
+            clean, count = changed[value]
+            found.update(count)
+            return clean
+        case dict():
+            return {
+                _cleaned(key, changed, found): _entry(key, _cleaned(inner, changed, found, depth + 1), found)
+                for key, inner in value.items()
+            }
+        case list():
+            return [_cleaned(inner, changed, found, depth + 1) for inner in value]
+    return value
 
-    def _entry(self, key: Any, value: Any, found: Found) -> Any:
-        """A field's value: where its name says that it is secret, there is no assignment in its text."""
-        if not isinstance(key, str) or not isinstance(value, str) or re.search(r"\s", value):
-            return value
-        named = _SECRET_FIELD.fullmatch(key.lower())
-        if named is None or len(value) < SHORTEST_SECRET or not _looks_secret(value, named[1]):
-            return value
-        found[ASSIGNMENT] += 1
-        return REDACTED
+
+def _entry(key: Any, value: Any, found: Found) -> Any:
+    """A field's value: where its name says that it is secret, there is no assignment in its text."""
+    if not isinstance(key, str) or not isinstance(value, str) or len(value) < SHORTEST_SECRET:
+        return value
+    named = _SECRET_FIELD.fullmatch(key.lower())
+    if named is None or re.search(r"\s", value) or not _looks_secret(value, named[1]):
+        return value
+    found[ASSIGNMENT] += 1
+    return REDACTED
 
 
 def _searchable(value: str) -> bool:
@@ -140,16 +150,20 @@ def _without(form: str, text: str) -> tuple[str, int]:
     return text.replace(form, REDACTED), text.count(form)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> set[str]:
+    """Every text of a JSON value, names of fields included, once."""
+    found: set[str] = set()
     ahead = [value]
     while ahead:
         value = ahead.pop()
         if isinstance(value, str):
-            yield value
+            found.add(value)
         elif isinstance(value, dict):
-            ahead += [*value, *value.values()]
+            found.update(key for key in value if isinstance(key, str))
+            ahead += value.values()
         elif isinstance(value, list):
             ahead += value
+    return found
 
 
 # --- patterns --------------------------------------------------------------------------------------------------------
@@ -201,6 +215,14 @@ class Pattern:
     is_one: Callable[[str, str], bool] = _always
     any_case: bool = False
     """Whether the anchor is looked for in the text as lower case."""
+    field: re.Pattern[str] | None = None
+    """How the name of a field ends whose value is one."""
+
+    def may_be_in(self, given: str) -> bool:
+        """Whether anything in ``given``, lines of texts, has this form."""
+        if self.anchor not in given:
+            return False
+        return bool(self.regex.search(given) or (self.field and self.field.search(given)))
 
     def without(self, text: str, given: str, found: Found) -> str:
         """The text without it, counted in ``found``; ``given`` is what is searched: the text, or it in lower case."""
@@ -242,7 +264,7 @@ def _assigned(anchor: str, rest: str) -> Pattern:
             rf"{anchor}{rest}[\"'\\\]]{{0,3}}[ \t]{{0,3}}(?::=|=>|[:=])[ \t]{{0,3}}"
             r"(?:\\{0,3}[\"']([^\"'\\\s]{6,400}+)|([^\s\"'\\,;&(){}\[\]<>|`]{6,400}+)(?![(\[]))"
         ),
-        _looks_secret, any_case=True,
+        _looks_secret, any_case=True, field=re.compile(rf"{anchor}{rest}$", re.MULTILINE),
     )  # fmt: skip
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.core.redaction import REDACTED, Secrets
+from harness.core.redaction import _SECRET_FIELD, ASSIGNMENT, REDACTED, SHORTEST_SECRET, Found, Secrets, _looks_secret
 
 PLAIN = st.text(st.characters(codec="utf-8"), max_size=80)
 VALUES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=9, max_size=40)
@@ -60,3 +62,55 @@ DOCUMENTS = st.recursive(
 def test_a_document_keeps_its_shape(document: object) -> None:
     clean, found = NAMED.taken_from(document)
     assert found or clean == document
+
+
+SECRETS = st.sampled_from(
+    ["k7#mQ2-never-in-a-hash", "deadbeef1234", "AKIAIOSFODNN7EXAMPLE", "AIza" + "b" * 35, "ghp_" + "a1" * 18,
+     "github_pat_" + "a1_" * 10, "glpat-" + "a1-" * 8, "xoxb-1234567890-abcdef", "sk-proj-abcdefghijklmnopqrst0",
+     "sk_live_" + "a1" * 9, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-DEF_1", "Bearer abcdefghijklmnop1234",
+     "Authorization: Basic dXNlcjpwYXNz", "postgresql://bob:hunter@db/x", "PASSWORD=hunter2", "api_key: q1w2e3r4",
+     "-----BEGIN PRIVATE KEY-----\n" + "QUJD" * 12, "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"]
+)  # fmt: skip
+ENDS = st.sampled_from(["", "", "-", "\n", "x", "%3D", "\\n", "(", " ", "\u0130", "\u03a3", "="])
+NAMES_OF_FIELDS = st.sampled_from(
+    ["token", "A_PASSWORD", "X-Api-Key", "apikey", "secret_key", "passphrase", "a\ntoken", "token\n", "ap\u0130_key",
+     "tokens", "text", "alertname"]
+)  # fmt: skip
+TEXTS = st.one_of(
+    PLAIN, PIECES, NAMES_OF_FIELDS, SECRETS, st.sampled_from(["hunter2", "17", "secret", "a b c d 1"]),
+    st.lists(st.one_of(SECRETS, PIECES, ENDS, PLAIN), max_size=5).map("".join),
+)  # fmt: skip
+FIELDS = st.dictionaries(NAMES_OF_FIELDS, st.sampled_from(["hunter2", "q1w2e3r4", "a b c d 1", "17"]), max_size=2)
+MIXED = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS | FIELDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES_OF_FIELDS | TEXTS, inner, max_size=4),
+    max_leaves=24,
+)
+
+
+def looked_at_one_by_one(value: Any, found: Found) -> Any:
+    """What is left of a document where every text of it is searched by itself, whatever stands in the others."""
+    if isinstance(value, str):
+        clean, count = NAMED.taken_from_text(value)
+        found.update(count)
+        return clean
+    if isinstance(value, list):
+        return [looked_at_one_by_one(inner, found) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    left = {}
+    for key, inner in value.items():
+        clean_key, clean = looked_at_one_by_one(key, found), looked_at_one_by_one(inner, found)
+        left[clean_key] = clean
+        if not isinstance(clean, str) or len(clean) < SHORTEST_SECRET or re.search(r"\s", clean):
+            continue
+        if (named := _SECRET_FIELD.fullmatch(key.lower())) and _looks_secret(clean, named[1]):
+            found[ASSIGNMENT] += 1
+            left[clean_key] = REDACTED
+    return left
+
+
+@given(MIXED | FIELDS)
+def test_all_texts_at_once_give_what_each_text_by_itself_does(document: Any) -> None:
+    found: Found = Counter()
+    assert NAMED.taken_from(document) == (looked_at_one_by_one(document, found), found)

@@ -6,7 +6,6 @@ nothing of this one: so what a grouping is worth is read, each time, from the ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,18 +36,19 @@ class Standing:
 
 
 def standing(ledger: Ledger, cause: str) -> Standing:
-    """Where the cause stands now."""
-    rows = ledger.read_stream(cause_stream(cause))
-    last = decode(rows[-1]) if rows else None
+    """Where the cause stands now. Its last event says so: in a storm there are as many as were filed, and every filing
+    asks."""
+    row = _last(ledger, cause)
+    if row is None:
+        return Standing()
+    last, version = decode(row), row.version
     match last:
-        case None:
-            return Standing()
         case e.SignalGrouped(fingerprint=grouped, ticket_id=ticket_id, lead=lead) if grouped == cause:
-            return _grouped(ledger, len(rows), ticket_id, lead)
+            return _grouped(ledger, version, ticket_id, lead)
         case e.CauseClosed(ticket_id=ticket_id):
-            return Standing(len(rows), last=ticket_id, closed_at=rows[-1].occurred_at)
+            return Standing(version, last=ticket_id, closed_at=row.occurred_at)
     assert isinstance(last, e.CauseOpened | e.SignalAttached | e.SignalGrouped)
-    return Standing(len(rows), living=last.ticket_id, last=last.ticket_id)
+    return Standing(version, living=last.ticket_id, last=last.ticket_id)
 
 
 def closed_at(ledger: Ledger, cause: str) -> datetime | None:
@@ -63,13 +63,25 @@ def repaired_at(ledger: Ledger, cause: str) -> datetime | None:
 
 
 def _grouped(ledger: Ledger, version: int, ticket_id: str, lead: str) -> Standing:
-    ended_at = _closed_at(ledger.read_stream(cause_stream(lead)), ticket_id)
+    ended_at = _closed_at(ledger, lead, ticket_id)
     if ended_at is not None or failed(read_ticket(ledger, ticket_id)):
         return Standing(version, last=ticket_id, closed_at=ended_at, lead=lead)
     return Standing(version, living=ticket_id, last=ticket_id, lead=lead)
 
 
-def _closed_at(rows: Sequence[Recorded], ticket_id: str) -> datetime | None:
+def _last(ledger: Ledger, cause: str) -> Recorded | None:
+    """The last event of the cause's stream."""
+    stream = cause_stream(cause)
+    rows = ledger.read_stream(stream, from_version=max(1, ledger.stream_version(stream)))
+    return rows[-1] if rows else None
+
+
+def _closed_at(ledger: Ledger, cause: str, ticket_id: str) -> datetime | None:
+    """When the cause's ticket of this id ended; None while it lives."""
+    last = _last(ledger, cause)
+    if last is None or (last.type != e.CauseClosed.__name__ and last.data["ticket_id"] == ticket_id):
+        return None
+    rows = ledger.read_stream(cause_stream(cause))
     closed = (row for row in reversed(rows) if row.type == e.CauseClosed.__name__)
     return next((row.occurred_at for row in closed if row.data["ticket_id"] == ticket_id), None)
 

@@ -38,6 +38,10 @@ class Ledger(Protocol):
         """The events of a stream, in order."""
         ...
 
+    def stream_version(self, stream: str) -> int:
+        """The version of a stream's last event; 0 when there is no such stream."""
+        ...
+
     def read_all(self, *, after_position: int = 0, limit: int = 1_000) -> list[Recorded]:
         """The next events of all streams, in commit order."""
         ...

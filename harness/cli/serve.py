@@ -33,8 +33,6 @@ from harness.stages.receive import Change, Stage
 PORT = 8420
 """Where no stack of this home has chosen one."""
 BACKLOG = 2_048
-KEPT_OPEN_S = 75
-"""An idle connection: longer than the usual pause of an Alertmanager's group, which may send on one as it is closed."""
 
 
 def serve(
@@ -58,9 +56,8 @@ def serve(
         print(told(token.get_secret_value()), flush=True)
     log_without(settings.secrets)
     # Half a second of imports that no other command needs.
-    import uvicorn
-
     from harness.api.app import Doors, build_app
+    from harness.api.connections import server
 
     record, rules = open_record(settings), read_rules()
     stage = Stage(declared=_declared(settings, rules), ledger=record.ledger, blobs=record.blobs, clock=record.clock)
@@ -76,12 +73,7 @@ def serve(
     )  # fmt: skip
     listening = _listen(host, _port(settings, port))
     print(f"serving http://{_shown(listening)}", file=sys.stderr, flush=True)
-    uvicorn.Server(
-        uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, loop="uvloop", http="httptools",
-            timeout_keep_alive=KEPT_OPEN_S, timeout_graceful_shutdown=3,
-        )
-    ).run(sockets=[listening])  # fmt: skip
+    server(app).run(sockets=[listening])
 
 
 def file_change(change: Change, record: Record, rules: Rules) -> None:

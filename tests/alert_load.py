@@ -1,4 +1,4 @@
-"""A sender that is faster than the server: bodies over kept connections, as fast as they are taken or at a rate.
+"""A sender that is faster than the server: bodies over kept connections, as fast as they are taken.
 
 Plain streams: a client library takes more of the processor for a request than the server does.
 """
@@ -20,8 +20,6 @@ class Outcome:
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     took_s: float = 0.0
-    late_s: float = 0.0
-    """How far behind its rate the last request was sent."""
 
 
 async def post(
@@ -30,24 +28,19 @@ async def post(
     bodies: Sequence[bytes],
     *,
     connections: int = 16,
-    rate: float | None = None,
     method: str = "POST",
 ) -> Outcome:
-    """Send all bodies, each once; ``rate``: a second, from the start on, whatever the answers take."""
+    """Send all bodies, each once."""
     parts = urlsplit(url)
     head = (
         f"{method} {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {token}\r\n"
         "content-type: application/json\r\ncontent-length: "
     ).encode()
-    outcome, turn, began_s = Outcome(), iter(enumerate(bodies)), time.monotonic()
+    outcome, turn, began_s = Outcome(), iter(bodies), time.monotonic()
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        for number, body in turn:
-            if rate is not None:
-                due_s = began_s + number / rate
-                await asyncio.sleep(due_s - time.monotonic())
-                outcome.late_s = time.monotonic() - due_s
+        for body in turn:
             sent_s = time.monotonic()
             writer.write(head + b"%d\r\n\r\n" % len(body) + body)
             answer = await reader.readuntil(b"\r\n\r\n")

@@ -26,6 +26,8 @@ _HOURS = re.compile(r"no changes (\S*\d\S*) (\S+) (\S+)")
 _UNDER = re.compile(r"only files under (\S+)")
 _NODES = re.compile(r"at most ([0-9]{1,9}) nodes? at once")
 _DEADLINE = re.compile(r"deadline (\S+)")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+"""Of what the library takes for a moment: it would have any character between date and time."""
 _SPEND = re.compile(r"max error budget spend \S+")
 _LONGEST: Final = timedelta(days=15)
 """Hours come again every week: what is closed for longer than two never opens."""
@@ -145,9 +147,11 @@ class Deadline(Constraint):
     def __post_init__(self) -> None:
         example = "write it like 2026-12-01T00:00Z or 2026-12-01T00:00+01:00"
         try:
-            at = datetime.fromisoformat(self.written)
+            at = datetime.fromisoformat(self.written) if _MOMENT.fullmatch(self.written) else None
         except ValueError:
-            raise Invalid(f"constraint {self.text!r}: {self.written!r} is no moment; {example}") from None
+            at = None
+        if at is None:
+            raise Invalid(f"constraint {self.text!r}: {self.written!r} is no moment; {example}")
         if at.utcoffset() is None:
             raise Invalid(f"constraint {self.text!r}: {self.written!r} says no time zone; {example}")
 

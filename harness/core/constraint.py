@@ -195,10 +195,12 @@ class Hours:
                 raise Invalid(f"{written!r}: days are {', '.join(DAYS)}, or a span of them like Mon-Fri")
         begin, end = DAYS.index(first), DAYS.index(last or first)
         try:
-            ZoneInfo(zone)
+            known = not _NOT_NAMED.match(zone) and ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
+            known = False
+        if not known:
             near = difflib.get_close_matches(zone, sorted(available_timezones()), n=1, cutoff=0.6) or ["Europe/Berlin"]
-            raise Invalid(f"{written!r}: {zone!r} is no time zone; nearest: {near[0]}") from None
+            raise Invalid(f"{written!r}: {zone!r} is no time zone; nearest: {near[0]}")
         return cls(opens, closes, tuple((begin + n) % 7 for n in range((end - begin) % 7 + 1)), zone, written)
 
     def ends_at(self, now: datetime) -> datetime | None:
@@ -214,6 +216,8 @@ class Hours:
         return None
 
 
+_NOT_NAMED = re.compile(r"localtime$|Factory$|(?:posix|right)/")
+"""What zone files hold beside the zones' names: this machine's own, none, and what another machine may lack."""
 _SPAN = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)")
 
 

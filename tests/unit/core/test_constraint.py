@@ -39,6 +39,8 @@ def test_what_is_understood_reads_as_it_was_written(text: str) -> None:
         ("deadline 2026-12-01T00,00Z", "is no moment"),
         ("max error budget spend 5%", "nothing enforces it yet"),
         ("no changes 09:00-17:00 Mon-Fri Europe/Berlon", "'Europe/Berlon' is no time zone; nearest: Europe/Berlin"),
+        ("no changes 09:00-17:00 Mon-Fri localtime", "'localtime' is no time zone"),
+        ("no changes 09:00-17:00 Mon-Fri right/Europe/Berlin", "is no time zone; nearest: Europe/Berlin"),
         ("no changes 9:00-17:00 Mon-Fri Asia/Tokyo", "nearest form: `no changes 09:00-17:00 Mon-Fri Asia/Tokyo`"),
         ("no chages in peek hours", "nearest form: `no changes during peak hours`"),
         ("no changes 09:00-17:00 Mon-Xyz UTC", "days are Mon, Tue"),

@@ -39,9 +39,9 @@ _VALUE = _NUMBER + r"\s?(?:[A-Za-z]+|%|/s|/m)?"
 _SHARE = _NUMBER + r"\s?%"
 _CONDITIONS = (
     Form("< {}", ((_VALUE, "500ms"),), ("under 5", "below 5", "less than 5", "lower than 5", "faster than 5")),
-    Form("<= {}", ((_VALUE, "500ms"),), ("at most 5", "no more than 5", "up to 5", "max 5", "=< 5")),
+    Form("<= {}", ((_VALUE, "500ms"),), ("at most 5", "no more than 5", "up to 5", "max 5", "=< 5", "≤ 5")),
     Form("> {}", ((_VALUE, "20%"),), ("over 5", "above 5", "more than 5", "greater than 5", "higher than 5")),
-    Form(">= {}", ((_VALUE, "20%"),), ("at least 5", "no less than 5", "min 5", "=> 5")),
+    Form(">= {}", ((_VALUE, "20%"),), ("at least 5", "no less than 5", "min 5", "=> 5", "≥ 5")),
     Form("== {}", ((_VALUE, "0"),), ("= 5", "is 5", "equals 5", "exactly 5", "5")),
     Form("between {} and {}", ((_VALUE, "1"), (_VALUE, "3")), ("5 to 5", "from 5 to 5", "5 - 5", "5..5")),
     Form("no regression", said=("not worse", "unchanged", "no worse", "as before")),

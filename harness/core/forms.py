@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from harness.core.errors import Invalid
 
 _COMMA = re.compile(r"(?<=\d),(?=\d)")
+_MICRO = str.maketrans("\u00b5\u03bc", "uu")
+_SIGN = re.compile(r"[<>=≤≥]*")
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -29,7 +31,7 @@ class Form:
 
     def filled(self, text: str) -> str:
         """The form with what ``text`` has for its slots, in order."""
-        text = _COMMA.sub(".", text)
+        text = _COMMA.sub(".", text.translate(_MICRO))
         given, at = [], 0
         for pattern, default in self.slots:
             found = re.compile(pattern).search(text, at)
@@ -45,13 +47,22 @@ class Form:
 
 
 def nearest_form(text: str, forms: Sequence[Form], parse: Callable[[str], object]) -> str:
-    """The form most like ``text``, with what the text has for it where ``parse`` takes that."""
-    nearest = max(forms, key=lambda form: form.likeness(text))
+    """The form most like ``text``, with what the text has for it where ``parse`` takes that.
+
+    One that begins with the same sign before any other: `>=` is like `<=` and asks for the opposite.
+    """
+    sign = _sign(text)
+    same = [form for form in forms if sign and sign in map(_sign, (form.template, *form.said))]
+    nearest = max(same or forms, key=lambda form: form.likeness(text))
     try:
         parse(filled := nearest.filled(text))
     except Invalid:
         return nearest.example
     return filled
+
+
+def _sign(text: str) -> str:
+    return (_SIGN.match(text) or [""])[0]
 
 
 def _shape(text: str) -> str:

@@ -84,6 +84,25 @@ def test_what_is_not_understood_is_refused_with_what_can_be_written(text: str, t
 
 
 @pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("<= 0.1%%", "<= 0.1%"),
+        ("< 1e400", "< 500ms"),
+        ("\u2264 5ms", "<= 5ms"),
+        ("\u22655", ">= 5"),
+        ("> 20 percent", "> 20%"),
+        ("< 500\u00b5s", "< 500us"),
+        ("over 5ms", "> 5ms"),
+    ],
+)
+def test_the_nearest_form_asks_for_the_same_and_never_for_the_opposite(text: str, nearest: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        Condition.parse(text)
+
+    assert str(refused.value).endswith(f"; nearest form: `{nearest}`")
+
+
+@pytest.mark.parametrize(
     ("text", "unit", "direction", "told"),
     [
         ("< 500ms", "%", "lower", "units: %"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from harness.core.constraint import check_fit, check_time
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.ticket import TicketSpec
 from harness.core.units import choices
+
+LONGEST_S: Final = 30 * 86_400.0
+"""No criterion is sustained for longer: Prometheus keeps so much (``PROMETHEUS_RETENTION`` of the local stack)."""
 
 
 def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[str, ...]:
@@ -21,6 +25,10 @@ def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[
         metric = manifest.metrics.get(criterion.metric)
         try:
             understood = criterion.spec()
+            if understood.duration is not None and understood.duration.seconds > LONGEST_S:
+                reasons.append(
+                    f"{path}.duration: {understood.duration.text!r} is longer than measurements are kept; at most 30d"
+                )
             if metric is None:
                 nearest = choices(criterion.metric, manifest.metrics)
                 reasons.append(f"{path}.metric: `{criterion.metric}` is not declared by {manifest.name}; {nearest}")

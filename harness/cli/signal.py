@@ -8,10 +8,11 @@ import typer
 
 from harness.bootstrap import Record, read_record
 from harness.cause import standing
-from harness.cli.render import AsJson, many, minute, print_json, safe
+from harness.cli.render import AsJson, many, minute, print_json, say
 from harness.cli.shown import Shown
 from harness.core import events as e
 from harness.core.ids import signal_stream
+from harness.core.plain_text import one_line
 from harness.core.record import Recorded
 from harness.journal import decode
 from harness.settings import Settings
@@ -27,9 +28,9 @@ def list_(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        what = f"{row['kind']} {safe(row['name'])} of {row['service']}"
+        what = one_line(f"{row['kind']} {row['name']} of {row['service']}")
         seen = f"{row['state']} since {minute(row['since'])}, started {many(row['count'], 'time')}"
-        print(f"{row['ticket'] or '-':<8} {what:<40} {seen}: {safe(row['reason'])}")
+        say(f"{row['ticket'] or '-':<8} {what:<40} {seen}: {row['reason']}")
     if not rows:
         print("no signals")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from harness.bootstrap import Record, open_record
 from harness.cli import app
 from harness.core import events as e
 from harness.core.errors import Invalid
-from harness.core.ids import event_id, ticket_stream
+from harness.core.ids import event_id, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.record import NewEvent, StreamWrite
 from harness.core.ticket import TicketSpec
@@ -37,9 +38,9 @@ WAYS: dict[State, list[type[e.Event]]] = {
     ],
 }  # fmt: skip
 LISTS = [
-    "ticket list", "ticket queue", "deployment list", "ledger tail --after 0", "ledger verify", "ledger head",
-    "trajectory list", "notice list", "budget show --by model", "budget show --by tenant", "budget show --by use_case",
-    "summary --week 2026-W48 --format md", "summary --week 2026-W48 --format html",
+    "ticket list", "signal list", "ticket queue", "deployment list", "ledger tail --after 0", "ledger verify",
+    "ledger head", "trajectory list", "notice list", "budget show --by model", "budget show --by tenant",
+    "budget show --by use_case", "summary --week 2026-W48 --format md", "summary --week 2026-W48 --format html",
 ]  # fmt: skip
 OF_ONE = ("ticket show", "ticket explain", "trajectory show")
 
@@ -51,26 +52,31 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "home"
 
 
+def new(kind: type[e.Event], text: str, ref: str, about: str, place: int, **more: Any) -> NewEvent:
+    """An event whose every word is that text, and whose fields are ``more`` where it has such."""
+    data = json.loads(json.dumps(event(kind, text).model_dump(mode="json")).replace(REF, ref))
+    return NewEvent(
+        id=event_id(f"{about}/{place}"), type=kind.__name__, schema_version=kind.schema_version,
+        data={**data, **{name: value for name, value in more.items() if name in data}}, actor="human:x",
+        occurred_at=AT + timedelta(seconds=place), correlation_id=about,
+    )  # fmt: skip
+
+
 def written(*texts: str) -> Record:
     """A ledger with a ticket in each of these states for each text, whose every word is that text."""
     record = open_record(Settings.load())
-    numbers = count(1)
+    numbers, signals = count(1), count(1)
     for text in texts:
         ref, spec = record.blobs.put_json(body(text)), record.blobs.put_json({"ticket": body(text)["ticket"]})
+        started = new(e.SignalStarted, text, ref, f"signal-{next(signals)}", 0)
+        record.ledger.append([StreamWrite(signal_stream(started.id), 0, [started])])
         for kinds in WAYS.values():
             ticket = f"INF-{next(numbers)}"
             events = []
             for place, kind in enumerate([e.TicketFiled, *kinds]):
                 named = spec if kind is e.TicketFiled else ref
-                data = json.loads(json.dumps(event(kind, text).model_dump(mode="json")).replace(REF, named))
-                data |= {name: value for name, value in {"ticket_id": ticket, "attempt": 1}.items() if name in data}
-                data |= {"children": ["INF-1"]} if kind is e.TicketSplit else {}
-                events.append(
-                    NewEvent(
-                        id=event_id(f"{ticket}/{place}"), type=kind.__name__, schema_version=kind.schema_version,
-                        data=data, actor="human:x", occurred_at=AT + timedelta(seconds=place), correlation_id=ticket,
-                    )
-                )  # fmt: skip
+                of_family = {"children": ["INF-1"]} if kind is e.TicketSplit else {}
+                events.append(new(kind, text, named, ticket, place, ticket_id=ticket, attempt=1, **of_family))
             record.ledger.append([StreamWrite(ticket_stream(ticket), 0, events)])
     return record
 

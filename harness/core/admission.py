@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from harness.core.constraint import check_fit, check_time
+from harness.core.criteria import CriterionSpec
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.ticket import TicketSpec
@@ -13,6 +14,13 @@ from harness.core.units import choices
 
 LONGEST_S: Final = 30 * 86_400.0
 """No criterion is sustained for longer: Prometheus keeps so much (``PROMETHEUS_RETENTION`` of the local stack)."""
+
+
+def too_long(criterion: CriterionSpec) -> str | None:
+    """``duration: reason`` where it lasts longer than anything can be judged over."""
+    if criterion.duration is None or criterion.duration.seconds <= LONGEST_S:
+        return None
+    return f"duration: {criterion.duration.text!r} is longer than measurements are kept; at most 30d"
 
 
 def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[str, ...]:
@@ -25,10 +33,8 @@ def failing_rules(spec: TicketSpec, manifest: Manifest, now: datetime) -> tuple[
         metric = manifest.metrics.get(criterion.metric)
         try:
             understood = criterion.spec()
-            if understood.duration is not None and understood.duration.seconds > LONGEST_S:
-                reasons.append(
-                    f"{path}.duration: {understood.duration.text!r} is longer than measurements are kept; at most 30d"
-                )
+            if fault := too_long(understood):
+                reasons.append(f"{path}.{fault}")
             if metric is None:
                 nearest = choices(criterion.metric, manifest.metrics)
                 reasons.append(f"{path}.metric: `{criterion.metric}` is not declared by {manifest.name}; {nearest}")

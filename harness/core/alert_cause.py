@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from harness.core.admission import too_long
 from harness.core.alert import CONDITION, INVARIANT, METRIC, NAME, OBJECTIVE, SERVICE, SEVERITY, Alert
 from harness.core.errors import Invalid
 from harness.core.ids import fingerprint
@@ -162,9 +163,12 @@ def _require_fits(criterion: Criterion, manifest: Manifest) -> None:
             f"{choices(criterion.metric, manifest.metrics)}"
         )
     try:
-        criterion.spec().condition.check_fits(metric.unit, metric.direction)
+        understood = criterion.spec()
+        understood.condition.check_fits(metric.unit, metric.direction)
     except Invalid as error:
         raise Invalid(f"criterion: {error}") from None
+    if fault := too_long(understood):
+        raise Invalid(f"criterion.{fault}")
 
 
 def without_secrets(alert: Alert, secrets: Secrets) -> Alert:

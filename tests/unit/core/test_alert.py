@@ -199,6 +199,7 @@ def test_a_signal_that_is_not_in_the_form_is_refused_by_its_path(document: Any, 
         ({"criterion": {"metric": "slow_shar", "condition": "< 5%"}}, "criterion.metric: .* nearest: slow_share"),
         ({"criterion": {"metric": "slow_share", "condition": "< 5ms"}}, "criterion: "),
         ({"criterion": {"metric": "slow_share", "condition": "soon"}}, "criterion: "),
+        ({"criterion": {"metric": "slow_share", "condition": "< 5%", "duration": "31d"}}, "criterion.duration: '31d'"),
     ],
 )
 def test_a_signal_that_names_what_is_not_declared_is_refused(more: dict[str, Any], told: str) -> None:

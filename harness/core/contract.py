@@ -13,10 +13,10 @@ from pydantic import Field
 
 from harness.core.criteria import Compare, NoRegression
 from harness.core.declaration import Declaration, Share
-from harness.core.events import Measurement
+from harness.core.events import Comparison, Measurement
 from harness.core.manifest import Manifest, Metric
+from harness.core.regression import held
 from harness.core.units import Quantity
-from harness.core.verification import is_better
 
 
 class Promise(Declaration):
@@ -72,8 +72,19 @@ class Kept:
             return None
         if self.now.value <= self.promise.at_most or not self._was_broken:
             return self.now.value <= self.promise.at_most
-        assert self.before is not None
-        return not is_better(self.now, self.before, "lower", design_effect=self.design_effect, alpha=self.alpha)
+        return self._no_regression[0]
+
+    @property
+    def compared(self) -> Comparison | None:
+        """The test, where it only must not be worse."""
+        return self._no_regression[1] if self._was_broken else None
+
+    @property
+    def _no_regression(self) -> tuple[bool | None, Comparison | None]:
+        return held(
+            NoRegression(None), self.before, self.now, self.promise.measured_by(), design_effect=self.design_effect,
+            alpha=self.alpha,
+        )  # fmt: skip
 
     @property
     def _was_broken(self) -> bool:

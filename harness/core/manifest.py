@@ -159,6 +159,8 @@ class Metric(Declaration):
     and a ``quantile`` of the repetitions: a property of the release that is served, not of its traffic. Texts may hold
     ``{service}``, ``{release}``, ``{arm}``, ``{window}``.
 
+    ``margin``, of a ratio: by how much of all requests (``0.5%``) `no regression` lets it get worse, whatever it was.
+
     No service declares one of kind ``objective``: that is an objective with an indicator of its own
     (``core/slo.py``). It is a share of events, but nothing tells the arms of a canary apart in it.
     """
@@ -177,6 +179,7 @@ class Metric(Declaration):
     query: str | None = None
     probe: str | None = None
     measure: str | None = None
+    margin: Share | None = None
     counted: SkipJsonSchema[Counted | None] = None
 
     @model_validator(mode="after")
@@ -193,12 +196,19 @@ class Metric(Declaration):
             raise ValueError(f"kind {self.kind} has {', '.join(sorted(wanted))}; given: {', '.join(sorted(given))}")
         if self.kind == "ratio" and self.unit != "%":
             raise ValueError(f"a ratio is shown in %, not in {self.unit!r}")
+        if self.margin is not None and not (self.kind == "ratio" and 0 < self.margin < 1):
+            raise ValueError(f"margin: {self.margin:%} of kind {self.kind}; a ratio has one, above 0% and below 100%")
         for selector in (self.bad, self.total, self.histogram):
             if selector is not None and not _SELECTOR.fullmatch(selector):
                 raise ValueError(f"{selector!r} is not a plain selector; write it like `http_requests_total`")
         texts = [text for text in (self.bad, self.total, self.histogram, self.query) if text is not None]
         _check_placeholders(texts, {"service", "release", "arm", "window"})
         return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a share of requests or events that are counted."""
+        return self.kind in ("ratio", "objective")
 
 
 class Action(Declaration):

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.core.criteria import Condition, Direction
+from harness.core.criteria import DEFAULT_MARGIN, Condition, Direction
 from harness.core.events import LeftTo, Measurement
 from harness.core.manifest import Metric
-from harness.core.sequential import Counts, Pair, proportion_sequential
+from harness.core.regression import compare, verdict
 
 NO_REGRESSION = Condition.parse("no regression")
-ALPHA = 0.05
-"""One-sided: so seldom is a share that stayed as it was told to have got worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +60,19 @@ def no_worse(
 ) -> bool | None:
     """Whether ``now`` is not shown to be worse than ``before``; None when one of them was not measured.
 
-    A share of requests is worse when more than chance says so, by the test of the canary; any other value when it is by
-    the margin of `no regression`. ``free_share``: of what should be high and is a share, the margin is one of the rest:
+    A share of requests is worse when more than chance says so, by the test of `no regression`; any other value when it
+    is by its margin. ``free_share``: of what should be high and is a share, the margin is one of the rest:
     where little is free, a part of that little is noise, and the same part of what is used is not.
     """
     if before.value is None or now.value is None:
         return None
     if free_share and direction == "higher":
         return NO_REGRESSION.holds(1 - now.value, 1 - before.value, "lower")
-    if not before.samples or not now.samples or direction != "lower":
+    margin = DEFAULT_MARGIN * before.value
+    compared = compare(before, now, direction, margin, declared=False, design_effect=design_effect)
+    if compared is None or direction != "lower":
         return NO_REGRESSION.holds(now.value, before.value, direction)
-    pair = Pair(control=_counts(before.value, before.samples), experiment=_counts(now.value, now.samples))
-    verdict = proportion_sequential(
-        alpha=ALPHA, direction="increase", planned=(before.samples, now.samples), looks=[pair],
-        design_effect=design_effect,
-    )  # fmt: skip
-    return verdict.verdict != "HIGH"
+    return verdict(compared) is not False
 
 
 def worst(readings: Sequence[Measurement], direction: Direction) -> Measurement | None:
@@ -86,7 +81,3 @@ def worst(readings: Sequence[Measurement], direction: Direction) -> Measurement 
     if not known:
         return None
     return (min if direction == "higher" else max)(known, key=lambda one: one.value or 0.0)
-
-
-def _counts(share: float, samples: int) -> Counts:
-    return Counts(round(share * samples), samples)

@@ -6,13 +6,12 @@ back would make the service worse.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.core.criteria import DEFAULT_MARGIN, Better, Direction
 from harness.core.events import JudgedCriterion, Measurement
-from harness.core.lattice import hypergeometric
+from harness.core.regression import compare
 from harness.core.units import Quantity
 
 
@@ -50,10 +49,9 @@ def is_better(
     """Whether ``after`` is shown to be better: of counted requests with this ``alpha``, of anything else by 5 %."""
     if before is None or before.value is None or after.value is None:
         return False
-    if before.samples and after.samples and direction == "lower":
-        was, now = (round(one.value * one.samples / design_effect) for one in (before, after))  # type: ignore[operator]
-        then, since = (math.floor(one.samples / design_effect) for one in (before, after))  # type: ignore[operator]
-        return hypergeometric(min(was + now, then + since), then, since).at_least(was) <= alpha
+    reverse = compare(after, before, direction, 0.0, declared=False, design_effect=design_effect)
+    if reverse is not None and direction == "lower":
+        return reverse.p_worse <= alpha
     return Better(Quantity.parse(f"{100 * DEFAULT_MARGIN:g}%")).holds(after.value, before.value, direction) is True
 
 

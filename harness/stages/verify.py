@@ -23,6 +23,7 @@ from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.policy import Verify
 from harness.core.record import StreamWrite
+from harness.core.regression import held
 from harness.core.ticket import Criterion
 from harness.core.units import Quantity
 from harness.core.verification import Outcome, is_better, judge, middle
@@ -141,7 +142,7 @@ async def _promises(journal: Journal, stage: Stage, window: Window) -> tuple[e.J
         judged.append(
             e.JudgedCriterion(
                 metric=promise.metric, condition=kept.condition, duration=Quantity(window.seconds, "s").text,
-                measured=measured, met=kept.met,
+                measured=measured, met=kept.met, compared=kept.compared,
             )
         )  # fmt: skip
     return tuple(judged)
@@ -275,16 +276,18 @@ async def _criterion(
     bench = Bench(stage.checks, stage.repository.main())
     measured, waits = await measure_anywhere(stage.metrics, stage.manifest, frozen.metric, window, bench)
     spec = Criterion(metric=frozen.metric, condition=frozen.condition, duration=frozen.duration).spec()
-    baseline = frozen.baseline.value if frozen.baseline else None
-    metric = declared(stage.manifest, frozen.metric)
-    met = spec.condition.holds(measured.value, baseline, metric.direction)
-    left_to = None
+    metric, policy, left_to = declared(stage.manifest, frozen.metric), stage.operator.profile.canary, None
+    met, compared = held(
+        spec.condition, frozen.baseline, measured, metric, design_effect=policy.design_effect.get(frozen.metric, 1.0),
+        alpha=policy.alpha,
+    )  # fmt: skip
     if met is False and (its := left.get((frozen.metric, frozen.condition))) is not None:
-        effect = stage.operator.profile.canary.clustering(frozen.metric)
-        left_to = others.judged(its[0], frozen.condition, its[1], measured, metric, effect)
+        left_to = others.judged(
+            its[0], frozen.condition, its[1], measured, metric, policy.clustering(frozen.metric)
+        )
     judged = e.JudgedCriterion(
         metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met,
-        left_to=left_to,
+        left_to=left_to, compared=compared,
     )  # fmt: skip
     return judged, waits
 
@@ -295,7 +298,10 @@ def _at_all(ticks: Sequence[e.JudgedCriterion]) -> e.JudgedCriterion:
     left_to = next((one.left_to for one in reversed(ticks) if one.left_to is not None), None)
     if left_to is not None:
         left_to = left_to.model_copy(update={"no_worse": _all(one.passes for one in ticks)})
-    return last.model_copy(update={"met": met, "left_to": left_to if met is not True else None})
+    compared = next((one.compared for one in ticks if one.met is met), last.compared)
+    return last.model_copy(
+        update={"met": met, "left_to": left_to if met is not True else None, "compared": compared}
+    )
 
 
 async def _shown(stage: Stage, judged: list[e.JudgedCriterion], window: Window) -> tuple[e.Measurement, ...]:

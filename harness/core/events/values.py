@@ -84,11 +84,31 @@ class LeftTo(Value):
     """Whether it got no worse; None: not measured."""
 
 
+class Comparison(Value):
+    """Two counted shares beside each other: what `no regression` rests on. Shares and chances are 0..1."""
+
+    before: Measurement
+    """The baseline."""
+    now: Measurement
+    """What it was compared with."""
+    margin: float
+    """By how much of all requests it may be worse."""
+    declared: bool
+    """Whether the service declares that margin: then it has to be shown that it was kept."""
+    design_effect: float
+    """The variance of the share over that of independent requests: all counts were divided by it."""
+    p_worse: float
+    """The chance of looking so much worse though nothing changed."""
+    p_within: float
+    """The chance of looking so good though it got worse by the margin."""
+
+
 class JudgedCriterion(Value):
     """A criterion with the measurement after the change; ``met`` is None when it could not be measured.
 
     ``left_to``: it is not met, and restoring it is another ticket's. It stands in this one's way only where it got
-    worse. ``beside``: of a probe that was compared, the commit before the change, in the same minute.
+    worse. ``beside``: of a probe that was compared, the commit before the change, in the same minute. ``compared``: of
+    a counted share that may not get worse, the test; ``met`` is None, too, when the samples could not tell.
     """
 
     metric: str
@@ -105,6 +125,8 @@ class JudgedCriterion(Value):
     """The other ticket that is to restore it, where it is not met."""
     beside: Measurement | None = None
     """Of a probe: the same measure of the commit before the change, in the same minute."""
+    compared: Comparison | None = None
+    """Of a counted share: the test of `no regression`."""
 
     @property
     def passes(self) -> bool:

@@ -83,7 +83,8 @@ class Activities:
         harness = self._harness
         return work.Worker(
             manifest=harness.manifest(), catalog=harness.rules.catalog, runbooks=harness.rules.runbooks,
-            policy=harness.rules.profile.session, splitting=harness.rules.splitting,
+            policy=harness.rules.profile.session,
+            design_effect=harness.rules.profile.canary.design_effect, splitting=harness.rules.splitting,
             patience_s=harness.rules.opportunities.session_s,
             spec_digest=harness.rules.digest, agent=harness.agent,
             metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,

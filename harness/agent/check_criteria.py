@@ -5,13 +5,14 @@ Pure; touches nothing. Like a runbook it keeps no state: the first criterion wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.action import Action, Turn
 from harness.core.criteria import CriterionSpec
-from harness.core.events import FrozenCriterion
+from harness.core.events import FrozenCriterion, Measurement
 from harness.core.manifest import Manifest, Metric
+from harness.core.regression import held
 from harness.measure import quantile
 
 LOOK_S = 60.0
@@ -28,8 +29,9 @@ class Seen:
 
 
 def next_action(
-    criteria: Sequence[FrozenCriterion], manifest: Manifest, commit: str, turns: Sequence[Turn], because: str
-) -> Action:
+    criteria: Sequence[FrozenCriterion], manifest: Manifest, design_effect: Mapping[str, float], commit: str,
+    turns: Sequence[Turn], because: str,
+) -> Action:  # fmt: skip
     """The next look, or the end.
 
     Args:
@@ -39,7 +41,10 @@ def next_action(
     if len(turns) < len(criteria):
         one = criteria[len(turns)]
         return _look(one, manifest.metrics[one.metric], commit)
-    seen = [_seen(one, manifest.metrics[one.metric], turn) for one, turn in zip(criteria, turns, strict=False)]
+    seen = [
+        _seen(one, manifest.metrics[one.metric], design_effect.get(one.metric, 1.0), turn)
+        for one, turn in zip(criteria, turns, strict=False)
+    ]
     if all(one.met for one in seen):
         return Action(
             tool="nothing_to_change", arguments={"why": f"Every criterion holds: {'; '.join(map(_told, seen))}."},
@@ -66,14 +71,16 @@ def _look(one: FrozenCriterion, metric: Metric, commit: str) -> Action:
     return Action(tool="query_metric", arguments={"metric": one.metric, "window_s": window_s}, why=why)
 
 
-def _seen(one: FrozenCriterion, metric: Metric, turn: Turn) -> Seen:
+def _seen(one: FrozenCriterion, metric: Metric, design_effect: float, turn: Turn) -> Seen:
     body = turn.observation.body
+    condition = CriterionSpec.parse(metric=one.metric, condition=one.condition).condition
     value: float | None = None
     if turn.observation.ok and metric.kind == "probe":
         value = quantile(body["measures"][metric.measure], float(metric.quantile or 0))
     elif turn.observation.ok:
-        value = body["value"]
-    condition = CriterionSpec.parse(metric=one.metric, condition=one.condition).condition
+        measured = Measurement.model_validate(body)
+        met, _ = held(condition, one.baseline, measured, metric, design_effect=design_effect)
+        return Seen(one, measured.value, met)
     baseline = one.baseline.value if one.baseline else None
     return Seen(one, value, condition.holds(value, baseline, metric.direction))
 
@@ -81,6 +88,8 @@ def _seen(one: FrozenCriterion, metric: Metric, turn: Turn) -> Seen:
 def _told(seen: Seen) -> str:
     one = seen.criterion
     value = "could not be measured" if seen.value is None else f"is {seen.value:.4g}"
+    if seen.value is not None and seen.met is None:
+        value += ", too few requests to tell"
     before = ""
     if "regression" in one.condition or "better" in one.condition or "baseline" in one.condition:
         before = (

@@ -60,6 +60,8 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             return _check(item)
         case "plan":
             return [f"planned: {item['planned_per_arm']} requests an arm before it may end"]
+        case "compared":
+            return [f"{item['metric']} {item['told']}"]
         case "left":
             return [_left(item)]
         case "limit":

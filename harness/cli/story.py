@@ -9,6 +9,7 @@ from harness.cli.render import condition_unit, number, p_value, safe
 from harness.core import events as e
 from harness.core.dropping import dropped
 from harness.core.plain_text import one_line
+from harness.core.regression import told
 from harness.parts import PARTS
 from harness.ports import Bodies
 
@@ -257,6 +258,7 @@ def _canary(event: e.CanaryPassed | e.CanaryFailed) -> str:
 def _verified(event: e.CriteriaMet | e.CriteriaNotMet) -> str:
     criteria = "; ".join(
         f"{one.metric} {number(one.measured.value, condition_unit(one.condition))} ({one.condition})"
+        + (f" {told(one.compared, one.met)}" if one.compared else "")
         + _left((one.left_to,) if one.left_to else ())
         for one in event.criteria
     )

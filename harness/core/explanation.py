@@ -13,6 +13,7 @@ from harness.core import events as e
 from harness.core.case import Body, cut
 from harness.core.dropping import bare
 from harness.core.record import Recorded
+from harness.core.regression import told
 
 OUTPUT_CHARS: Final = 2_000
 ANSWER_CHARS: Final = 4_000
@@ -156,14 +157,22 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                     duration=one.duration,
                     met=one.met,
                 )
+                yield from _compared(one)
                 if one.beside is not None:
                     yield _measurement("without the change", one.beside, metric=one.metric)
                 yield from _left((one.left_to,) if one.left_to else ())
             for promised in event.promises:
                 yield _measurement("promised", promised.measured, metric=promised.metric, condition=promised.condition,
                                    duration=promised.duration, met=promised.met)  # fmt: skip
+                yield from _compared(promised)
             for shown in event.shown:
                 yield _measurement("shown", shown, metric=shown.metric)
+
+
+def _compared(one: e.JudgedCriterion) -> Iterator[dict[str, Any]]:
+    if one.compared is not None:
+        words = told(one.compared, one.met)
+        yield {"kind": "compared", "metric": one.metric, "told": words, **one.compared.model_dump(mode="json")}
 
 
 def _measurement(role: str, one: e.Measurement | None, **more: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from harness.core.manifest import Metric
 from harness.core.sequential import Counts
 
 ALPHA = 0.05
-"""One-sided: so seldom is a share that stayed as it was told to have got worse, and harm beyond a margin to be within."""
+"""One-sided: so seldom is a share that stayed as it was told to be worse, and harm beyond a margin to be within it."""
 
 Side = Literal["lower", "higher"]
 
@@ -73,6 +73,18 @@ def verdict(compared: Comparison, alpha: float = ALPHA) -> bool | None:
     if compared.p_worse <= alpha:
         return False
     return None if compared.declared or not _enough(compared, alpha) else True
+
+
+def told(compared: Comparison, met: bool | None) -> str:
+    """The numbers that it rests on; ``met``: the verdict that was recorded of it."""
+    before, now, effect = compared.before, compared.now, compared.design_effect
+    divided = f", divided by {effect:g}" if effect > 1 else ""
+    points = f"{100 * compared.margin:.3g} points{' as declared' if compared.declared else ''}"
+    return (
+        f"{'cannot be told from' if met is None else 'beside'} {100 * (before.value or 0.0):.4g} % before "
+        f"({before.samples} and {now.samples} requests{divided}): p {compared.p_worse:.2g} if nothing changed, "
+        f"p {compared.p_within:.2g} if worse by {points}"
+    )
 
 
 def shown_worse(before: Counts, now: Counts) -> float:

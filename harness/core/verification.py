@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.core.criteria import DEFAULT_MARGIN, Better, Direction
 from harness.core.events import JudgedCriterion, Measurement
-from harness.core.regression import compare
+from harness.core.regression import compare, told
 from harness.core.units import Quantity
 
 
@@ -69,6 +69,8 @@ def _measured(one: JudgedCriterion) -> str:
     if one.measured.value is None:
         return "not measured"
     seen = f"{one.measured.value:.4g} measured"
+    if one.compared is not None:
+        return f"{seen}, {told(one.compared, one.met)}"
     if one.beside is not None:
         return f"{seen}, {one.beside.value:.4g} without the change"
     if one.left_to is None:

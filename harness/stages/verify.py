@@ -282,9 +282,7 @@ async def _criterion(
         alpha=policy.alpha,
     )  # fmt: skip
     if met is False and (its := left.get((frozen.metric, frozen.condition))) is not None:
-        left_to = others.judged(
-            its[0], frozen.condition, its[1], measured, metric, policy.clustering(frozen.metric)
-        )
+        left_to = others.judged(its[0], frozen.condition, its[1], measured, metric, policy.clustering(frozen.metric))
     judged = e.JudgedCriterion(
         metric=frozen.metric, condition=frozen.condition, duration=frozen.duration, measured=measured, met=met,
         left_to=left_to, compared=compared,
@@ -298,10 +296,8 @@ def _at_all(ticks: Sequence[e.JudgedCriterion]) -> e.JudgedCriterion:
     left_to = next((one.left_to for one in reversed(ticks) if one.left_to is not None), None)
     if left_to is not None:
         left_to = left_to.model_copy(update={"no_worse": _all(one.passes for one in ticks)})
-    compared = next((one.compared for one in ticks if one.met is met), last.compared)
-    return last.model_copy(
-        update={"met": met, "left_to": left_to if met is not True else None, "compared": compared}
-    )
+    compared = next((one.compared for one in reversed(ticks) if one.met is met), None)
+    return last.model_copy(update={"met": met, "left_to": left_to if met is not True else None, "compared": compared})
 
 
 async def _shown(stage: Stage, judged: list[e.JudgedCriterion], window: Window) -> tuple[e.Measurement, ...]:

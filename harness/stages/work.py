@@ -7,6 +7,7 @@ look have no effect, tools that work carry the step's key and observe before the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -50,6 +51,8 @@ class Worker:
     catalog: Catalog
     runbooks: tuple[Runbook, ...]
     policy: Session
+    design_effect: Mapping[str, float]
+    """Metric → how much more its live share varies than independent requests would."""
     splitting: Splitting
     patience_s: float
     """How long a session may take when nothing is wrong."""
@@ -388,7 +391,9 @@ def _without_runbook(journal: Journal, worker: Worker, attempt: Attempt, turns: 
     if ticket.filed.signal is None or ticket.answers:
         raised = f"raised by {ticket.filed.signal}" if ticket.filed.signal else "filed by hand"
         because = f"No runbook fits a ticket {raised}."
-        return check_criteria.next_action(ticket.admitted.criteria, worker.manifest, attempt.base, turns, because)
+        return check_criteria.next_action(
+            ticket.admitted.criteria, worker.manifest, worker.design_effect, attempt.base, turns, because
+        )
     return Action(
         tool="call_for_help",
         arguments={"question": f"No runbook fits a ticket raised by {ticket.filed.signal}. What should be done?"},

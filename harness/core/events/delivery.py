@@ -119,6 +119,8 @@ class GateJudged(Event):
     does not begin while its gate is shut, and one that is shut after it takes its work back; a way back is asked
     afterwards, and nothing hangs on it."""
 
+    schema_version = 2
+
     attempt: AttemptNumber
     stage: Gated
     """The stage, or the way back."""
@@ -369,6 +371,8 @@ class CriteriaMet(Event):
     """Every criterion held over its duration on live traffic after the change, or was left to another ticket and got no
     worse."""
 
+    schema_version = 2
+
     attempt: AttemptNumber
     criteria: tuple[JudgedCriterion, ...]
     """Every criterion of the ticket."""
@@ -388,6 +392,8 @@ class CriteriaNotMet(Event):
 
     ``kept``: the change stays, for what the ticket is about is better than before and everything else holds.
     """
+
+    schema_version = 2
 
     attempt: AttemptNumber
     criteria: tuple[JudgedCriterion, ...]

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from harness.core import events as e
 from harness.core.errors import Forbidden
 from harness.core.lifecycle import State
+from harness.core.manifest import Manifest
 from harness.numbering import next_id
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
@@ -37,9 +38,9 @@ INF_4521: dict[str, Any] = {
 WITHOUT_HOURS = INF_4521 | {"constraints": []}
 
 
-async def quiet() -> Operations:
+async def quiet(manifest: Manifest = MANIFEST) -> Operations:
     """A healthy service under watch."""
-    operations = Operations.on(World(MANIFEST))
+    operations = Operations.on(World(manifest))
     operations.world.release()
     await operations.world.clock.sleep(20)
     await healthy(operations, 5)

@@ -93,7 +93,8 @@ def _measurement(item: Mapping[str, Any]) -> list[str]:
     unit = condition_unit(item.get("condition") or "")
     wanted = f", wanted {safe(item['condition'])}" if item.get("condition") else ""
     wanted += f" for {safe(item['duration'])}" if item.get("duration") else ""
-    met = {True: ": met", False: ": not met", None: ": not measured"}[item["met"]] if "met" in item else ""
+    untold = ": not measured" if item["value"] is None else ": cannot be told"
+    met = {True: ": met", False: ": not met", None: untold}[item["met"]] if "met" in item else ""
     if item["query"] is None:
         return [f"{item['metric']} {item['role']}: not measured{wanted}{met}"]
     samples = "" if item["samples"] is None else f" of {item['samples']} samples"

@@ -6,6 +6,7 @@ Escapes everything that the world wrote; decides and reads nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -179,7 +180,8 @@ def _chart(one: Mapping[str, Any]) -> str:
     rows.append(bar("at admission", (own["at_admission"] or {}).get("value")))
     if arms and arms["metric"] == own["metric"]:
         rows += [bar("canary, without change", arms["baseline"]), bar("canary, with change", arms["canary"])]
-    rows.append(bar("after", (own["after"] or {}).get("value")))
+    after = bar("after", (own["after"] or {}).get("value"))
+    rows.append(replace(after, tone={True: "good", False: "bad", None: "plain"}[own["met"]]))
     title = f"{safe(own['metric'])}, wanted {safe(own['condition'])}"
     return f'<p class="faint">{text(title)}</p>' + bars(title, rows, limit=limit, limit_label=safe(own["condition"]))
 

@@ -65,14 +65,18 @@ class Server:
     async def alertmanager(self, request: Request) -> Response:
         """Take in the alerts of an Alertmanager (webhook, version 4).
 
-        Answered once they are recorded. Alerts for no registered service are recorded too, and told in the answer.
+        Answered once they are recorded. Alerts for no registered service, and those that are malformed,
+        are recorded too, and told in the answer: which of the message, from 0, and why.
         """
         with self.bounds.held(request):
             document = await read_json(request)
             is_long = int(request.headers.get("content-length", LONG_BYTES)) >= LONG_BYTES
             incoming = await asyncio.to_thread(from_alertmanager, document) if is_long else from_alertmanager(document)
             told = await self._take(incoming)
-        refused = [{"fingerprint": known_as, "reason": reason} for known_as, reason in told.refused]
+        refused = [
+            {"index": index, "fingerprint": known_as, "reason": self.doors.secrets.taken_from_text(reason)[0]}
+            for index, known_as, reason in told.refused
+        ]
         return answer({"received": told.alerts, "refused": refused, "truncated": told.truncated})
 
     async def signal(self, request: Request) -> Response:
@@ -92,7 +96,7 @@ class Server:
         return answer({"cause": cause.fingerprint, "kind": cause.kind, "fingerprint": alert.fingerprint}, 202)
 
     async def _take(self, incoming: Incoming) -> Taken:
-        self.bounds.spend(len(incoming.alerts) + len(incoming.too_large))
+        self.bounds.spend(len(incoming.alerts) + len(incoming.unusable))
         given = (incoming, self.doors.stage.declared, self.doors.secrets)
         told = await asyncio.to_thread(taken, *given) if len(incoming.alerts) > MANY else taken(*given)
         await self.intake.put(told)
@@ -178,6 +182,8 @@ def build_app(doors: Doors) -> FastAPI:
         ("GET", "/readyz", server.ready, openapi.READY),
     ):
         app.add_api_route(path, handler, methods=[method], response_class=Response, **form.route(handler.__name__))
+        if method == "GET":  # its answer without the body, which is the server's to leave out
+            app.add_api_route(path, handler, methods=["HEAD"], response_class=Response, include_in_schema=False)
     app.openapi = openapi.documented(app)  # type: ignore[method-assign]
 
     @app.exception_handler(HarnessError)

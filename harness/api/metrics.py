@@ -28,7 +28,7 @@ class Metrics:
             "harness_signals_received", "Alerts and signals recorded, to be filed.", ["source"], registry=self.registry
         )
         self.refused = Counter(
-            "harness_signals_refused", "Alerts recorded of which nothing is made: no such service, or too large.",
+            "harness_signals_refused", "Alerts recorded of which nothing is made: no such service, or no such form.",
             ["source"], registry=self.registry,
         )  # fmt: skip
         self.truncated = Counter(

@@ -16,9 +16,10 @@ from harness.core.alert import AlertmanagerMessage, SignalForm
 from harness.core.declaration import Declaration
 from harness.core.ticket import TicketSpec
 
-READS: Final = (401, 405, 409, 500, 503)
-TAKES: Final = (400, 401, 405, 408, 409, 413, 415, 422, 500, 503)
-OPEN: Final = (405, 500)
+OPEN: Final = (400, 405, 408, 431, 500, 503)
+"""What any route can give: some of it before anybody knows which route is meant."""
+READS: Final = (*OPEN, 401, 409)
+TAKES: Final = (*READS, 413, 415, 422)
 
 
 class TicketFile(Declaration):
@@ -76,6 +77,7 @@ _SHOWN = _of(id="string", type="string", service="string", state="string", sourc
              objective="string", acceptance_criteria="array", constraints="array", attempts="array", signals="array",
              cost="object", parent="string|null", children="array", links="array")  # fmt: skip
 _RECEIVED = _of(received="integer", refused="array", truncated="integer")
+_RECEIVED["properties"]["refused"]["items"] = _of(index="integer", fingerprint="string|null", reason="string")
 _COMPONENT = _of(name="string", state="string", since="string|null", evidence="object")
 _HEALTH = {"type": "object", "required": ["components"], "properties": {"components": _list_of(_COMPONENT)}}
 _PROBLEM = _of(type="string", title="string", status="integer", detail="string")
@@ -89,7 +91,7 @@ TICKET = Form(200, "The ticket.", (*READS, 404, 410), _SHOWN)
 HEALTH = Form(200, "Every component.", READS, _HEALTH)
 METRICS = Form(200, "Metrics in the text format.", OPEN, {"type": "string"}, media_type="text/plain")
 LIVE = Form(200, "The process answers.", OPEN, _of(live="boolean"))
-READY = Form(200, "Signals and tickets can be taken in.", (*OPEN, 503), _of(ready="boolean"))
+READY = Form(200, "Signals and tickets can be taken in.", OPEN, _of(ready="boolean"))
 
 
 def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:

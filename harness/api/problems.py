@@ -40,16 +40,17 @@ STATUS: Final[tuple[tuple[type[HarnessError], int], ...]] = (
 )  # fmt: skip
 """The first that fits."""
 MEANING: Final[dict[int, str]] = {
-    400: "The body is no JSON, or no UTF-8.",
+    400: "The body is no JSON, or no UTF-8; or what came is no request of HTTP/1.1, and the connection is closed.",
     401: "No token, or another one than this server's.",
     404: "There is nothing of that name.",
     405: "Not with this method; `Allow` names those that can be used.",
-    408: "The body did not arrive in time.",
+    408: "The head or the body did not arrive in time.",
     409: "Policy, or the state of what it is about, does not allow it; sending it again gives the same answer.",
     410: "What is asked for was dropped on purpose.",
     413: "The body is larger than this server takes.",
     415: "The body has to be JSON.",
     422: "The body is JSON and not in the form; every `path: reason` is in `detail`.",
+    431: "The head is larger than this server takes; the connection is closed.",
     500: "A bug, or damaged data; nothing was taken.",
     503: "Something needed does not answer, or too much comes at once. Nothing was taken; send it again after "
     "`Retry-After` seconds.",

@@ -7,7 +7,7 @@ An alert is known by its labels alone: their fingerprint names it, whatever its 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -27,6 +27,8 @@ LABEL_NAME_CHARS: Final = 200
 LABEL_CHARS: Final = 2_000
 ANNOTATION_CHARS: Final = 16_000
 EVIDENCE_BYTES: Final = 64 * 1024
+FAULTS: Final = 3
+"""That are told of an alert that is malformed."""
 
 NAME, SERVICE, OBJECTIVE, INVARIANT, SEVERITY = "alertname", "service", "slo", "invariant", "severity"
 """Labels that say what an alert is about."""
@@ -62,21 +64,29 @@ class Alert(Declaration):
 
 
 @dataclass(frozen=True, slots=True)
-class TooLarge:
-    """An alert that is not taken: its labels, by which it would be known, are out of bounds."""
+class Unusable:
+    """An alert that is not taken: which of its message it is, from 0, and why. ``given``: as it came, where that can be
+    kept; ``fingerprint`` is None where nothing legible names it."""
 
-    fingerprint: str
+    index: int
+    fingerprint: str | None
     reason: str
+    given: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One request: its alerts, those of them that are too large, and how many its sender says it has left out."""
+    """One request: its alerts, those that are malformed or too large, and how many its sender says it has left out."""
 
     source: Literal["alertmanager", "signal"]
     alerts: tuple[Alert, ...]
-    too_large: tuple[TooLarge, ...] = ()
+    unusable: tuple[Unusable, ...] = ()
     truncated: int = 0
+
+    @property
+    def indices(self) -> Iterator[int]:
+        """Which of the message, from 0, each of ``alerts`` is."""
+        return _but(self.unusable, len(self.alerts))
 
 
 class AlertmanagerAlert(Form):
@@ -122,15 +132,20 @@ class SignalForm(Declaration):
 def from_alertmanager(document: Any) -> Incoming:
     """The alerts of a webhook's message. Raises Invalid for what is none, with every ``path: reason``.
 
-    An annotation out of bounds is left out, and that is said in its place; an alert with such a label is not taken.
+    An annotation out of bounds is left out, and that is said in its place; an alert with such a label is not taken, nor
+    is one that is malformed: it costs the others nothing.
     """
-    message = AlertmanagerMessage.parse(document, "message")
+    try:
+        message, malformed = AlertmanagerMessage.parse(document, "message"), []
+    except Invalid:
+        well_formed, malformed = _sorted_out(document)
+        message = AlertmanagerMessage.parse(well_formed, "message")
     alerts: list[Alert] = []
-    too_large: list[TooLarge] = []
-    for given in message.alerts:
+    too_large: list[Unusable] = []
+    for index, given in zip(_but(malformed, len(message.alerts)), message.alerts, strict=True):
         known_as = given.fingerprint if _FINGERPRINT.fullmatch(given.fingerprint) else _own(given.labels)
         if fault := _fault(given.labels):
-            too_large.append(TooLarge(known_as, f"labels: {fault}"))
+            too_large.append(Unusable(index, known_as, f"labels: {fault}"))
             continue
         ended = given.ended_at if given.status == "resolved" and given.ended_at else None
         alerts.append(
@@ -140,7 +155,46 @@ def from_alertmanager(document: Any) -> Incoming:
                 link=given.link if len(given.link) <= LABEL_CHARS else "", criterion=None, evidence=None,
             )
         )  # fmt: skip
-    return Incoming("alertmanager", tuple(alerts), tuple(too_large), message.truncated)
+    return Incoming("alertmanager", tuple(alerts), (*malformed, *too_large), message.truncated)
+
+
+def _sorted_out(document: Any) -> tuple[Any, list[Unusable]]:
+    """The message with its well-formed alerts alone, and the others; as it is where it has no list of alerts.
+
+    Raises Invalid where the list is too long.
+    """
+    given = document.get("alerts") if isinstance(document, dict) else None
+    if not isinstance(given, list):
+        return document, []
+    if len(given) > ALERTS:
+        raise Invalid(f"message: alerts: are {len(given)}; at most {ALERTS} are taken: set `max_alerts`")
+    kept: list[Any] = []
+    malformed: list[Unusable] = []
+    for index, one in enumerate(given):
+        try:
+            AlertmanagerAlert.parse(one, f"alerts[{index}]")
+        except Invalid as error:
+            malformed.append(_malformed(index, one, str(error).splitlines()))
+        else:
+            kept.append(one)
+    return {**document, "alerts": kept}, malformed
+
+
+def _but(unusable: Collection[Unusable], others: int) -> Iterator[int]:
+    """The indices of so many others in a message that holds these."""
+    aside = {one.index for one in unusable}
+    return (index for index in range(others + len(aside)) if index not in aside)
+
+
+def _malformed(index: int, given: Any, faults: list[str]) -> Unusable:
+    more = [f"and {len(faults) - FAULTS} more"] if len(faults) > FAULTS else []
+    named = given.get("fingerprint") if isinstance(given, dict) else None
+    known_as = named if isinstance(named, str) and _FINGERPRINT.fullmatch(named) else None
+    try:
+        is_kept = _size_bytes(given, "alert") <= EVIDENCE_BYTES
+    except Invalid:  # a number that would not come back the same, or too deep
+        is_kept = False
+    return Unusable(index, known_as, "; ".join([*faults[:FAULTS], *more]), given if is_kept else None)
 
 
 def from_anyone(document: Any) -> Incoming:
@@ -153,7 +207,7 @@ def from_anyone(document: Any) -> Incoming:
     if taken := next((name for name in _RESERVED if name in form.labels), None):
         key = {NAME: "name", OBJECTIVE: "objective"}.get(taken, taken)
         raise Invalid(f"signal: labels.{taken}: is said by the key `{key}` of the signal; leave the label out")
-    if len(canonical_bytes(form.evidence, name="signal: evidence")) > EVIDENCE_BYTES:
+    if _size_bytes(form.evidence, "signal: evidence") > EVIDENCE_BYTES:
         raise Invalid(f"signal: evidence: is longer than {EVIDENCE_BYTES} bytes; give the part that says why")
     said = {
         NAME: form.name, SERVICE: form.service, OBJECTIVE: form.objective, INVARIANT: form.invariant,
@@ -165,6 +219,19 @@ def from_anyone(document: Any) -> Incoming:
         annotations={SUMMARY: form.summary} if form.summary else {}, began_at=form.began_at, evidence=form.evidence,
     )  # fmt: skip
     return Incoming("signal", (alert,))
+
+
+def _size_bytes(value: Any, name: str) -> int:
+    """Of a JSON value as it is recorded: with others, so that what is as deep as JSON may be is too deep here.
+
+    Raises Invalid for what cannot be recorded.
+    """
+    written = canonical_bytes(value, name=name)
+    try:
+        canonical_bytes([[[[[[[[value]]]]]]]])
+    except Invalid:
+        raise Invalid(f"{name}: is nested too deep; give it with fewer levels") from None
+    return len(written)
 
 
 def _own(labels: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from harness.cause import standing
@@ -33,12 +34,12 @@ quiet period, so that what is told again after that is linked as a recurrence.""
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A request as it is recorded, and what its sender is told: ``refused`` are (fingerprint, reason)."""
+    """A request as it is recorded, and what its sender is told: ``refused`` are (index, fingerprint, reason)."""
 
     body: dict[str, Any]
     alerts: int
     truncated: int
-    refused: tuple[tuple[str, str], ...]
+    refused: tuple[tuple[int, str | None, str], ...]
 
 
 class Known(NamedTuple):
@@ -63,10 +64,13 @@ class Stage:
 
 def taken(incoming: Incoming, declared: Declared, secrets: Secrets) -> Taken:
     """Which of the alerts can be filed, as they are kept; the others are recorded as well, each with the reason."""
-    refused = [(one.fingerprint, one.reason) for one in incoming.too_large]
+    refused = [(one.index, one.fingerprint, one.reason) for one in incoming.unusable]
     kept: list[dict[str, Any]] = []
-    aside: list[dict[str, Any]] = [{"fingerprint": known_as, "reason": reason} for known_as, reason in refused]
-    for alert in incoming.alerts:
+    aside: list[dict[str, Any]] = [
+        {"fingerprint": one.fingerprint, "reason": one.reason} | ({"given": one.given} if one.given is not None else {})
+        for one in incoming.unusable
+    ]
+    for index, alert in zip(incoming.indices, incoming.alerts, strict=True):
         document = alert.model_dump(mode="json", exclude_defaults=True)
         try:
             cause_of(alert, declared)
@@ -75,14 +79,14 @@ def taken(incoming: Incoming, declared: Declared, secrets: Secrets) -> Taken:
             try:
                 cause_of(kept_as, declared)
             except Invalid:
-                refused.append((alert.fingerprint, str(error)))
+                refused.append((index, alert.fingerprint, str(error)))
                 aside.append({**document, "reason": str(error)})
             else:
                 kept.append({**document, "labels": kept_as.labels})
         else:
             kept.append(document)
     body = {"source": incoming.source, "truncated": incoming.truncated, "alerts": kept, "refused": aside}
-    return Taken(body, len(kept), incoming.truncated, tuple(refused))
+    return Taken(body, len(kept), incoming.truncated, tuple(sorted(refused, key=itemgetter(0))))
 
 
 def receive(requests: Sequence[Taken], key: str, stage: Stage) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.api.connections import CONNECTIONS, server
+from harness.api.connections import CONNECTIONS, HEAD_BYTES, READ_BYTES, server
 from tests.alerts import message
 from tests.integration.alert_world import serving
 from tests.integration.fast_loop import FastLoop
@@ -131,6 +131,141 @@ def test_an_idle_connection_is_closed_after_a_while() -> None:
         assert await reader.read() == b""
         assert loop.time() - began_s >= 75
         loop.speed = 1.0
+        writer.close()
+
+    on_a_server(story)
+
+
+def of_head(size: int) -> bytes:
+    """A whole request, with a head of so many bytes."""
+    rest = size - len(HALF) - len(b"\r\n\r\n")
+    return HALF + b"a" * rest + b"\r\n\r\n"
+
+
+def post(size: int, chunked: bool = False) -> bytes:
+    """A message with a body of so many bytes."""
+    body = json.dumps(message()).encode().ljust(size)
+    head = f"{HEAD}authorization: Bearer {TOKEN}\r\n"
+    if not chunked:
+        return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    parts = [body[start : start + 9] for start in range(0, len(body), 9)]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return f"{head}transfer-encoding: chunked\r\n\r\n".encode() + framed + b"0\r\n\r\n"
+
+
+TOO_LONG = (431, problem(431, f"the head of a request has more than {HEAD_BYTES} bytes"))
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        HALF,
+        b"GET /",
+        b"\r\n",
+        b"GET /livez HTTP/1.1\r\n" + b"a: b\r\n",
+        f"{HEAD}transfer-encoding: chunked\r\n\r\n0\r\nx-after: ".encode(),
+        f"{HEAD}transfer-encoding: chunked\r\n\r\n1;x=".encode(),
+    ],
+)
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_head_that_is_too_long_is_told_so_and_the_rest_is_not_kept(asked_before: bool, begun: bytes) -> None:
+    async def story(_: FastLoop, connect: Connect) -> None:
+        # given a connection, new or used before, on which something begins that is no body
+        reader, writer = await connect()
+        if asked_before:
+            writer.write(LIVE)
+            assert (await told(reader))[0] == 200
+        if b"chunked" in begun:  # the one that is asked for its token would be answered before its body is there
+            begun_here = begun.replace(b"\r\n\r\n", f"\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode(), 1)
+        else:
+            begun_here = begun
+        writer.write(begun_here)
+
+        # when it goes on and on, then it is told once, and the connection is over
+        more = begun[-6:] if begun.endswith(b"\r\n") else b"a"
+        writer.write(more * (8 * HEAD_BYTES // len(more)))
+        assert await told(reader) == TOO_LONG
+        assert await reader.read() == b""
+        writer.close()
+
+    on_a_server(story)
+
+
+def test_the_bound_of_a_head_is_that_of_each_request_however_many_come_on_one_connection() -> None:
+    requests = [
+        *[of_head(HEAD_BYTES)] * 3, *[LIVE] * 10, post(HEAD_BYTES * 3), post(HEAD_BYTES, chunked=True),
+        of_head(HEAD_BYTES), *[post(900)] * 10, LIVE,
+    ]  # fmt: skip
+
+    async def story(_: FastLoop, connect: Connect) -> None:
+        # given one connection, when one request comes after the other, then each is answered
+        reader, writer = await connect()
+        for request in requests:
+            writer.write(request)
+            assert (await told(reader))[0] == 200
+
+        # when all come at once, whatever the pieces in which they are read, then so they are; and what comes last, too
+        # long, is told when all others are answered
+        writer.write(b"".join([*requests, of_head(HEAD_BYTES + 2 * READ_BYTES)]))
+        assert [(await told(reader))[0] for _ in requests] == [200] * len(requests)
+        assert await told(reader) == TOO_LONG
+        assert await reader.read() == b""
+        writer.close()
+
+        # and when they come in pieces of an odd size
+        reader, writer = await connect()
+        whole = b"".join(requests)
+        for start in range(0, len(whole), 4_099):
+            writer.write(whole[start : start + 4_099])
+            await asyncio.sleep(0)
+        assert [(await told(reader))[0] for _ in requests] == [200] * len(requests)
+        writer.close()
+
+    on_a_server(story)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"\x16\x03\x01\x02\r\n\r\n", "Invalid method encountered"),
+        (b"FOO /livez HTTP/1.1\r\n\r\n", "Invalid method encountered"),
+        (b"GET /livez HTTP/9.1\r\n\r\n", "Invalid HTTP version"),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", "its target is no path"),
+        (b"CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n", "its target is no path"),
+        (HEAD.encode() + b"content-length: x\r\n\r\n", "Invalid character in Content-Length"),
+        (HEAD.encode() + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", "can't be present with"),
+        (HEAD.encode() + b"transfer-encoding: chunked\r\n\r\nzz\r\n", "Invalid character in chunk size"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_what_is_no_http_is_told_so_as_every_other_error_after_what_was_asked_before(
+    before: int, sent: bytes, said: str
+) -> None:
+    async def story(_: FastLoop, connect: Connect) -> None:
+        reader, writer = await connect()
+        writer.write(post(2_000) * before + sent)
+        assert [(await told(reader))[0] for _ in range(before)] == [200] * before
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and b"\r\nconnection: close\r\n" in head
+        assert b"\r\ncontent-type: application/problem+json\r\n" in head
+        document = json.loads(await reader.read())
+        assert document == problem(400, document["detail"]) and said in document["detail"]
+        writer.close()
+
+    on_a_server(story)
+
+
+def test_head_has_no_body_and_the_length_of_the_one_that_get_has() -> None:
+    async def story(_: FastLoop, connect: Connect) -> None:
+        reader, writer = await connect()
+        for path in ("/livez", "/readyz", "/openapi.json", "/none"):
+            heads = []
+            for method in ("HEAD", "GET"):
+                writer.write(f"{method} {path} HTTP/1.1\r\nhost: h\r\n\r\n".encode())
+                heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+            length = int(heads[1].split("content-length: ")[1].split("\r\n")[0])
+            json.loads(await reader.readexactly(length))
+            assert heads[0] == heads[1]
         writer.close()
 
     on_a_server(story)

@@ -15,8 +15,8 @@ class SignalsReceived(Event):
     alerts: int
     """How many of them are to be filed."""
     refused: int
-    """How many name no service that is registered, or are too large: nothing is made of them, and their sender was
-    told why."""
+    """How many name no service that is registered, are malformed, or too large: nothing is made of them, and their
+    sender was told why."""
     truncated: int
     """How many their sender says it has left out."""
     body: BlobRef

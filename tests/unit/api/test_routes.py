@@ -38,7 +38,8 @@ class Served:
     """A server in this process, with one ticket in its list."""
 
     def __init__(self) -> None:
-        self.harness = InMemory()
+        secrets = Secrets.of({"SOME_API_KEY": "sk-hidden-value-0042"})
+        self.harness = InMemory(secrets=secrets)
         self.filed: list[TicketSpec] = []
         self.backlog: dict[str, Backlog] | None = {"P1": Backlog(2, 31.5), "P2": Backlog()}
         self.app: FastAPI = build_app(
@@ -46,7 +47,7 @@ class Served:
                 tickets=lambda: [{"id": "INF-1"}], ticket=self._ticket, file_ticket=self._file,
                 components=lambda: [{"name": "worker", "state": "down", "since": None, "evidence": {}}],
                 backlog=self._backlog, ledger=self.harness.ledger, stage=self.harness.stage, file=self.harness.file,
-                token=SecretStr(TOKEN), secrets=Secrets.of({"SOME_API_KEY": "sk-hidden-value-0042"}),
+                token=SecretStr(TOKEN), secrets=secrets,
             )
         )  # fmt: skip
 
@@ -110,6 +111,59 @@ async def test_alerts_are_recorded_before_the_answer_and_filed_after(served: Ser
     assert 'harness_signals_received_total{source="alertmanager"} 1.0' in counted
     assert 'harness_signals_refused_total{source="alertmanager"} 1.0' in counted
     assert 'harness_signals_truncated_total{source="alertmanager"} 3.0' in counted
+
+
+async def test_a_malformed_alert_is_told_and_recorded_and_the_others_of_its_message_are_filed(served: Served) -> None:
+    broken = {**alert(7), "labels": {"n": 5}, "annotations": {"summary": "sk-hidden-value-0042"}}
+    hidden = {**alert(8), "status": "sk-hidden-value-0042"}
+    async with served.client() as client:
+        answer = await client.post(WEBHOOK, json=message(alert(2, service="ratelimitr"), broken, alert(1), hidden))
+        await until(served.harness.tickets)
+
+    # then the answer names each that nothing is made of, in the order in which they came, and no secret
+    assert answer.status_code == 200 and answer.json()["received"] == 1
+    refused = answer.json()["refused"]
+    assert [(one["index"], one["fingerprint"]) for one in refused] == [
+        (0, f"{2:016x}"), (1, f"{7:016x}"), (3, f"{8:016x}"),
+    ]  # fmt: skip
+    assert "labels.n: " in refused[1]["reason"] and "sk-hidden" not in answer.text
+
+    # and the record has them as they came, without what was secret
+    [event] = served.harness.all(e.SignalsReceived)
+    assert (event.alerts, event.refused) == (1, 3)
+    [body] = served.harness.blobs.get_json(event.body)["requests"]
+    kept = [one for one in body["refused"] if "given" in one]
+    assert [one["given"]["labels"] for one in kept] == [{"n": 5}, alert(8)["labels"]]
+    assert "sk-hidden" not in json.dumps(body)
+
+
+async def test_a_message_of_malformed_alerts_alone_is_recorded_too(served: Served) -> None:
+    async with served.client() as client:
+        answer = await client.post(WEBHOOK, json=message(*[{}] * 3))
+    assert (answer.status_code, answer.json()["received"], len(answer.json()["refused"])) == (200, 0, 3)
+    assert served.harness.counts() == {"SignalsReceived": 1}
+
+
+async def test_every_route_that_can_be_read_answers_head_with_what_get_says_of_its_answer(served: Served) -> None:
+    async with served.client() as client:
+        for path in (
+            TICKETS,
+            f"{TICKETS}/INF-1",
+            f"{TICKETS}/INF-2",
+            "/api/v1/health",
+            "/livez",
+            "/readyz",
+            "/openapi.json",
+        ):
+            read, head = await client.get(path), await client.head(path)
+            assert head.status_code == read.status_code
+            for name in ("content-type", "content-length"):
+                assert head.headers[name] == read.headers[name], path
+        assert (await client.head("/metrics")).headers["content-type"] == (await client.get("/metrics")).headers[
+            "content-type"
+        ]
+    async with served.client(token=None) as client:
+        assert (await client.head(TICKETS)).status_code == 401
 
 
 async def test_who_waits_in_the_queue_is_counted_by_priority_and_not_while_nobody_knows(
@@ -177,8 +231,8 @@ async def test_a_method_that_is_not_there_is_told_all_that_are(served: Served) -
     async with served.client() as client:
         answer = await client.delete(TICKETS)
         problem(answer, 405)
-        assert answer.headers["allow"] == "GET, POST"
-        assert (await client.put("/api/v1/health")).headers["allow"] == "GET"
+        assert answer.headers["allow"] == "GET, HEAD, POST"
+        assert (await client.put("/api/v1/health")).headers["allow"] == "GET, HEAD"
         problem(await client.get("/api/v1/none"), 404)
 
 
@@ -298,8 +352,8 @@ async def test_the_description_names_every_route_every_error_and_the_token(serve
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             errors = {status for status in operation["responses"] if status >= "400"}
-            wanted = {"405", "500"} | ({"401", "503"} if path.startswith("/api") else set())
-            wanted |= {"400", "408", "413", "415", "422"} if method == "post" else set()
+            wanted = {"400", "405", "408", "431", "500", "503"} | ({"401"} if path.startswith("/api") else set())
+            wanted |= {"413", "415", "422"} if method == "post" else set()
             assert wanted <= errors, (path, method)
             assert bool(operation["security"]) == path.startswith("/api")
     assert all(ref in document["components"]["schemas"] for ref in refs(document))

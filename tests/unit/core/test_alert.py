@@ -57,8 +57,9 @@ def test_an_alert_without_a_fingerprint_is_known_by_its_labels_alone() -> None:
         ([], "message: "),
         (message(), None),
         (message(version="5"), "message: version: "),
-        (message({**fired(), "status": "maybe"}), "message: alerts[0].status: "),
-        (message({**fired(), "labels": {"alertname": 1}}), "message: alerts[0].labels.alertname: "),
+        (message({**fired(), "status": "maybe"}, version="5"), "message: version: "),
+        ({"version": "4", "alerts": {}}, "message: alerts: "),
+        (message(*[0] * 20_001), "message: alerts: are 20001; "),
         ({"version": "4"}, "message: alerts: is missing"),
     ],
 )
@@ -71,6 +72,40 @@ def test_what_is_no_message_of_an_alertmanager_is_refused_by_its_path(document: 
     assert str(refused.value).startswith(told)
 
 
+def test_a_malformed_alert_costs_itself_alone_and_is_told_by_its_place_with_what_came() -> None:
+    # given a message in which three alerts can be used, and the others have no form, each in its own way
+    nameless: dict[str, Any] = {**fired(), "labels": {"n": 5}, "fingerprint": 7}
+    deep: Any = 0
+    for _ in range(252):
+        deep = [deep]
+    broken = [nameless, {**fired(), "status": "maybe"}, 3, None, {}, {**fired(), "labels": {"n": deep}}]
+    large = {**fired(), "labels": {f"l{number}": number for number in range(20_000)}}
+    told = from_alertmanager(message(fired(), *broken, fired(path="y" * (LABEL_CHARS + 1)), fired("resolved"), large))
+
+    # then those are taken in, and each knows its place
+    assert [(one.firing, place) for one, place in zip(told.alerts, told.indices, strict=True)] == [
+        (True, 0),
+        (False, 8),
+    ]
+
+    # and each of the others says why, briefly, and is kept as it came where that can be written down
+    unusable = {one.index: one for one in told.unusable}
+    assert set(unusable) == {1, 2, 3, 4, 5, 6, 7, 9}
+    assert unusable[1].reason.startswith("alerts[1]: labels.n: ") and "not 5" in unusable[1].reason
+    assert (unusable[1].fingerprint, unusable[2].fingerprint) == (None, "c2f19e3d84a5b607")
+    assert [unusable[place].given for place in (1, 2, 3, 4, 5)] == broken[:5]
+    assert unusable[6].given is unusable[9].given is None
+    assert unusable[9].reason.endswith("; and 19997 more") and len(unusable[9].reason) < 1_000
+
+
+def test_evidence_that_is_too_deep_to_be_recorded_with_others_is_refused_before_it_costs_them_anything() -> None:
+    deep: Any = 0
+    for _ in range(252):
+        deep = [deep]
+    with pytest.raises(Invalid, match="signal: evidence: is nested too deep"):
+        from_anyone({"name": "x", "evidence": deep})
+
+
 def test_a_label_out_of_bounds_costs_its_alert_and_an_annotation_only_itself() -> None:
     large = {**fired(), "annotations": {"summary": "x" * (ANNOTATION_CHARS + 1), "runbook": "kept"}}
     told = from_alertmanager(message(large, fired(path="y" * (LABEL_CHARS + 1)), fired(zone="a")))
@@ -79,7 +114,7 @@ def test_a_label_out_of_bounds_costs_its_alert_and_an_annotation_only_itself() -
         "summary": f"[left out: {ANNOTATION_CHARS + 1} characters, at most {ANNOTATION_CHARS} are kept]",
         "runbook": "kept",
     }
-    assert [one.reason for one in told.too_large] == [f"labels: path: has {LABEL_CHARS + 1} characters; at most 2000"]
+    assert [one.reason for one in told.unusable] == [f"labels: path: has {LABEL_CHARS + 1} characters; at most 2000"]
     assert len(told.alerts) == 2
 
 

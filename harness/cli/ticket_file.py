@@ -148,7 +148,10 @@ def file_spec(record: Record, settings: Settings, rules: Rules, spec: TicketSpec
     """File the ticket that a person wrote; its id. Raises Invalid or Forbidden with every reason why it cannot be."""
     _require_admissible(spec, rules, read_manifest(settings, rules), record.clock.now(), "ticket")
     if spec.change is not None:
-        repository = read_repository(settings, rules)
+        try:
+            repository = read_repository(settings, rules)
+        except Invalid:  # says where; whoever files over HTTP is not to know
+            raise Invalid(f"change: {rules.service} has no repository here; `harness up` makes it") from None
         if not repository.log(repository.main(), spec.change):
             raise Forbidden(f"change: {spec.change} {IN_MAIN}")
     if spec.reverts is not None:

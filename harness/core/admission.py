@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from harness.core.constraint import check_fit, check_time
-from harness.core.criteria import CriterionSpec
+from harness.core.criteria import LONGEST_S, CriterionSpec
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.ticket import TicketSpec
 from harness.core.units import choices
-
-LONGEST_S: Final = 30 * 86_400.0
-"""No criterion is sustained for longer: Prometheus keeps so much (``PROMETHEUS_RETENTION`` of the local stack)."""
 
 
 def too_long(criterion: CriterionSpec) -> str | None:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 from harness.core import units
 from harness.core.errors import Invalid
@@ -23,6 +23,9 @@ from harness.core.units import Quantity
 
 Direction = Literal["lower", "higher", "either"]
 """Which way is better for a metric; ``either``: a change in any direction is as bad."""
+
+LONGEST_S: Final = 30 * 86_400.0
+"""Nothing has to hold for longer: Prometheus keeps so much (``PROMETHEUS_RETENTION`` of the local stack)."""
 
 DEFAULT_MARGIN = 0.05
 """``no regression`` without a figure: worse than the baseline by more than this part of it."""

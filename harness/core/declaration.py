@@ -25,6 +25,11 @@ from harness.core.errors import Invalid
 
 T = TypeVar("T")
 _SHOWN_CHARS = 200
+_WORDS = {
+    "tuple_type": "should be a list", "model_type": "should be keys, each with its value",
+    "dict_type": "should be keys, each with its value",
+}  # fmt: skip
+"""What pydantic says in words of Python, in words of a document."""
 
 
 class Form(BaseModel):
@@ -112,7 +117,7 @@ def _reason(fault: Any) -> str:
         return "is missing"
     if fault["type"] == "string_too_long":
         return f"has {len(fault['input'])} characters; at most {fault['ctx']['max_length']} are allowed"
-    message = str(fault["msg"])
+    message = _WORDS.get(fault["type"], str(fault["msg"]))
     if fault["type"] == "unknown_key" or isinstance(fault["input"], dict | list):
         return message
     given = repr(fault["input"])

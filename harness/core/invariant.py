@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from harness.core.criteria import LONGEST_S
 from harness.core.declaration import CriterionText, Declaration, Seconds
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.units import choices
 
 State = Literal["ok", "pending", "violated", "no_data", "query_failed"]
+
+
+def _judged(length_s: float) -> float:
+    if length_s > LONGEST_S:
+        raise ValueError("is longer than measurements are kept; at most 30d")
+    return length_s
 
 
 OnViolation = Literal["auto_remediate", "open_ticket", "call_for_help", "block_deploys"]
@@ -28,7 +35,7 @@ class Invariant(Declaration):
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     service: str | None = None
     condition: CriterionText
-    for_s: Seconds = Field(alias="for")
+    for_s: Annotated[Seconds, AfterValidator(_judged)] = Field(alias="for")
     on_violation: OnViolation
 
     @model_validator(mode="after")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from harness.core import events as e
 from harness.core import units
@@ -61,15 +62,26 @@ def _length(text: str) -> str:
     return text
 
 
+def _number(given: Any) -> Any:
+    if isinstance(given, bool | str):
+        shown = json.dumps(given) if len(str(given)) <= 40 else f"text of {len(str(given))} characters"
+        raise ValueError(f"{shown} is no number; write it like `2`, without quotes")
+    return given
+
+
+Number = BeforeValidator(_number)
+"""Of a document: what only looks like one was meant as something else."""
+
+
 class Budget(Declaration):
     """What the work on a ticket may take at most, over all attempts; a limit that is absent is the profile's own."""
 
-    usd: float | None = Field(default=None, ge=0)
-    tokens: int | None = Field(default=None, ge=0)
-    context_tokens: int | None = Field(default=None, ge=0)
-    steps: int | None = Field(default=None, ge=1)
-    tool_calls: int | None = Field(default=None, ge=1)
-    gpu_seconds: float | None = Field(default=None, ge=0)
+    usd: Annotated[float | None, Number] = Field(default=None, ge=0)
+    tokens: Annotated[int | None, Number] = Field(default=None, ge=0)
+    context_tokens: Annotated[int | None, Number] = Field(default=None, ge=0)
+    steps: Annotated[int | None, Number] = Field(default=None, ge=1)
+    tool_calls: Annotated[int | None, Number] = Field(default=None, ge=1)
+    gpu_seconds: Annotated[float | None, Number] = Field(default=None, ge=0)
     wall_clock: Annotated[str, AfterValidator(_length)] | None = None
 
     @property

@@ -53,7 +53,7 @@ class Quantity:
         if match is None:
             raise Invalid(f"{text!r} is not a number with a unit; write it like `500ms`, `0.1%` or `3`")
         quantity = cls(float(match[1]), match[2])
-        if quantity.base == 0 and re.search("[1-9]", re.split("[eE]", match[1])[0]):
+        if quantity.number == 0 and re.search("[1-9]", re.split("[eE]", match[1])[0]):
             raise Invalid(f"{text!r} is so small that nothing tells it from 0; write 0, or a larger number")
         return quantity
 

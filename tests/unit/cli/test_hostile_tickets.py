@@ -138,6 +138,13 @@ def test_a_file_that_is_too_large_or_holds_itself_is_refused_with_its_place(home
     assert isinstance(in_a_circle.exception, Invalid) and "children[0]" in str(in_a_circle.exception)
 
 
+def test_a_change_without_a_repository_is_refused_without_a_path_of_this_machine(home: Path) -> None:
+    open_record(Settings.load()).ledger.close()
+    refused = CliRunner().invoke(app, ["ticket", "file", "--change", "abcdef0"]).exception
+    assert isinstance(refused, Invalid)
+    assert str(refused) == "change: ratelimiter has no repository here; `harness up` makes it"
+
+
 @pytest.mark.parametrize("name", ["\x1b[31mroot", "a\nb", "\u202eada", "x" * 101, ""])
 def test_a_name_that_is_none_is_refused_where_it_is_given(name: str, home: Path) -> None:
     written("x").ledger.close()

@@ -61,6 +61,8 @@ def test_no_data_is_neither_healthy_nor_violated(reading: Reading, expected: str
         ({"condition": "available no regression"}, "an invariant has no baseline"),
         ({"condition": "available > 20% for 3s"}, "write the duration at `for`"),
         ({"for": "soon"}, "f: invariants[0].for: 'soon' is not a number with a unit"),
+        ({"for": "1e250d"}, "f: invariants[0].for: is longer than measurements are kept; at most 30d"),
+        ({"for": "31d"}, "at most 30d"),
         ({"on_violation": "auto_remediation"}, "f: invariants[0].on_violation: "),
         (
             {"severity": "high"},

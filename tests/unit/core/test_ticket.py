@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.core import events as e
+from harness.core.criteria import CriterionSpec
 from harness.core.errors import Broken, Forbidden, Invalid
 from harness.core.lifecycle import State
 from harness.core.record import Recorded
@@ -56,6 +57,33 @@ def test_a_bad_ticket_file_is_refused_with_the_place(document: Any, said: str) -
     with pytest.raises(Invalid) as refused:
         TicketSpec.read(document, "ticket.yaml")
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"budget": {"tokens": True}}, "budget.tokens: true is no number; write it like `2`, without quotes"),
+        ({"budget": {"usd": "2"}}, 'budget.usd: "2" is no number; write it like `2`, without quotes'),
+        ({"acceptance_criteria": 3}, "acceptance_criteria: should be a list, not 3"),
+        ({"children": [3]}, "children[0]: should be keys, each with its value, not 3"),
+        ({"labels": []}, "labels: should be keys, each with its value"),
+    ],
+)
+def test_what_is_of_another_form_is_told_in_words_of_the_document(changed: dict[str, Any], said: str) -> None:
+    given = {
+        "type": "incident", "service": "s", "objective": {"description": "x"},
+        "acceptance_criteria": [{"metric": "m", "condition": "< 1"}], **changed,
+    }  # fmt: skip
+    with pytest.raises(Invalid) as refused:
+        TicketSpec.read({"ticket": given}, "f")
+    assert str(refused.value) == f"f: ticket: {said}"
+
+
+def test_a_value_that_would_be_read_as_zero_is_refused_and_zero_is_not() -> None:
+    for text, written in (("< 0ms", "< 0ms"), ("< 0.00e-9ms", "< 0ms"), ("< 1e-300ms", "< 1e-300ms")):
+        assert CriterionSpec.parse(metric="m", condition=text, duration=None).condition.text == written
+    with pytest.raises(Invalid, match="'1e-400ms' is so small that nothing tells it from 0"):
+        CriterionSpec.parse(metric="m", condition="< 1e-400ms", duration=None)
 
 
 def test_a_criterion_that_is_not_understood_names_its_field() -> None:

@@ -32,6 +32,13 @@ from harness.journal import Journal
 from harness.settings import Settings
 from harness.stages.file import file_by_hand
 
+AllowUnmeasured = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unmeasured",
+        help="A criterion that cannot be measured has a person called, and nobody works until it can be.",
+    ),
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A ticket file, YAML or JSON.")]
 
 
@@ -51,6 +58,7 @@ def file_(
     change: Annotated[
         str | None, typer.Option(help="A commit of the service's repository, to be carried through the stages.")
     ] = None,
+    allow_unmeasured: AllowUnmeasured = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,13 +76,14 @@ def file_(
         flag = next(iter(given)).replace("_", "-")
         raise Invalid(f"--{flag}: give either --file or flags; the file has a key for it")
     spec = _read(path, rules) if path is not None else _from_flags(given, rules)
+    spec = _allowing(spec, allow_unmeasured)
     _print(file_spec(read_record(settings), settings, rules, spec, who(by)), as_json)
 
 
-def lint(path: File, as_json: AsJson = False) -> None:
+def lint(path: File, allow_unmeasured: AllowUnmeasured = False, as_json: AsJson = False) -> None:
     """Check a ticket file. Exit 2 with every `path: reason`."""
     rules = read_rules()
-    spec = _read(path, rules)
+    spec = _allowing(_read(path, rules), allow_unmeasured)
     _require_admissible(spec, rules, read_manifest(Settings.load(), rules), datetime.now(UTC), str(path))
     if as_json:
         print_json({"file": str(path), "ok": True})
@@ -108,6 +117,11 @@ def revert(
 
 def _read(path: Path, rules: Rules) -> TicketSpec:
     return TicketSpec.read(read_yaml(path), str(path), service=rules.service)
+
+
+def _allowing(spec: TicketSpec, allowed: bool) -> TicketSpec:
+    """As its file says, or the flag."""
+    return spec.model_copy(update={"allow_unmeasured": spec.allow_unmeasured or allowed})
 
 
 def _from_flags(given: dict[str, Any], rules: Rules) -> TicketSpec:

@@ -65,7 +65,7 @@ def parts_of(
             type=child.type or spec.type, service=spec.service, objective=child.objective,
             acceptance_criteria=child.acceptance_criteria, priority=child.priority or spec.priority, budget=budget,
             constraints=tuple(dict.fromkeys((*spec.constraints, *child.constraints))), labels=spec.labels,
-            context=child.context, children=child.children,
+            context=child.context, children=child.children, allow_unmeasured=spec.allow_unmeasured,
         )
         for child, budget in zip(children, budgets, strict=True)
     )  # fmt: skip

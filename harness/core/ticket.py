@@ -139,7 +139,8 @@ class TicketSpec(Declaration):
 
     ``change``: a commit that a person made, to be carried through the stages. ``reverts``: the ticket whose change is
     to be taken back. Both are worked by the harness itself, without an agent. ``children``: the parts into which the
-    ticket is split once it is admitted.
+    ticket is split once it is admitted. ``allow_unmeasured``: a criterion that cannot be measured has a person called
+    in place of a refusal.
     """
 
     id: TicketId | None = None
@@ -153,6 +154,11 @@ class TicketSpec(Declaration):
     labels: Labels = Labels()
     context: Context = Context()
     children: tuple[Child, ...] = ()
+    allow_unmeasured: bool = Field(
+        default=False,
+        description="A criterion that cannot be measured has a person called, and nobody works until it can be; "
+        "without this it is refused.",
+    )
     change: str | None = Field(default=None, min_length=4, max_length=200)
     reverts: TicketId | None = None
 

@@ -112,8 +112,8 @@ class HelpRequested(Event):
 
     attempt: AttemptNumber
     exit_status: Literal["asked", "limits", "attempts_used_up", "broken"]
-    """Why a person is called: the agent asked, or (attempt 0) a declaration does, a limit ended its session, no attempt
-    is left, or a stage broke."""
+    """Why a person is called: the agent asked, or (attempt 0) a declaration or admission does, a limit ended its
+    session, no attempt is left, or a stage broke."""
     question: BlobRef
     """What the person is asked, as JSON with `question`."""
 

@@ -213,6 +213,15 @@ async def test_tickets_are_filed_listed_and_shown(served: Served) -> None:
     assert len(served.filed) == 1
 
 
+async def test_a_ticket_may_allow_what_cannot_be_measured_by_the_field_that_the_document_names(served: Served) -> None:
+    async with served.client() as client:
+        known = (await client.get("/openapi.json")).json()["components"]["schemas"]["TicketSpec"]["properties"]
+        assert known["allow_unmeasured"] | {"type": "boolean", "default": False} == known["allow_unmeasured"]
+        allowing = {"ticket": {**TICKET["ticket"], "allow_unmeasured": True}}
+        assert [(await client.post(TICKETS, json=one)).status_code for one in (TICKET, allowing)] == [201, 201]
+    assert [one.allow_unmeasured for one in served.filed] == [False, True]
+
+
 @pytest.mark.parametrize("token", [None, "", "other", f"{TOKEN}x", TOKEN[:-1]])
 async def test_without_the_token_every_route_of_the_api_answers_401_and_reads_nothing(
     served: Served, token: str | None

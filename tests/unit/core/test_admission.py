@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from harness.adapters.declarations import load_manifest, load_windows
-from harness.bootstrap import CHECKOUT
-from harness.core.admission import failing_rules
+from harness.bootstrap import CHECKOUT, read_rules
+from harness.core.admission import failing_rules, without_data
 from harness.core.errors import Invalid
+from harness.core.events import FrozenCriterion, Measurement
+from harness.core.parts import failing_parts
 from harness.core.slo import parse_slos, with_objectives
 from harness.core.ticket import TicketSpec
 from harness.core.units import choices
@@ -126,3 +128,53 @@ def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
         spec(id="inf 1", type="wish", objectives=1, labels={"colour": "red"}, constraints=["be quick"], prio="P1")
     places = [line.split(": ")[2] for line in str(refused.value).splitlines()]
     assert sorted(places) == ["constraints[0]", "id", "labels.colour", "objectives", "prio", "type"]
+
+
+def frozen(condition: str, value: float | None, samples: int | None) -> FrozenCriterion:
+    seen = Measurement(
+        metric="slow_share", query="q", window_from=NOW, window_to=NOW + timedelta(seconds=30), value=value,
+        samples=samples,
+    )  # fmt: skip
+    return FrozenCriterion(metric="slow_share", condition=condition, duration="10s", baseline=seen)
+
+
+@pytest.mark.parametrize(
+    ("condition", "before", "now", "missing"),
+    [
+        ("< 5%", (0.01, 900), (None, None), False),
+        ("< 5%", (None, None), (0.01, 900), False),
+        ("< 5%", (None, None), (None, 3), False),  # too few to judge by, and it is measured
+        ("< 5%", (None, None), (None, None), True),
+        ("< 5%", (None, 0), (None, 0), True),
+        ("no regression", (0.01, 900), (None, None), False),
+        ("no regression", (None, None), (0.01, 900), True),
+    ],
+)
+def test_what_was_measured_before_or_now_has_data_and_what_compares_needs_a_before(
+    condition: str, before: tuple[float | None, int | None], now: tuple[float | None, int | None], missing: bool
+) -> None:
+    recent = frozen(condition, *now).baseline
+    assert recent is not None
+
+    reasons = without_data([frozen(condition, *before)], [recent])
+
+    assert len(reasons) == missing
+    assert all("2026-03-02T09:00:00+00:00 to 2026-03-02T09:00:30+00:00" in reason for reason in reasons)
+
+
+def test_a_metric_that_is_not_declared_is_allowed_where_the_ticket_says_so_and_nothing_else_is() -> None:
+    criteria = [{"metric": "colour", "condition": "< 5%"}, {"metric": "slow_share", "condition": "< 5ms"}]
+
+    (reason,) = failing_rules(spec(acceptance_criteria=criteria, allow_unmeasured=True), MANIFEST, NOW)
+
+    assert reason.startswith("acceptance_criteria[1]: ")
+
+
+def test_the_parts_of_a_ticket_that_allows_it_are_allowed_it() -> None:
+    child = {"objective": {"description": "y"}, "acceptance_criteria": [{"metric": "colour", "condition": "< 5%"}]}
+    splitting = read_rules().splitting
+
+    (reason,) = failing_parts(spec(children=[child]), MANIFEST, splitting, NOW)
+
+    assert reason.startswith("children[0].acceptance_criteria[0].metric: `colour` is not declared")
+    assert not list(failing_parts(spec(children=[child], allow_unmeasured=True), MANIFEST, splitting, NOW))

@@ -2,7 +2,7 @@
 touched. Reads metrics and nodes; writes what it saw to the ticket's own stream.
 
 An invariant that was broken before the ticket touched anything, and is this or another ticket's to restore, must have
-got no worse.
+got no worse. Where a constraint limits what the ticket may spend of error budgets, that is asked at every gate, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness.counting import sampled_anew
 from harness.journal import Journal
 from harness.measure import Window, declared, measure_all
 from harness.others import Left
+from harness.overspend import Overspend
 from harness.ports import Clock, Metrics, Nodes
 
 POLL_S = 0.25
@@ -39,6 +40,7 @@ class Gate:
     invariants: tuple[Invariant, ...]
     restored: tuple[Invariant, ...] = ()
     left: Callable[[], Left]
+    overspend: Overspend
     gate_s: float
     metrics: Metrics
     nodes: Nodes
@@ -54,6 +56,7 @@ class Gate:
             over = self.clock.now() >= closes_at
             judged = await self._judge(at_the_end=over)
             reason = next((said for one, said in judged if one.met is False and said), "")
+            reason = reason or await self.overspend.judge()
             if reason or over:
                 break
             await self.clock.sleep(min(POLL_S, (closes_at - self.clock.now()).total_seconds()))
@@ -139,6 +142,9 @@ async def pass_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, 
     waits = await _until_seen(gate, stage, side)
     opened_at = journal.clock.now()
     reason, judged = await gate.until_passed(node)
+    if (stage, side) == ("canary", "before"):
+        reason = await gate.overspend.begin() or reason
+    reason = reason or await gate.overspend.judge()
     return _record(journal, key, stage, side, reason, judged, waits, opened_at)
 
 
@@ -152,6 +158,7 @@ async def note_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, 
         reason, judged = await gate.until_passed()
     except Retryable as error:
         reason = f"no_data: {error}"
+    await gate.overspend.end()
     _record(journal, key, stage, side, reason, judged, waits, opened_at)
 
 

@@ -18,7 +18,7 @@ from harness.gate import pass_gate
 from harness.journal import Journal
 from harness.measure import Window, measure
 from harness.operation_units import do_unit, operation_of, undo, whole_counts
-from harness.operator import Operator, gate_of, serves
+from harness.operator import Operator, gate_of, overspend_of, serves
 from harness.others import note_start
 from harness.ports import Metrics, Nodes
 from harness.stall import give_up
@@ -151,6 +151,8 @@ async def _hold(journal: Journal, operator: Operator, plan: GuardPlan, step: e.O
         looks = journal.ticket.attempt.looks
         if step.verb == "start" and step.node not in operator.nodes.names():
             return StageVerdict("abort", f"{step.node} left the fleet while it was watched", verdict.metrics)
+        if over := await overspend_of(journal, operator).judge_if_readable():
+            return StageVerdict("abort", over, verdict.metrics)
         counts, sampled_at = await whole_counts(operator, tuple(step.limits), step.counters, looks)
         number = min(len(looks) + 1, plan.looks)
         due = step.at + timedelta(seconds=policy.hold_s * number / plan.looks)

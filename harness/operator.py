@@ -13,6 +13,7 @@ from harness.core.slo import Slo
 from harness.gate import Gate
 from harness.journal import Journal
 from harness.others import no_worse_only, restored_by
+from harness.overspend import Overspend
 from harness.ports import Metrics, NodeProvider, Nodes, Repository
 
 
@@ -41,8 +42,13 @@ def gate_of(journal: Journal, operator: Operator, *, restores: bool = False) -> 
         ticket_id=journal.ticket_id, manifest=operator.manifest, gate_s=operator.profile.deploy.gate_s,
         metrics=operator.metrics, nodes=operator.nodes, clock=journal.clock, restored=own,
         invariants=tuple(one for one in operator.invariants if one not in own),
-        left=lambda: no_worse_only(journal, operator.invariants),
+        left=lambda: no_worse_only(journal, operator.invariants), overspend=overspend_of(journal, operator),
     )  # fmt: skip
+
+
+def overspend_of(journal: Journal, operator: Operator) -> Overspend:
+    """What the ticket spends of the budget of every objective."""
+    return Overspend(journal=journal, manifest=operator.manifest, slos=operator.slos, metrics=operator.metrics)
 
 
 async def serves(nodes: Nodes, node: str) -> bool:

@@ -193,10 +193,13 @@ class Activities:
 
     @activity.defn
     async def verify(self, ticket_id: str) -> str:
-        """VERIFY, when its window is all but over. Until then a timer of the workflow waits: people can end it."""
+        """VERIFY, when its window is all but over, or the ticket spent too much. Until then a timer of the workflow
+        waits: people can end it."""
         async with at_the_edge():
             journal, stage = self._journal(ticket_id), self._verification()
-            if self._due("verify", journal) and verify.due_in_s(journal, stage) <= 0:
+            if self._due("verify", journal) and (
+                verify.due_in_s(journal, stage) <= 0 or await verify.is_overspent(journal, stage)
+            ):
                 await verify.verify(journal, stage)
             return self._left(journal)
 

@@ -126,6 +126,9 @@ def _delivery(event: e.Event, blobs: Bodies) -> str | None:
             )
         case e.GateJudged():
             return _gate(event)
+        case e.BudgetSpendJudged():
+            spent = "; ".join(f"{one.objective} {one.spent:.2%}" for one in event.objectives)
+            return safe(event.reason) or f"spent of error budgets: {spent} (at most {event.at_most * 100:g}%)"
         case e.VerificationInterrupted():
             return f"VERIFY inconclusive: {event.by} ({event.priority}) takes the lock; it starts anew afterwards"
         case e.WayBackBegun():

@@ -1,7 +1,6 @@
 """What a ticket must not do, as people write it: parse, and say when a change may be made. Pure, touches nothing.
 
-Text that is not understood is refused, and so is text that is understood and that nothing enforces yet: a constraint
-that is read and then ignored would be worse than none.
+Text that is not understood is refused: a constraint that is read and then ignored would be worse than none.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _NODES = re.compile(r"at most ([0-9]{1,9}) nodes? at once")
 _DEADLINE = re.compile(r"deadline (\S+)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 """Of what the library takes for a moment: it would have any character between date and time."""
-_SPEND = re.compile(r"max error budget spend \S+")
+_SPEND = re.compile(r"max error budget spend ([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _LONGEST: Final = timedelta(days=15)
 """Hours come again every week: what is closed for longer than two never opens."""
 
@@ -44,6 +43,10 @@ _FORMS: Final = (
     ),
     Form("no new dependencies", said=("no new packages", "no new libraries", "no dependencies")),
     Form("at most {} nodes at once", ((r"[1-9]\d*", "2"),), ("max 1 node", "one node at a time", "1 node at once")),
+    Form(
+        "max error budget spend {}%", ((r"\d+(?:\.\d+)?", "5"),),
+        ("at most 5% of the error budget", "error budget spend max 5%"),
+    ),
     Form("deadline {}", ((r"\d{4}-\d\d-\d\dT\S+", "2026-12-01T00:00Z"),), ("due 2026-12-01", "until 2026-12-01")),
 )  # fmt: skip
 FORMS: Final = ", ".join(f"`{form.example}`" for form in _FORMS)
@@ -56,8 +59,6 @@ class Constraint(ABC):
     def parse(text: str) -> Constraint:
         """What ``text`` says; raises Invalid with what can be written, and which of that is nearest."""
         words = " ".join(text.split())
-        if _SPEND.fullmatch(words):
-            raise Invalid(f"constraint {words!r} is understood, but nothing enforces it yet; write one of {FORMS}")
         try:
             return _read(words)
         except Invalid as error:
@@ -79,6 +80,8 @@ def _read(words: str) -> Constraint:
         return ClosedHours(Hours.parse(match[1], match[2], match[3]))
     if match := _NODES.fullmatch(words):
         return NodesAtOnce(int(match[1]))
+    if match := _SPEND.fullmatch(words):
+        return ErrorBudgetSpend(match[1])
     if match := _DEADLINE.fullmatch(words):
         return Deadline(match[1])
     raise Invalid(f"constraint {words!r} is not understood; write one of {FORMS}")
@@ -136,6 +139,27 @@ class NodesAtOnce(Constraint):
     @property
     def text(self) -> str:
         return f"at most {self.most} node{'s' * (self.most != 1)} at once"
+
+
+@dataclass(frozen=True)
+class ErrorBudgetSpend(Constraint):
+    """The ticket's deliveries together spend no more than this of any objective's error budget."""
+
+    percent: str
+    """As written."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise Invalid(f"constraint {self.text!r}: allowed is above 0% and up to 100%")
+
+    @property
+    def share(self) -> float:
+        """Of the budget of the objective's period, 0..1."""
+        return float(self.percent) / 100
+
+    @property
+    def text(self) -> str:
+        return f"max error budget spend {self.percent}%"
 
 
 @dataclass(frozen=True)
@@ -290,6 +314,11 @@ def _minute(moment: datetime) -> str:
 def due_at(constraints: Iterable[Constraint]) -> datetime | None:
     """The earliest deadline; None without one."""
     return min((one.at for one in constraints if isinstance(one, Deadline)), default=None)
+
+
+def spend_at_most(constraints: Iterable[Constraint]) -> float | None:
+    """The least share of an error budget (0..1) that one of them allows; None without one."""
+    return min((one.share for one in constraints if isinstance(one, ErrorBudgetSpend)), default=None)
 
 
 def closed_until(

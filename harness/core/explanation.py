@@ -137,6 +137,9 @@ def _gate(event: e.Event, body: Body) -> Iterator[dict[str, Any]]:
                 yield _measurement(f"gate {event.side} {event.stage}", one.measured, metric=one.metric,
                                    condition=one.condition, duration=one.duration, met=one.met)  # fmt: skip
                 yield from _left((one.left_to,) if one.left_to else ())
+        case e.BudgetSpendJudged():
+            for spend in event.objectives:
+                yield {"kind": "error_budget_spend", "at_most": event.at_most, **spend.model_dump(mode="json")}
         case e.OperationStepped():
             for metric, allowed in event.limits.items():
                 yield {"kind": "limit", "metric": metric, "allowed": allowed}

@@ -105,6 +105,7 @@ NOTES: Final[dict[type[e.Event], frozenset[State]]] = {
     # one that changes nothing measures it when it verifies
     e.StartMeasured: frozenset({S.CANARYING, S.VERIFYING}),
     e.GateJudged: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
+    e.BudgetSpendJudged: frozenset({S.CANARYING, S.DEPLOYING, S.VERIFYING, S.ESCALATED, S.PAUSED}),
     e.CanaryStarted: frozenset({S.CANARYING}),
     e.CanaryStepped: frozenset({S.CANARYING}),
     e.CanaryLooked: frozenset({S.CANARYING}),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil
 
 from harness.core.errors import Invalid, Retryable
 from harness.ports import CounterReading, Lost
@@ -28,6 +29,7 @@ COUNTERS = (
 _SELECTOR = re.compile(r'(?P<name>\w+)(?:\{arm=~"(?P<arm>[^"]*)"(?:,le="\+Inf")?\})?')
 _RATE = r"sum\(rate\((?P<selector>traffic_requests_total[^\[]*)\[(?P<seconds>\d+)s\]\)\)"
 _ERROR_RATE = _RATE.replace("selector", "errors").replace("requests", "errors").replace("seconds", "span")
+_FIRST = r"min\(min_over_time\(timestamp\((?P<selector>.+)\)\[(?P<span>\d+)ms:\d+ms\]\)\)"
 _HEALTHY = r'max\(envoy_cluster_membership_healthy\{envoy_cluster_name="stable"\}\)'
 
 
@@ -94,6 +96,8 @@ class MemoryMetrics:
     async def value(self, query: str, at: datetime | None = None) -> float | None:
         """The value of one of the manifest's queries; there is no histogram here, so quantiles have no data."""
         moment = self._moment(at)
+        if found := re.fullmatch(_FIRST, query):
+            return self._first(found["selector"], moment - float(found["span"]) / 1000, moment)
         sample = self._sample(moment)
         if query.startswith("histogram_quantile(") or sample is None:
             return None
@@ -135,6 +139,11 @@ class MemoryMetrics:
         if not before or moment_s - self._samples[before - 1].at_s > STALE_S:
             return None
         return self._samples[before - 1]
+
+    def _first(self, selector: str, start_s: float, end_s: float) -> float | None:
+        """When the first sample of the span was taken, in Unix time, which Prometheus has in whole milliseconds."""
+        there = [sample.at_s for sample in self._samples if start_s <= sample.at_s <= end_s and _series(selector)]
+        return START.timestamp() + ceil(there[0] * 1000) / 1000 if there else None
 
     def _rate(self, selector: str, seconds: float, moment_s: float) -> float | None:
         inside = [sample for sample in self._samples if moment_s - seconds <= sample.at_s <= moment_s]

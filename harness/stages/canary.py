@@ -27,7 +27,7 @@ from harness.gate import note_gate, pass_gate
 from harness.journal import Journal
 from harness.measure import declared
 from harness.operation import try_out
-from harness.operator import Operator, gate_of
+from harness.operator import Operator, gate_of, overspend_of
 from harness.others import left_to_others, note_start
 from harness.ports import Metrics, Nodes, Router
 from harness.stall import give_up
@@ -202,6 +202,8 @@ async def _look_until_decided(
         if started.node not in stage.nodes.names():
             reason = f"{started.node}, which hosted both arms, left the fleet"
             return judge.StageVerdict("abort", reason, verdict.metrics)
+        if over := await overspend_of(journal, stage.operator).judge_if_readable():
+            return judge.StageVerdict("abort", over, verdict.metrics)
         counts, sampled_at = await counts_if_readable(
             stage.metrics, stage.manifest, sorted(plan.metrics), started.counters, TWO_ARMS
         )

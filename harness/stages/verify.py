@@ -30,7 +30,7 @@ from harness.core.verification import Outcome, is_better, judge, middle
 from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere, measure_by_probe
 from harness.operation_units import undo
-from harness.operator import Operator, gate_of
+from harness.operator import Operator, gate_of, overspend_of
 from harness.others import Left, left_to_others, note_start
 from harness.ports import Checks, Metrics, Repository
 from harness.rollout import roll_back
@@ -69,6 +69,11 @@ def rest_s(due_s: float) -> float:
     return max(0.0, min(due_s, max(REST_S, due_s / RESTS)))
 
 
+async def is_overspent(journal: Journal, stage: Stage) -> bool:
+    """Whether the rest of the window need not be waited for, as too much of an error budget is spent."""
+    return bool(await overspend_of(journal, stage.operator).judge_if_readable())
+
+
 async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNotMet | e.RollbackFailed:
     """Judge the criteria at each of the last ticks of the window; all have to hold at all of them."""
     attempt = journal.ticket.attempt
@@ -78,6 +83,7 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         return done
     window, stall_s = _window(journal, stage.policy), stage.operator.profile.stall_s
     wait = e.Wait(kind="query_window", what="verification", opened_at=window.start, closed_at=window.end)
+    spend = overspend_of(journal, stage.operator)
     common: dict[str, Any] = {"attempt": n, "window_s": window.seconds, "waits": (wait,)}
     try:
         if attempt.change is None:  # it touches nothing, so that what it finds is how it was
@@ -86,7 +92,9 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
                 journal, manifest=stage.manifest, slos=operator.slos, invariants=operator.invariants,
                 metrics=stage.metrics,
             )  # fmt: skip
-        judged, waits = await _judge(journal, stage, window)
+        over = await spend.judge()
+        judged, waits = (list(_unmeasured(journal, window)), ()) if over else await _judge(journal, stage, window)
+        over = over or await spend.judge()
         shown, promises = await _shown(stage, judged, window), await _promises(journal, stage, window)
     except Retryable as error:
         outcome = Outcome(give_up(journal, stall_s, error))
@@ -106,9 +114,11 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
             judged, promises, samples=samples, min_samples=stage.policy.min_samples,
             improved=_improved(journal, stage, judged[0]),
         )  # fmt: skip
+        outcome = Outcome(over) if over else outcome
     if attempt.way_back is not None:  # it was found before a crash, and what was begun has to come to its end
         outcome = Outcome(attempt.way_back.reason)
     if not outcome.reason:
+        await spend.end()
         met = e.CriteriaMet.model_validate(common)
         return journal.record(key, met, beside=[*close_cause(journal), *_mark_reverted(journal)])
     served = attempt.main_moved is not None or bool(attempt.units)
@@ -123,6 +133,7 @@ async def verify(journal: Journal, stage: Stage) -> e.CriteriaMet | e.CriteriaNo
         undone = await undo(journal, stage.operator, outcome.reason)
         if isinstance(undone, e.RollbackFailed):
             return undone
+    await spend.end()
     told = {"reason": outcome.reason, "kept": outcome.kept and served}
     return journal.record(key, e.CriteriaNotMet.model_validate({**common, **told}))
 

@@ -15,6 +15,7 @@ from harness.core.constraint import (
     Constraint,
     Deadline,
     DuringPeakHours,
+    ErrorBudgetSpend,
     Hours,
     NodesAtOnce,
     NoNewDependencies,
@@ -43,6 +44,7 @@ constraints: st.SearchStrategy[Constraint] = st.one_of(
     st.builds(ClosedHours, hours),
     st.builds(NodesAtOnce, st.integers(min_value=1, max_value=999_999_999)),
     deadlines,
+    st.builds(ErrorBudgetSpend, st.from_regex(r"[1-9][0-9]?(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]|100", fullmatch=True)),
 )
 
 

@@ -11,6 +11,7 @@ from harness.core.errors import Refused
 from harness.core.events.values import (
     ArmCount,
     AttemptNumber,
+    BudgetSpend,
     CheckOutcome,
     Event,
     Gated,
@@ -132,6 +133,21 @@ class GateJudged(Event):
     reason: str
     """Why it is shut, in words for people; empty when everything passes."""
     waits: Waits
+
+
+class BudgetSpendJudged(Event):
+    """What the ticket's deliveries spent of the error budget of every objective, where a constraint limits that: right
+    before one touches the service, once it is too much, and when nothing of it is under way any more."""
+
+    attempt: AttemptNumber
+    at: Literal["begun", "exceeded", "ended"]
+    """Why it is told now."""
+    at_most: float
+    """The share of a budget (0..1) that may be spent."""
+    objectives: tuple[BudgetSpend, ...]
+    """Every objective, with what was counted."""
+    reason: str
+    """Which one is exceeded, in words for people; empty when none is."""
 
 
 class CanaryStarted(Event):

@@ -166,6 +166,42 @@ class ArmCount(Value):
     """All events in the baseline."""
 
 
+class BudgetSpend(Value):
+    """Of one objective, what the ticket's deliveries spent of its error budget, from raw counters of the whole service.
+
+    Spent are the bad events beyond those that the share of right before the ticket's first delivery makes of all.
+    """
+
+    objective: str
+    """Its name."""
+    query: str
+    """The counters: bad of all events."""
+    before_from: datetime
+    """Where the window begins that tells how it was before."""
+    before_to: datetime
+    """Right before the ticket first touched the service."""
+    before_bad: int
+    """Bad events in that window."""
+    before_total: int
+    """All events in that window."""
+    period_from: datetime
+    """Since when there were data of the objective's period, which ends at ``before_to``."""
+    period_total: int
+    """All events of the period: the budget is the share that the objective allows of them."""
+    since: datetime
+    """Right before this attempt touched the service."""
+    until: datetime
+    """Up to when was counted."""
+    bad: int
+    """Bad events of this attempt, between the two."""
+    total: int
+    """All events of this attempt, between the two."""
+    earlier: float
+    """Bad events beyond the share of before that earlier attempts spent."""
+    spent: float
+    """The share of the budget that this and earlier attempts spent (0..1, or more)."""
+
+
 class MetricVerdict(Value):
     """What the judge says of one metric, and what it could have seen."""
 

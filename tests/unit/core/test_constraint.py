@@ -21,6 +21,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ["requires approval", "only files under src/ratelimiter", "no changes during peak hours",
      "no changes 22:00-06:00 Fri-Mon America/New_York", "no changes 09:00-17:00 Sat UTC",
      "no changes 00:00-24:00 Sat-Sun UTC", "no new dependencies", "at most 1 node at once", "at most 3 nodes at once",
+     "max error budget spend 5%", "max error budget spend 0.5%",
      "deadline 2026-12-01T00:00Z", "deadline 2026-12-01T01:00:00+01:00"],
 )  # fmt: skip
 def test_what_is_understood_reads_as_it_was_written(text: str) -> None:
@@ -37,7 +38,9 @@ def test_what_is_understood_reads_as_it_was_written(text: str) -> None:
         ("deadline 2026-12-01\x1b00:00Z", r"'2026-12-01\\x1b00:00Z' is no moment"),
         ("deadline 20261201T0000Z", "is no moment"),
         ("deadline 2026-12-01T00,00Z", "is no moment"),
-        ("max error budget spend 5%", "nothing enforces it yet"),
+        ("max error budget spend 0%", "allowed is above 0% and up to 100%"),
+        ("max error budget spend 101%", "allowed is above 0% and up to 100%"),
+        ("max error budget spend 5", "nearest form: `max error budget spend 5%`"),
         ("no changes 09:00-17:00 Mon-Fri Europe/Berlon", "'Europe/Berlon' is no time zone; nearest: Europe/Berlin"),
         ("no changes 09:00-17:00 Mon-Fri localtime", "'localtime' is no time zone"),
         ("no changes 09:00-17:00 Mon-Fri right/Europe/Berlin", "is no time zone; nearest: Europe/Berlin"),

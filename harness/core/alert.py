@@ -135,8 +135,9 @@ def from_alertmanager(document: Any) -> Incoming:
     An annotation out of bounds is left out, and that is said in its place; an alert with such a label is not taken, nor
     is one that is malformed: it costs the others nothing.
     """
+    malformed: list[Unusable] = []
     try:
-        message, malformed = AlertmanagerMessage.parse(document, "message"), []
+        message = AlertmanagerMessage.parse(document, "message")
     except Invalid:
         well_formed, malformed = _sorted_out(document)
         message = AlertmanagerMessage.parse(well_formed, "message")

@@ -1,4 +1,4 @@
-"""What the metrics of the past say of what may come: trends, and capacity that nobody needs. Reads; writes nothing."""
+"""What the past says of what could be better: metrics of the last week, and runs of checks. Reads; writes nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from harness.core import events as e
+from harness.core.criteria import check_seconds_of
 from harness.core.errors import Retryable
-from harness.core.ids import fleet_stream
+from harness.core.ids import fleet_stream, ticket_stream
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
 from harness.core.outlook import Outlook, bounds, known, spare_capacity, trends, wanted
-from harness.core.policy import Ahead
+from harness.core.policy import Ahead, Slower
+from harness.core.record import Recorded
 from harness.core.slo import Slo
+from harness.core.slower import Ran, Shift, shift_of
 from harness.journal import decode
 from harness.measure import measure_windows
 from harness.ports import Ledger, Metrics
@@ -41,7 +44,7 @@ async def look_ahead(
     end = datetime.fromtimestamp(now.timestamp() // policy.window_s * policy.window_s, UTC)
     start = end - timedelta(seconds=policy.look_back_s)
     declared = bounds(sources.slos, sources.invariants)
-    limits = [bound for bound in declared if manifest.metrics[bound.metric].kind != "probe"]
+    limits = [bound for bound in declared if not manifest.metrics[bound.metric].of_tree]
     names = wanted(limits, sources.catalog, manifest.metrics)
     read = await asyncio.gather(
         *(measure_windows(metrics, manifest, name, start, end, policy.window_s) for name in names)
@@ -59,6 +62,36 @@ async def look_ahead(
         )
         for one in [*trends(series, manifest.metrics, limits, policy), *([spare] if spare else [])]
     ]  # fmt: skip
+
+
+def slower_checks(manifest: Manifest, policy: Slower, ledger: Ledger) -> list[tuple[Shift, e.Measurement]]:
+    """Every check that takes longer than it used to, with how long it takes; the first run on each tree counts."""
+    passed = [
+        (row, event)
+        for stream in ledger.streams(ticket_stream(""))
+        for row in ledger.read_stream(stream)
+        if row.type == e.ChecksPassed.__name__ and isinstance(event := decode(row), e.ChecksPassed)
+    ]
+    trees = dict[str, tuple[Recorded, e.ChecksPassed]]()
+    for row, event in sorted(passed, key=lambda one: one[0].position):
+        trees.setdefault(event.tree, (row, event))
+    found = []
+    for check in manifest.checks:
+        runs = [
+            Ran(
+                event.commit, row.stream.removeprefix(ticket_stream("")), row.occurred_at, one.seconds, one.tests_passed
+            )
+            for row, event in trees.values()
+            for one in event.outcomes
+            if one.name == check.name
+        ]  # fmt: skip
+        if (shift := shift_of(check.name, runs, policy)) is not None:
+            query = f"seconds of the check {check.name} in ChecksPassed, {len(shift.since)} trees since it is slower"
+            found.append((shift, e.Measurement(
+                metric=check_seconds_of(check.name), query=query, window_from=shift.since[0].at,
+                window_to=shift.since[-1].at, value=shift.is_s, samples=len(shift.since),
+            )))  # fmt: skip
+    return found
 
 
 def _nodes(ledger: Ledger, service: str) -> int:

@@ -26,7 +26,7 @@ from harness.core.contract import Promise, with_promises
 from harness.core.deployment import Tells
 from harness.core.errors import Invalid, Retryable
 from harness.core.invariant import Invariant
-from harness.core.manifest import Manifest
+from harness.core.manifest import Manifest, with_check_seconds
 from harness.core.model_policy import ModelPolicy, Wire
 from harness.core.notice import Notifications, Receiver
 from harness.core.operation import Catalog
@@ -77,8 +77,9 @@ class Rules:
     digest: str
 
     def catalog_of(self, manifest: Manifest) -> Manifest:
-        """The service's manifest with what users were promised, and the objectives that count for themselves."""
-        return with_objectives(with_promises(manifest, self.promises), self.slos)
+        """The service's manifest with what users were promised, the objectives that count for themselves, and how long
+        its checks run."""
+        return with_objectives(with_promises(with_check_seconds(manifest), self.promises), self.slos)
 
 
 def read_rules(checkout: Path = CHECKOUT) -> Rules:

@@ -44,15 +44,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where metrics of kind probe are measured: on the tree of the commit that is served, with its own probe."""
+    """Where metrics of a tree are measured: that of this commit, with its own probes and checks."""
 
     checks: Checks
     commit: str
 
 
 def live(manifest: Manifest) -> list[str]:
-    """The metrics that are read while the service runs; a probe costs seconds and runs only where it is asked for."""
-    return [name for name, metric in manifest.metrics.items() if metric.kind != "probe"]
+    """The metrics that are read while the service runs; those of a tree cost seconds, and wait until asked for."""
+    return [name for name, metric in manifest.metrics.items() if not metric.of_tree]
 
 
 def least_samples(share: float) -> int:
@@ -98,8 +98,9 @@ async def measure_all(
     counters, queries = dict[datetime, dict[str, str]](), dict[datetime, dict[str, str]]()
     for number, (name, window) in enumerate(wanted):
         metric = declared(manifest, name)
-        if metric.kind == "probe":
-            raise Invalid(f"metric `{name}` is measured by the probe `{metric.probe}` on a commit, not over a window")
+        if metric.of_tree:
+            by = f"the {metric.kind} `{metric.probe or metric.check}`"
+            raise Invalid(f"metric `{name}` is measured by {by} on a commit, not over a window")
         if metric.kind == "ratio":
             for which, selector in counter_selectors(metric, arm).items():
                 for moment in (window.end, window.start):
@@ -191,19 +192,21 @@ def _share_between(
 async def measure_anywhere(
     metrics: Metrics, manifest: Manifest, name: str, window: Window, bench: Bench
 ) -> tuple[Measurement, tuple[Wait, ...]]:
-    """As ``measure``, and metrics of kind probe too: they are run now, on the bench's commit. With what was waited for.
+    """As ``measure``, and metrics of a tree too: they are measured now, on the bench's. With what was waited for.
 
     ``value`` is None when the commit cannot be measured.
     """
     metric = declared(manifest, name)
-    if metric.kind != "probe":
+    if not metric.of_tree:
         return await measure(metrics, manifest, name, window), ()
     return await measure_by_probe(manifest, name, bench)
 
 
 async def measure_by_probe(manifest: Manifest, name: str, bench: Bench) -> tuple[Measurement, tuple[Wait, ...]]:
-    """A metric of kind probe, measured now on the bench's commit, and what was waited for."""
+    """A metric of a tree, measured now on the bench's commit by a probe or a check, and what was waited for."""
     metric = declared(manifest, name)
+    if metric.check is not None:
+        return await _measure_by_check(name, metric.check, bench)
     run = await bench.checks.probe(str(metric.probe), bench.commit, bench.commit)
     values = run.measures[str(metric.measure)] if run.measures else []
     measured = Measurement(
@@ -211,6 +214,17 @@ async def measure_by_probe(manifest: Manifest, name: str, bench: Bench) -> tuple
         query=f"probe {metric.probe} on {bench.commit[:12]}: quantile {metric.quantile} of {metric.measure}",
         window_from=run.wait.opened_at, window_to=run.wait.closed_at,
         value=quantile(values, float(metric.quantile or 0)), samples=len(values),
+    )  # fmt: skip
+    return measured, (run.wait,)
+
+
+async def _measure_by_check(name: str, check: str, bench: Bench) -> tuple[Measurement, tuple[Wait, ...]]:
+    """How long the check runs. Nothing is said of one that fails: it may have ended early."""
+    run = await bench.checks.check(check, bench.commit, bench.commit)
+    seconds = (run.wait.closed_at - run.wait.opened_at).total_seconds()
+    measured = Measurement(
+        metric=name, query=f"seconds of the check {check} on {bench.commit[:12]}", window_from=run.wait.opened_at,
+        window_to=run.wait.closed_at, value=seconds if run.passed else None, samples=None,
     )  # fmt: skip
     return measured, (run.wait,)
 

@@ -35,7 +35,7 @@ def next_action(
     """The next look, or the end.
 
     Args:
-        commit: what is served: metrics of kind probe are measured on it.
+        commit: what is served: metrics of a tree are measured on it.
         because: why there is no runbook, for the person who may be called.
     """
     if len(turns) < len(criteria):
@@ -66,6 +66,8 @@ def _look(one: FrozenCriterion, metric: Metric, commit: str) -> Action:
     why = f"Does `{one.metric} {one.condition}` hold already?"
     if metric.kind == "probe":
         return Action(tool="measure", arguments={"probe": metric.probe, "commit": commit}, why=why)
+    if metric.kind == "check":
+        return Action(tool="run_checks", arguments={}, why=why)
     length = CriterionSpec.parse(metric=one.metric, condition=one.condition, duration=one.duration).duration
     window_s = min(LOOK_S, length.seconds) if length else LOOK_S
     return Action(tool="query_metric", arguments={"metric": one.metric, "window_s": window_s}, why=why)
@@ -77,6 +79,8 @@ def _seen(one: FrozenCriterion, metric: Metric, design_effect: float, turn: Turn
     value: float | None = None
     if turn.observation.ok and metric.kind == "probe":
         value = quantile(body["measures"][metric.measure], float(metric.quantile or 0))
+    elif metric.kind == "check":
+        value = next((run["seconds"] for run in body["checks"] if run["name"] == metric.check and run["passed"]), None)
     elif turn.observation.ok:
         measured = Measurement.model_validate(body)
         met, _ = held(condition, one.baseline, measured, metric, design_effect=design_effect)

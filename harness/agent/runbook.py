@@ -111,13 +111,13 @@ class Step(Declaration):
 class Matches(Declaration):
     """The tickets a runbook is for: kind of signal and the ticket's first metric, one of these, or any.
 
-    ``sort``: of opportunities, ``trend`` or ``margin``; that of a tunable has none.
+    ``sort``: of opportunities, ``trend``, ``margin`` or ``slower``; that of a tunable has none.
     """
 
     signal: Literal["slo", "invariant", "anomaly", "opportunity", "no_data"]
     metric: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
-    sort: Literal["trend", "margin"] | None = None
+    sort: Literal["trend", "margin", "slower"] | None = None
 
     def fits(self, signal: str, sort: str | None, metric: str) -> bool:
         """Whether a ticket with this kind and sort of signal and this first metric is one of them."""

@@ -19,15 +19,16 @@ from harness.core.errors import Retryable
 from harness.core.manifest import Manifest
 from harness.settings import Settings
 from harness.stages import file
-from harness.stages.offer import Found, Stage, ahead, look, note, offer
+from harness.stages.offer import Found, Stage, ahead, look, note, offer, slower
 
 app = typer.Typer(no_args_is_help=True, help="What could be better though nothing is wrong.")
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List what lies ahead, trends that will break something and capacity that nobody needs, and the tunables that the
-    service declares: the value of each, and whether something may be won with it."""
+    """List what lies ahead, trends that will break something and capacity that nobody needs, the checks that take
+    longer than they used to, and the tunables that the service declares: the value of each, and whether something may
+    be won with it."""
     stage = _stage(Settings.load())
     found, left = look(stage)
     try:
@@ -38,7 +39,7 @@ def list_(as_json: AsJson = False) -> None:
         {"name": one.outlook.name, "sort": one.outlook.sort, "state": one.state, "reason": one.why,
          "told": one.outlook.reason, "metric": one.outlook.metric, "level": one.outlook.level,
          "condition": one.outlook.condition}
-        for one in coming
+        for one in [*coming, *slower(stage)]
     ]  # fmt: skip
     rows = [
         {"tunable": one.standing.tunable, "value": one.standing.value, "state": one.state, "reason": one.reason,
@@ -66,17 +67,19 @@ def file_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """File an improvement ticket: for what lies ahead, else for a tunable of which it is not known that it stands well.
+    """File an improvement ticket: for what lies ahead, else for a check that became slower, else for a tunable of which
+    it is not known that it stands well.
 
-    Meant for a nightly timer. A tunable's metric is measured first, on what is served. Exit 1 when there is nothing to
-    try, 3 while an incident is worked on or when policy allows no more this week.
+    Meant for a nightly timer. A check is run side by side with how it was, and a tunable's metric is measured, before a
+    ticket is filed. Exit 1 when there is nothing to try, 3 while an incident is worked on or when policy allows no more
+    this week.
     """
     settings = Settings.load()
     filed = asyncio.run(file_next(settings, name))
     if filed is None:
         if as_json:
             print_json({"id": None})
-        print("no tunable is open, nor a trend or margin: `harness opportunity list` tells of each", file=sys.stderr)
+        print("nothing is open: `harness opportunity list` tells of each", file=sys.stderr)
         raise typer.Exit(1)
     ticket_id, words = filed
     if as_json:

@@ -70,7 +70,8 @@ class Anomalies(Declaration):
         return tuple(
             name
             for name, metric in manifest.metrics.items()
-            if metric.kind not in ("probe", "objective") and metric.direction != "either" and name not in self.leave_out
+            if not (metric.of_tree or metric.kind == "objective" or metric.direction == "either")
+            and name not in self.leave_out
         )
 
     def detection(self, metrics: int) -> Detection:

@@ -30,7 +30,7 @@ LONGEST_S: Final = 30 * 86_400.0
 DEFAULT_MARGIN = 0.05
 """``no regression`` without a figure: worse than the baseline by more than this part of it."""
 
-_METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|error_ratio\([a-z][a-z0-9_-]*\)")
+_METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|(error_ratio|check_seconds)\([a-z][a-z0-9_-]*\)")
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 _COMPARE = re.compile(r"(<=|>=|==|<|>)\s*(\S.*)")
 _BETWEEN = re.compile(r"between\s+(\S.*?)\s+and\s+(\S.*)")
@@ -58,6 +58,11 @@ _DURATIONS = (
     Form("{} sustained", ((_LENGTH, "1h"),), ("5h maintained", "5h long", "sustained 5h", "sustained for 5h")),
     Form("for {}", ((_LENGTH, "10m"),), ("during 5m", "over 5m", "for at least 5m")),
 )
+
+
+def check_seconds_of(check: str) -> str:
+    """The metric that is how long a check runs."""
+    return f"check_seconds({check})"
 
 
 def error_ratio_of(objective: str) -> str:
@@ -256,8 +261,8 @@ class CriterionSpec:
     def __post_init__(self) -> None:
         if not _METRIC.fullmatch(self.metric):
             raise Invalid(
-                f"metric {self.metric!r} is not a name; write it like `latency_p99`, or `error_ratio(NAME)` of an "
-                "objective with counters of its own"
+                f"metric {self.metric!r} is not a name; write it like `latency_p99`, `error_ratio(NAME)` of an "
+                "objective with counters of its own, or `check_seconds(NAME)` of a check"
             )
 
     @classmethod

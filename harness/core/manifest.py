@@ -14,7 +14,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from harness.core.bisect import Difference, Ratio, Scale
-from harness.core.criteria import Direction
+from harness.core.criteria import Direction, check_seconds_of
 from harness.core.declaration import Bytes, Declaration, RepositoryPath, Seconds, Share
 from harness.core.errors import Invalid
 from harness.core.slo_documents.promql import Selectors
@@ -162,11 +162,12 @@ class Metric(Declaration):
     ``margin``, of a ratio: by how much of all requests (``0.5%``) `no regression` lets it get worse, whatever it was.
 
     No service declares one of kind ``objective``: that is an objective with an indicator of its own
-    (``core/slo.py``). It is a share of events, but nothing tells the arms of a canary apart in it.
+    (``core/slo.py``). It is a share of events, but nothing tells the arms of a canary apart in it. Nor one of kind
+    ``check``: how long a declared check runs.
     """
 
     kind: Annotated[
-        Literal["ratio", "latency", "gauge", "counter", "probe", "objective"],
+        Literal["ratio", "latency", "gauge", "counter", "probe", "objective", "check"],
         WithJsonSchema({"type": "string", "enum": list(KINDS), "title": "Kind"}),
     ]
     unit: str
@@ -181,6 +182,12 @@ class Metric(Declaration):
     measure: str | None = None
     margin: Share | None = None
     counted: SkipJsonSchema[Counted | None] = None
+    check: SkipJsonSchema[str | None] = None
+
+    @property
+    def of_tree(self) -> bool:
+        """Whether it is measured by running something on a commit's tree, not over a window of live traffic."""
+        return self.kind in ("probe", "check")
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -188,9 +195,9 @@ class Metric(Declaration):
             raise ValueError(f"unknown unit {self.unit!r}; {choices(self.unit, UNITS)}")
         wanted = {
             "ratio": {"bad", "total"}, "latency": {"histogram", "quantile"}, "probe": {"probe", "measure", "quantile"},
-            "objective": {"counted"},
+            "objective": {"counted"}, "check": {"check"},
         }.get(self.kind, {"query"})  # fmt: skip
-        parts = ("bad", "total", "histogram", "quantile", "query", "probe", "measure", "counted")
+        parts = ("bad", "total", "histogram", "quantile", "query", "probe", "measure", "counted", "check")
         given = {name for name in parts if getattr(self, name) is not None}
         if given != wanted:
             raise ValueError(f"kind {self.kind} has {', '.join(sorted(wanted))}; given: {', '.join(sorted(given))}")
@@ -298,7 +305,7 @@ class Manifest(Declaration):
         for name, metric in self.metrics.items():
             if metric.kind not in KINDS:
                 allowed = ", ".join(KINDS)
-                raise ValueError(f"metrics.{name}: kind {metric.kind} is that of a file in slos/; allowed: {allowed}")
+                raise ValueError(f"metrics.{name}: kind {metric.kind} is declared by no service; allowed: {allowed}")
             if metric.kind == "probe" and (metric.probe, metric.measure) not in measures:
                 there = ", ".join(sorted(f"{probe}/{measure}" for probe, measure in measures)) or "none"
                 raise ValueError(f"metrics.{name}: no probe declares {metric.probe}/{metric.measure}; there is {there}")
@@ -315,6 +322,17 @@ class Manifest(Declaration):
             if guard not in ratios:
                 raise ValueError(f"canary.guards: {guard!r} is no metric of kind ratio; {choices(guard, ratios)}")
         return self
+
+
+def with_check_seconds(manifest: Manifest) -> Manifest:
+    """The manifest with how long each of its checks runs, as a metric."""
+    seconds = {
+        check_seconds_of(one.name): Metric(
+            kind="check", check=one.name, unit="s", direction="lower", good="no longer than it was"
+        )
+        for one in manifest.checks
+    }
+    return manifest.model_copy(update={"metrics": {**manifest.metrics, **seconds}})
 
 
 def _check_placeholders(texts: Iterable[str], allowed: set[str]) -> None:

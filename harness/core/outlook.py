@@ -20,7 +20,7 @@ LEAST, MOST = 0.1, 0.5
 """What is asked of a ticket for a trend: the part that the metric became worse by, but within these bounds."""
 FEWER: Final = "remove_node"
 
-Sort = Literal["trend", "margin"]
+Sort = Literal["trend", "margin", "slower"]
 Series = Mapping[str, Sequence[float | None]]
 """Metric → its value over each window, in the order of time."""
 
@@ -45,11 +45,13 @@ class Outlook:
     reason: str
     condition: str
     objective: str
+    of: str = ""
+    """Of what that is, where it is not the metric itself."""
 
     @property
     def name(self) -> str:
         """By which it is filed: a tunable has no colon in its name."""
-        return f"{self.sort}:{self.metric}"
+        return f"{self.sort}:{self.of or self.metric}"
 
 
 def bounds(slos: Sequence[Slo], invariants: Sequence[Invariant]) -> list[Bound]:
@@ -137,10 +139,10 @@ def spare_capacity(
 
 
 def wanted(limits: Sequence[Bound], catalog: Catalog, metrics: Mapping[str, Metric]) -> tuple[str, ...]:
-    """The metrics that have to be read, without those of probes."""
+    """The metrics that have to be read, without those of a tree."""
     asked = [one.metric.removesuffix(AFTER) for action in catalog.actions for one in action.preconditions]
     named = dict.fromkeys([*(bound.metric for bound in limits), *asked])
-    return tuple(name for name in named if name in metrics and metrics[name].kind != "probe")
+    return tuple(name for name in named if name in metrics and not metrics[name].of_tree)
 
 
 def known(values: Sequence[float | None]) -> list[float] | None:

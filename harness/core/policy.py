@@ -149,6 +149,22 @@ class Ahead(Declaration):
         return self.look_back_s / (BLOCKS * WINDOWS)
 
 
+class Slower(Declaration):
+    """When a check counts as slower than it used to be: in the last ``runs`` trees on which it passed, by this part."""
+
+    runs: int = Field(ge=12, le=60)
+    """With fewer no shift is sure, with more it is found late."""
+    by: Share
+
+    @model_validator(mode="after")
+    def _asks_what_can_be_given(self) -> Self:
+        if not 0.25 <= self.by <= 10:
+            raise ValueError(
+                f"by: {self.by:%} is not allowed, 25% to 1000% are: half of what was lost is asked for, and a tenth"
+            )
+        return self
+
+
 class Opportunities(Declaration):
     """``policies/opportunities.yaml``: how often something that works is touched to be made better.
 
@@ -161,7 +177,9 @@ class Opportunities(Declaration):
     again_after_s: Seconds = Field(alias="again_after")
     session_s: Seconds = Field(alias="session")
     ahead: Ahead | None = None
-    """Where it is left out, tunables are all that is looked at."""
+    """Where it is left out, nobody looks ahead."""
+    slower: Slower | None = None
+    """Where it is left out, nobody looks at how long checks run."""
 
 
 class Splitting(Declaration):

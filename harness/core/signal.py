@@ -27,6 +27,7 @@ class Offer:
     condition: str
     priority: Literal["P0", "P1", "P2", "P3"]
     objective: str
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ def _improvement(
     return TicketSpec(
         type="improvement", service=signal.service, objective=Objective(description=offer.objective),
         acceptance_criteria=(goal, *declared_criteria(slos, invariants, sustained_s)), priority=offer.priority,
-        context=Context(notes=str(signal.evidence.get("reason", ""))),
+        constraints=offer.constraints, context=Context(notes=str(signal.evidence.get("reason", ""))),
     )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {
     ("ChecksPassed", 1): _onto_unknown,
     ("WayBackBegun", 1): _main_unknown,
     ("OpportunityOffered", 1): _a_tunable,
+    ("OpportunityOffered", 2): _one_word_more,
     ("DeliveryWaits", 1): _place_unknown,
     ("SignalStarted", 1): _one_word_more,
     ("TicketFiled", 1): _one_word_more,

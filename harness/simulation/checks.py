@@ -33,7 +33,7 @@ class MemoryChecks:
         self._repository, self._clock, self._chance = repository, clock, chance
 
         self.slowed = 1.0
-        """By what a check costs more CPU time, whatever the tree, while others use the machine."""
+        """By what everything takes longer, whatever the tree, while others use the machine."""
 
     async def prepare(self) -> None:
         """There is nothing to build."""
@@ -41,8 +41,9 @@ class MemoryChecks:
     async def check(self, name: str, commit: str, base: str) -> CheckRun:
         """Passes when every change in the tree does."""
         opened_at = self._clock.now()
-        await self._clock.sleep(CHECK_S)
-        passed = self._repository.behaviour(commit).checks_pass
+        behaviour = self._repository.behaviour(commit)
+        await self._clock.sleep((CHECK_S + behaviour.check_s) * self.slowed)
+        passed = behaviour.checks_pass
         return CheckRun(
             name=name, exit_code=0 if passed else 1, passed=passed, reason="" if passed else "exit code 1",
             tests_passed=TESTS if passed else TESTS - 1, output="", wait=self._wait(opened_at, f"check {name}"),

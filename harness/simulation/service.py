@@ -28,6 +28,8 @@ class Behaviour:
     over_admission_share: float = 0.0
     starts: bool = True
     checks_pass: bool = True
+    check_s: float = 0.0
+    """By how much longer the checks run."""
     answers_per_connection: int | None = None
     """The setting of the modelled service, in capitals in its file; None for a change that does not speak of it."""
 

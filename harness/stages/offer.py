@@ -7,12 +7,13 @@ is written in the ticket's own transaction, by the expected version of the offer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from harness.ahead import Sources, look_ahead
+from harness.ahead import Sources, look_ahead, slower_checks
 from harness.core import events as e
+from harness.core.criteria import check_seconds_of
 from harness.core.errors import Forbidden, Refused, Retryable
 from harness.core.ids import opportunities_stream, ticket_stream
 from harness.core.lifecycle import ENDS, State
@@ -22,6 +23,7 @@ from harness.core.outlook import Outlook
 from harness.core.policy import Opportunities
 from harness.core.record import StreamWrite
 from harness.core.signal import Offer, Signal
+from harness.core.slower import PAIRS, Shift, outlook_of, why_not_slower
 from harness.core.ticket import Ticket
 from harness.core.tunable import value_in
 from harness.core.units import Quantity
@@ -48,7 +50,7 @@ class Stage:
 class Found:
     """An opportunity with what it was measured at, and the signal to be filed. ``value``: of a tunable, what it is."""
 
-    sort: Literal["tunable", "trend", "margin"]
+    sort: Literal["tunable", "trend", "margin", "slower"]
     measured: e.Measurement
     signal: Signal
     words: str
@@ -57,12 +59,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Something that lies ahead, and whether it is offered: ``open``, ``under_way`` or ``known``, and why."""
+    """Something that lies ahead or became slower, and whether it is offered: ``open``, ``under_way`` or ``known``, and
+    why.
+
+    ``shift``: of a check that became slower.
+    """
 
     outlook: Outlook
     state: Literal["open", "under_way", "known"]
     why: str
     measured: e.Measurement
+    shift: Shift | None = None
 
 
 def look(stage: Stage) -> tuple[list[Prospect], int]:
@@ -83,28 +90,47 @@ async def ahead(stage: Stage) -> list[Seen]:
     return [Seen(one, *state_of(one.name, offers, stage.policy, now), measured) for one, measured in found]
 
 
-async def offer(stage: Stage, name: str | None = None) -> Found | None:
-    """The opportunity of this name, or the first there is, what lies ahead before tunables; None where there is none.
+def slower(stage: Stage) -> list[Seen]:
+    """Every check that takes longer than it used to, by the ledger alone; empty where policy does not ask for it."""
+    if stage.policy.slower is None:
+        return []
+    offers, now = _offers(stage), stage.clock.now()
+    found = [(outlook_of(one), one, at) for one, at in slower_checks(stage.manifest, stage.policy.slower, stage.ledger)]
+    return [
+        Seen(told, *state_of(told.name, offers, stage.policy, now), measured, shift) for told, shift, measured in found
+    ]
 
-    Raises Invalid for a tunable that is not declared, Refused where its metric cannot be measured, Forbidden while an
-    incident is worked on, or when policy allows no more this week, Retryable where what lies ahead was asked for by its
-    name and there are no metrics.
+
+async def offer(stage: Stage, name: str | None = None) -> Found | None:
+    """The opportunity of this name, or the first there is: what lies ahead, then a check that became slower, then a
+    tunable; None where there is none.
+
+    Raises Invalid for a tunable that is not declared, Refused where what was asked for by its name cannot be measured
+    or is not so, Forbidden while an incident is worked on, or when policy allows no more this week, Retryable where
+    what lies ahead was asked for by its name and there are no metrics.
     """
     of_tunable = name is not None and ":" not in name
+    of_check = name is not None and name.startswith("slower:")
     if of_tunable:
         stage.manifest.tunable(str(name))
     try:
-        seen = [] if of_tunable else await ahead(stage)
+        seen = [] if of_tunable or of_check else await ahead(stage)
     except Retryable:
         if name is not None:
             raise
         seen = []  # a tunable can be tried all the same
     found, left = look(stage)
-    for one in seen:
+    for one in [*seen, *([] if of_tunable else slower(stage))]:
         if one.state == "open" and name in (None, one.outlook.name):
             _require_some(left, stage.policy)
             _require_peace(stage)
-            return _found_ahead(stage, one)
+            if one.shift is None:
+                return _found_ahead(stage, one)
+            measured, why_not = await _side_by_side(stage, one.shift)
+            if measured is not None:
+                return _found_ahead(stage, replace(one, measured=measured))
+            if name is not None:
+                raise Refused(f"{name} is not filed: {why_not}")
     prospect = next((one for one in found if one.state == "open" and name in (None, one.standing.tunable)), None)
     if prospect is None:
         return None
@@ -138,12 +164,41 @@ async def offer(stage: Stage, name: str | None = None) -> Found | None:
 
 def _found_ahead(stage: Stage, seen: Seen) -> Found:
     one, measured = seen.outlook, seen.measured
-    wants = Offer(metric=one.metric, condition=one.condition, priority=stage.policy.priority, objective=one.objective)
+    wants = Offer(
+        metric=one.metric, condition=one.condition, priority=stage.policy.priority, objective=one.objective,
+        # Whoever leaves tests out is faster, too, and no measurement tells that from what was asked for.
+        constraints=("requires approval",) if seen.shift is not None else (),
+    )  # fmt: skip
     signal = Signal(
         kind="opportunity", name=one.name, service=stage.manifest.name, sampled_at=measured.window_to,
         began_at=measured.window_to, offer=wants, evidence={"reason": one.reason, "value": one.level},
     )  # fmt: skip
     return Found(one.sort, measured, signal, words=one.reason)
+
+
+async def _side_by_side(stage: Stage, shift: Shift) -> tuple[e.Measurement | None, str]:
+    """The run of main in the middle of the pairs if they show that it takes longer, else None and why not.
+
+    Which of a pair is first takes turns, so that what the first leaves in caches helps neither.
+    """
+    assert stage.policy.slower is not None
+    before, now = shift.reference.commit, stage.repository.main()
+    name = check_seconds_of(shift.check)
+    pairs: list[tuple[float, e.Measurement, float]] = []
+    for number in range(PAIRS):
+        pair = dict[str, e.Measurement]()
+        for commit in (before, now) if number % 2 else (now, before):
+            try:
+                pair[commit], _ = await measure_by_probe(stage.manifest, name, Bench(stage.checks, commit))
+            except Refused as error:
+                return None, f"{commit[:12]} cannot be measured: {error}"
+        was, is_ = pair[before].value, pair[now].value
+        if was is None or is_ is None:
+            return None, f"{shift.check} does not pass on {(before if was is None else now)[:12]}"
+        pairs.append((was, pair[now], is_))
+    why_not = why_not_slower([(was, is_) for was, _, is_ in pairs], stage.policy.slower)
+    ordered = sorted(pairs, key=lambda one: one[2] / one[0])
+    return (None, why_not) if why_not is not None else (ordered[len(ordered) // 2][1], "")
 
 
 def note(stage: Stage, found: Found, ticket_id: str) -> Sequence[StreamWrite]:

@@ -209,7 +209,9 @@ async def _judge(journal: Journal, stage: Stage, window: Window) -> tuple[list[e
     admitted = journal.ticket.admitted
     assert admitted is not None
     left = left_to_others(journal, stage.operator.slos, stage.operator.invariants)
-    probed = {number for number, one in enumerate(admitted.criteria) if _kind(stage, one) == "probe"}
+    probed = {
+        number for number, one in enumerate(admitted.criteria) if declared(stage.manifest, one.metric).of_tree
+    }  # fmt: skip
     at_ticks: list[list[e.JudgedCriterion]] = []
     for ticks_left in range(stage.policy.ticks - 1, -1, -1):
         at = window.end - timedelta(seconds=ticks_left * TICK_S)
@@ -275,10 +277,6 @@ async def _pairs(
             waits += waited
         pairs.append((without, with_it))
     return pairs, waits
-
-
-def _kind(stage: Stage, one: e.FrozenCriterion) -> str:
-    return declared(stage.manifest, one.metric).kind
 
 
 async def _criterion(

@@ -208,6 +208,7 @@ async def run_checks(arguments: RunChecks, desk: Desk) -> Observation:
         "passed": all(run.passed for run in runs) and bool(runs),
         "checks": [
             {"name": run.name, "passed": run.passed, "reason": run.reason, "tests_passed": run.tests_passed,
+             "seconds": (run.wait.closed_at - run.wait.opened_at).total_seconds(),
              "output": _end(desk.journal.blobs.cleaned(run.output))}
             for run in runs
         ],

@@ -111,21 +111,22 @@ class StateChanged(Event):
 
 class OpportunityOffered(Event):
     """Nothing is wrong, yet something may be better: a tunable of which it is not known that its value is the best, a
-    limit that a trend will reach, or capacity that nobody needs (stream ``opportunities-<service>``, from which policy
-    counts how many there were)."""
+    limit that a trend will reach, capacity that nobody needs, or a check that became slower (stream
+    ``opportunities-<service>``, from which policy counts how many there were)."""
 
-    schema_version = 2
+    schema_version = 3
 
     ticket_id: str
     """The ticket that was filed for it."""
-    sort: Literal["tunable", "trend", "margin"]
+    sort: Literal["tunable", "trend", "margin", "slower"]
     """What kind of opportunity it is."""
     name: str
-    """Of the tunable, or of the metric with its sort before it."""
+    """Of the tunable, or of the metric or the check with its sort before it."""
     value: int | None
     """What the tunable is set to; None where it is no tunable."""
     measured: Measurement
-    """Of a tunable, what the service's probe measures with that value; else where the metric stands."""
+    """Of a tunable, what the service's probe measures with that value; of a check, how long it runs on main; else where
+    the metric stands."""
 
 
 class ReleaseObserved(Event):

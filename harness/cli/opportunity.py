@@ -79,7 +79,8 @@ def file_(
     if filed is None:
         if as_json:
             print_json({"id": None})
-        print("nothing is open: `harness opportunity list` tells of each", file=sys.stderr)
+        kinds = "no tunable is open, nor a trend, a margin or a slower check"
+        print(f"{kinds}: `harness opportunity list` tells of each", file=sys.stderr)
         raise typer.Exit(1)
     ticket_id, words = filed
     if as_json:

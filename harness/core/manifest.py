@@ -305,7 +305,8 @@ class Manifest(Declaration):
         for name, metric in self.metrics.items():
             if metric.kind not in KINDS:
                 allowed = ", ".join(KINDS)
-                raise ValueError(f"metrics.{name}: kind {metric.kind} is declared by no service; allowed: {allowed}")
+                whose = "of every check by itself" if metric.kind == "check" else "that of a file in slos/"
+                raise ValueError(f"metrics.{name}: kind {metric.kind} is {whose}; allowed: {allowed}")
             if metric.kind == "probe" and (metric.probe, metric.measure) not in measures:
                 there = ", ".join(sorted(f"{probe}/{measure}" for probe, measure in measures)) or "none"
                 raise ValueError(f"metrics.{name}: no probe declares {metric.probe}/{metric.measure}; there is {there}")

@@ -82,7 +82,7 @@ def _seen(one: FrozenCriterion, metric: Metric, design_effect: float, turn: Turn
     elif metric.kind == "check":
         value = next((run["seconds"] for run in body["checks"] if run["name"] == metric.check and run["passed"]), None)
     elif turn.observation.ok:
-        measured = Measurement.model_validate(body)
+        measured = Measurement.model_validate({name: body.get(name) for name in Measurement.model_fields})
         met, _ = held(condition, one.baseline, measured, metric, design_effect=design_effect)
         return Seen(one, measured.value, met)
     baseline = one.baseline.value if one.baseline else None

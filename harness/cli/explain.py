@@ -66,6 +66,12 @@ def _lines(item: Mapping[str, Any]) -> list[str]:
             return [_left(item)]
         case "limit":
             return [f"{item['metric']} may be {number(item['allowed'], '%')} while it is watched"]
+        case "error_budget_spend":
+            return [
+                f"{item['objective']} spent {item['spent']:.2%} of its error budget, at most "
+                f"{number(item['at_most'], '%')}: {item['bad']} of {item['total']} events bad, "
+                f"{item['before_bad']} of {item['before_total']} before"
+            ]
         case "count":
             return []  # the line of the look has them
         case "verdict":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +15,25 @@ from harness.core.errors import Invalid, Refused
 from harness.core.record import Head
 
 _PLACES = "give a path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+
+
+class _Told(logging.Filter):
+    """Leaves out interruptions: SQLAlchemy logs one that meets it giving back a connection, with its traceback, and
+    raises it all the same."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
+
+
+_TOLD = _Told()
+
+
+def pooled(engine: Engine) -> Engine:
+    """The engine, whose pool says nothing of interruptions."""
+    logger = engine.pool.logger
+    assert isinstance(logger, logging.Logger), "no echo of the pool is asked for"
+    logger.addFilter(_TOLD)
+    return engine
 
 
 class Standing(NamedTuple):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from harness.core.chain import Row
 from harness.core.errors import Refused
 from harness.core.record import GENESIS, Head
-from harness.ledger.database import Standing
+from harness.ledger.database import Standing, pooled
 
 OLDEST_SERVER: Final = 15
 CONNECT_TIMEOUT_S: Final = 10
@@ -48,7 +48,7 @@ class Postgresql:
 
     def __init__(self, url: URL, *, busy_timeout_s: float) -> None:
         asked = {"autocommit": True, "client_encoding": "utf8", "connect_timeout": CONNECT_TIMEOUT_S}
-        self.engine = create_engine(url, connect_args=asked)
+        self.engine = pooled(create_engine(url, connect_args=asked))
         self._busy_timeout_ms = max(1, round(busy_timeout_s * 1_000))
         event.listen(self.engine, "connect", self._settle)
         event.listen(self.engine, "checkout", _refuse_ended)

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from harness.core.chain import Row
 from harness.core.errors import Refused
 from harness.core.record import GENESIS, Head
-from harness.ledger.database import Standing
+from harness.ledger.database import Standing, pooled
 
 _COLUMNS = ", ".join(Row._fields)
 _INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Row._fields))})"
@@ -38,7 +38,7 @@ class Sqlite:
 
     def __init__(self, url: URL, *, busy_timeout_s: float) -> None:
         # isolation_level=None: the driver begins nothing by itself; a lone SELECT runs as it is.
-        self.engine = create_engine(url, connect_args={"timeout": busy_timeout_s, "isolation_level": None})
+        self.engine = pooled(create_engine(url, connect_args={"timeout": busy_timeout_s, "isolation_level": None}))
         event.listen(self.engine, "connect", _settle)
         event.listen(self.engine, "begin", _begin)
 

@@ -15,6 +15,8 @@ from uuid import UUID, uuid5
 
 import pytest
 import zstandard
+from sqlalchemy.event import listen, remove
+from sqlalchemy.pool import Pool
 
 from harness.core.chain import Row
 from harness.core.errors import Broken, HarnessError, Invalid, Refused, Retryable
@@ -107,6 +109,24 @@ def test_threads_of_one_process_share_a_ledger(where: str) -> None:
 
         assert ledger.stream_version("shared") == 160
         assert ledger.verify().ok
+
+
+def test_an_interruption_while_a_connection_is_given_back_is_raised_once_and_logged_nowhere(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with opened(where) as ledger:
+        ledger.append([StreamWrite("s", 0, [event(1)])])
+        listen(Pool, "reset", interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                ledger.head()
+        finally:
+            remove(Pool, "reset", interrupted)
+        assert caplog.records == []
+        assert ledger.head().position == 1
 
 
 def test_every_acknowledged_event_outlives_kill_9(where: str) -> None:

@@ -26,7 +26,7 @@ from harness.ports import Ledger, Metrics
 from harness.settings import Settings
 from harness.states import last_told
 
-HEADINGS = ("objective", "state", "since", "target", "so far", "of the period", "budget left", "used up in", "burn")
+HEADINGS = ("objective", "state", "since", "target", "so far", "budget left", "burn")
 
 
 def status(as_json: AsJson = False) -> None:
@@ -43,8 +43,8 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        _print_table(rows)
-    if all(row["state"] == "query_failed" for row in rows):
+        _print_table(rows, record.clock.now())
+    if rows and all(row["state"] == "query_failed" for row in rows):
         raise Retryable(rows[0]["reason"])
     if any(row["state"] != "ok" for row in rows):
         raise typer.Exit(1)
@@ -92,52 +92,53 @@ def _since(ledger: Ledger, service: str, name: str, state: SloState) -> str | No
     return told.at.isoformat() if told is not None and told.after == state.state else None
 
 
-def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """As wide as a terminal of 80 columns; what takes words stands below."""
     from rich.console import Console  # only people need it
     from rich.table import Table
 
     colour = {"ok": "green", "burning": "red", "no_data": "yellow", "query_failed": "yellow"}
     table = Table(box=None)
-    for heading in (
-        "objective",
-        "state",
-        "since",
-        "target",
-        "so far",
-        "of the period",
-        "budget left",
-        "used up in",
-        "burn",
-    ):
+    for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        burn = ", ".join(
+        burn = "\n".join(
             f"{'?' if one['rate'] is None else format(one['rate'], '.3g') + 'x'} in {one['window']}"
             for one in row["burn"]
         )
         table.add_row(
-            f"{row['slo']}", f"[{colour[row['state']]}]{row['state']}[/]", (row["since"] or "")[:19],
-            number(row["target"], "%"), number(row["current"], "%"), _measured(row), number(row["budget_left"], "%"),
-            _used_up(row), burn,
+            f"{row['slo']}", f"[{colour[row['state']]}]{row['state']}[/]", _moment(row["since"], now),
+            number(row["target"], "%"), number(row["current"], "%"), number(row["budget_left"], "%"), burn,
         )  # fmt: skip
     Console().print(table)
     for row in rows:
+        print(f"{row['slo']}: {_measured(row)}; its budget {_used_up(row)}")
         if row["state"] != "ok":
             print(safe(f"{row['slo']}: {row['state']}: {row['reason']}"))
 
 
+def _moment(at: str | None, now: datetime) -> str:
+    """The time of today, else with its date; in UTC."""
+    if at is None:
+        return ""
+    moment = datetime.fromisoformat(at)
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%m-%d %H:%M}"
+
+
 def _measured(row: dict[str, Any]) -> str:
     """How much of the period there are data of."""
-    if row["measured_s"] is None:
-        return "no data"
     period = duration(row["period_s"])
-    return f"{period}" if row["measured_s"] >= row["period_s"] else f"{_length(row['measured_s'])} of {period}"
+    if row["measured_s"] is None:
+        return f"no data of its {period}"
+    if row["measured_s"] >= row["period_s"]:
+        return f"measured over {period}"
+    return f"measured over {_length(row['measured_s'])} of {period}"
 
 
 def _used_up(row: dict[str, Any]) -> str:
     if row["exhausted_in_s"] is not None:
-        return _length(row["exhausted_in_s"]) if row["exhausted_in_s"] else "is used up"
-    return "not known" if row["budget_left"] is None or row["pace"] is None else "never at this pace"
+        return f"is used up in {_length(row['exhausted_in_s'])} at this pace" if row["exhausted_in_s"] else "is used up"
+    return "is not known" if row["budget_left"] is None or row["pace"] is None else "lasts at this pace"
 
 
 def _length(seconds: float) -> str:

@@ -23,8 +23,8 @@ test: lint postgresql ## everything that CI runs (at most 30 minutes on 2 cores)
 	$(BIN)/pytest tests -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)
 	$(BIN)/pytest tests/acceptance tests/integration services --durations=15 --session-timeout=2700 $(ARGS)
 
-test-fast: lint postgresql ## lint, contracts, types and the quick tests (under a minute once types are cached)
-	$(BIN)/pytest -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' --ignore-glob='*/simulation' $(ARGS)
+test-fast: lint postgresql ## lint, contracts, types and the quick tests (about a minute once types are cached)
+	$(BIN)/pytest -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' --ignore-glob='*/simulation' --ignore-glob='*/generative' $(ARGS)
 
 soak: setup postgresql ## the long proofs; writes docs/evidence/<date>-<commit>.json
 	$(BIN)/pytest tests/soak --timeout=7200 --durations=0 --evidence=docs/evidence $(ARGS)

@@ -269,16 +269,22 @@ def test_a_lost_node_whose_ticket_is_with_a_person_calls_no_second_one_before_th
     run(story())
 
 
+def fill(operations: Operations, events: int) -> None:
+    """Make the ledger longer by so many events that nobody looks at, 500 an append."""
+    beats = [
+        encode(f"beat {n}", e.ReceiverAdded(receiver=f"r{n}"), clock=operations.world.clock, actor="test",
+               correlation="test", cause=None)
+        for n in range(events)
+    ]  # fmt: skip
+    for first in range(0, events, 500):
+        operations.ledger.append([StreamWrite("notices-x", None, beats[first : first + 500])])
+
+
 def test_while_all_of_a_long_ledger_is_walked_again_nothing_is_said_of_the_fleet() -> None:
     async def story() -> None:
         operations = await watched()
         world = operations.world
-        beats = [
-            encode(f"beat {n}", e.ReceiverAdded(receiver=f"r{n}"), clock=world.clock, actor="test",
-                   correlation="test", cause=None)
-            for n in range(PAGE)
-        ]  # fmt: skip
-        operations.ledger.append([StreamWrite("notices-x", None, beats)])
+        fill(operations, PAGE)
         structure = structure_of(operations)
         looks = [structure.look([])["declared_fleet"] for _ in range(2)]
         assert [bool(one.unknown) for one in looks] == [True, False]
@@ -296,14 +302,7 @@ def test_a_long_ledger_is_walked_a_page_a_look_and_nothing_is_said_of_it_until_t
     async def story() -> None:
         # given a ledger of three pages
         operations = await watched()
-        world = operations.world
-        beats = [
-            encode(f"beat {n}", e.ReceiverAdded(receiver=f"r{n}"), clock=world.clock, actor="test",
-                   correlation="test", cause=None)
-            for n in range(2 * PAGE + 500)
-        ]  # fmt: skip
-        for first in range(0, len(beats), 500):
-            operations.ledger.append([StreamWrite("notices-x", None, beats[first : first + 500])])
+        fill(operations, 2 * PAGE + 500)
         structure = structure_of(operations)
         # when it is looked at
         looks = [structure.look([])["ledger_chain"] for _ in range(4)]

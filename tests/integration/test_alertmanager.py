@@ -57,10 +57,14 @@ def test_alerts_are_one_ticket_a_cause_from_the_first_firing_to_the_next(world: 
     alerts.end(labels("TooSlow", "b"))
     until(lambda: server.counts()["SignalEnded"] == 1, "the signal ends")
 
-    # when it fires again, then it is attached to the ticket that lives
-    attached = server.counts()["SignalAttached"]
+    # when it fires again, then it is one more firing on the ticket that lives: attached where that is its own, grouped
+    # where Alertmanager told of another first, and no further ticket
+    before, ticket = server.counts(), server.tickets()["alert:TooSlow"]
     alerts.fire(labels("TooSlow"))
-    until(lambda: server.counts()["SignalAttached"] == attached + 1, "attached")
+    until(lambda: server.counts()["SignalStarted"] == before["SignalStarted"] + 1, "the signal starts again")
+    assert {one["labels"]["instance"] for one in shown() if one["firing"]} == {"a"}  # type: ignore[index]
+    assert server.tickets()["alert:TooSlow"] == ticket
+    assert server.counts()["TicketFiled"] == before["TicketFiled"]
 
     # when the server says that it left some out, then that is counted; of an unknown service nothing is made
     alerts.fire(labels("Crowd", "a", crowd="yes"), labels("Crowd", "b", crowd="yes"))

@@ -19,9 +19,9 @@ demo: setup ## one real incident end to end; pass flags by ARGS="--incident NAME
 postgresql: setup
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh tests
 
-test: lint postgresql ## everything that CI runs (at most 30 minutes on 2 cores): on all cores what measures no time, then the rest
-	$(BIN)/pytest tests -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' $(ARGS)
-	$(BIN)/pytest tests/acceptance tests/integration services --durations=15 --session-timeout=2700 $(ARGS)
+test: lint postgresql ## everything that CI runs (at most 30 minutes on 2 cores): on all cores, then what has to be alone
+	$(BIN)/pytest -n auto --dist worksteal -m 'not alone' --durations=15 --session-timeout=2700 $(ARGS)
+	$(BIN)/pytest -m alone --durations=15 --session-timeout=2700 $(ARGS)
 
 test-fast: lint postgresql ## lint, contracts, types and the quick tests (about a minute once types are cached)
 	$(BIN)/pytest -n auto --dist worksteal --ignore-glob='*/integration' --ignore-glob='*/acceptance' --ignore-glob='*/simulation' --ignore-glob='*/generative' $(ARGS)

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,23 +66,43 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
-class Killed:
-    """An incident during which the worker was killed once, inside the stage."""
+class Kill:
+    """One kill -9 of the worker, inside the stage."""
 
     stage: str
     delay_s: float
     """From the event that begins the stage to the kill."""
-    silent_s: float
-    """From the kill to the ticket's next event."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """An incident during which the worker was killed, at most once inside each stage."""
+
+    kills: tuple[Kill, ...]
     before: Before
     demo: Demo
+    history: tuple[Row, ...]
+    """The events of the incident's ticket."""
 
     def numbers(self) -> dict[str, object]:
-        """What is worth keeping of it as evidence."""
+        """What is worth keeping of it as evidence; ``silent_s``: from the kill to the ticket's next event."""
+        kills = [
+            {
+                "stage": kill.stage, "killed_after_s": round(kill.delay_s, 3),
+                "silent_s": round((next_at(self.history, kill.at) - kill.at).total_seconds(), 3),
+            }
+            for kill in self.kills
+        ]  # fmt: skip
         return {
-            "stage": self.stage, "ticket": self.demo.ticket, "killed_after_s": self.delay_s, "silent_s": self.silent_s,
-            "attempts": self.demo.attempts, "fault_to_verified_s": self.demo.fault_to_verified_s,
+            "ticket": self.demo.ticket, "attempts": self.demo.attempts,
+            "fault_to_verified_s": self.demo.fault_to_verified_s, "kills": kills,
         }  # fmt: skip
+
+
+def next_at(history: Sequence[Row], moment: datetime) -> datetime:
+    """When the first event after the moment was."""
+    return min(row.at for row in history if row.at > moment)
 
 
 class Recorder:
@@ -135,45 +155,47 @@ def stack_on_record(newcomer: Newcomer, record: Path) -> Iterator[Stand]:
         recorder.wait()
 
 
-def play(stand: Stand, *, stage: str, seed: int, draws: int) -> Killed:
-    """Play incidents until the worker was killed inside ``stage``, at most ``draws`` of them.
+def play(stand: Stand, *, seed: int, draws: int) -> Iterator[Killed]:
+    """Play incidents until the worker was killed inside each of ``STAGES``, at most ``draws`` of them.
 
-    The moment is drawn uniformly over the stage's usual length. An incident whose stage was over sooner is left alone
-    and must end well too.
+    Each is yielded when it has ended and before the next begins. A moment is drawn uniformly over the stage's usual
+    length. A stage that was over sooner is tried in the next incident; the one that left it alone must end well too.
     """
-    chance = random.Random(f"{stage}/{seed}")
+    chance = random.Random(seed)
+    missed = set(STAGES)
     for draw in range(draws):
-        delay_s = chance.uniform(0, STAGES[stage].usual_s)
-        killed = _play_once(stand, stage=stage, seed=seed + 1000 * draw, delay_s=delay_s)
-        if killed is not None:
-            return killed
-    raise AssertionError(f"{stage} was over before the drawn moment in {draws} incidents of seed {seed}")
+        moments = {name: chance.uniform(0, stage.usual_s) for name, stage in STAGES.items() if name in missed}
+        killed = _play_once(stand, seed=seed + 1000 * draw, moments=moments)
+        yield killed
+        missed -= {kill.stage for kill in killed.kills}
+        if not missed:
+            return
+    raise AssertionError(f"{missed} were over before the drawn moment in {draws} incidents of seed {seed}")
 
 
-def _play_once(stand: Stand, *, stage: str, seed: int, delay_s: float) -> Killed | None:
+def _play_once(stand: Stand, *, seed: int, moments: Mapping[str, float]) -> Killed:
     outside, before = stand.outside, _before(stand)
     demo = stand.newcomer.starts("demo", "--headless", "--json", "--keep", "--seed", str(seed))
+    kills = []
     try:
-        begun = wait_for(outside, STAGES[stage].begins, before.position, demo)
-        due = begun.at + timedelta(seconds=delay_s)
-        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
-        killed_at = None
-        if not _rows(outside, STAGES[stage].ends, before.position):
-            killed_at = datetime.now(UTC)
-            os.kill(pid_of(outside, "worker"), signal.SIGKILL)
+        for name, delay_s in moments.items():
+            begun = wait_for(outside, STAGES[name].begins, before.position, demo)
+            due = begun.at + timedelta(seconds=delay_s)
+            time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
+            if not _rows(outside, STAGES[name].ends, before.position):
+                at = datetime.now(UTC)
+                os.kill(pid_of(outside, "worker"), signal.SIGKILL)
+                kills.append(Kill(name, (at - begun.at).total_seconds(), at))
         stdout, stderr = demo.communicate(timeout=DEMO_ENDS_WITHIN_S)
     finally:
         demo.kill()
         demo.wait()
-    assert demo.returncode == 0, f"{stage}, killed at {killed_at}, {delay_s:.2f} s in:\n{stderr[-6000:]}"
-    ends = _rows(outside, STAGES[stage].ends, before.position)
-    if killed_at is None or ends[0].at <= killed_at:
-        return None
+    assert demo.returncode == 0, f"killed: {kills}\n{stderr[-6000:]}"
     document = Demo.model_validate_json(stdout)
-    after = [row for row in outside.rows(after=begun.position)
-             if row.stream == f"ticket-{document.ticket}" and row.at > killed_at]  # fmt: skip
-    silent_s = (after[0].at - killed_at).total_seconds()
-    return Killed(stage, round((killed_at - begun.at).total_seconds(), 3), round(silent_s, 3), before, document)
+    killed = Killed(tuple(kills), before, document, tuple(rows_of(outside, document.ticket)))
+    assert exits_of(outside, "worker") == before.deaths + len(kills)
+    inside = [kill for kill in kills if _rows(outside, STAGES[kill.stage].ends, before.position)[0].at > kill.at]
+    return replace(killed, kills=tuple(inside))
 
 
 def pid_of(outside: Outside, part: str) -> int:
@@ -223,7 +245,6 @@ def _rows(outside: Outside, kinds: tuple[str, ...], position: int) -> list[Row]:
 def assert_every_effect_happened_once(killed: Killed, stand: Stand) -> None:
     """Counted in git, in the nodes' log of starts and in Envoy: what one undisturbed delivery does, no more."""
     assert (killed.demo.outcome, killed.demo.attempts) == ("resolved", 1)
-    assert exits_of(stand.outside, "worker") == killed.before.deaths + 1
     _assert_one_commit(killed, stand.outside)
     _assert_starts(killed, stand.outside)
     _assert_versions(killed, stand.recorder)

@@ -33,7 +33,7 @@ from tests.acceptance.outside import HARNESS_AUTHOR, Outside, Process, Row, repe
 from tests.acceptance.searching import assert_nowhere, lines_of, pem
 from tests.webhooks import SECRET, Inbox, receiving
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 SEED = 2
 OTHER_SEED = 7

@@ -29,6 +29,8 @@ from scenarios.series import apply_edits, order
 from tests.integration.ports import free_port
 from tests.integration.test_oracles import SERVICE, on_socket, serving, tree_with
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 INCIDENTS = {
     path.stem: scenario

@@ -29,7 +29,7 @@ from harness.simulation.ledger import MemoryBlobs, MemoryLedger
 from tests.acceptance.newcomer import ROOT
 from tests.integration.test_node_sandbox import needs_bubblewrap
 
-pytestmark = needs_bubblewrap
+pytestmark = [pytest.mark.alone, needs_bubblewrap]
 RULES = read_rules()
 TUNABLE = "answers-per-connection"
 FACTS = {"id": "INF-1", "signal": TUNABLE, "failed_count": 0, "story": "Nothing was tried before."}

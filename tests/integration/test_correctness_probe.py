@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.alone
+
 SERVICES = Path(__file__).parents[2] / "services"
 TREE = SERVICES / "ratelimiter"
 HANGS_UP = """

@@ -19,6 +19,8 @@ from scenarios.oracle import OracleReading, Thresholds, healthy, is_cheaper, mea
 from scenarios.scenario import Scenario, read_scenario, series_of
 from scenarios.series import Commit, apply_edits, order
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "services/ratelimiter"
 FAULTY = {

@@ -26,6 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from scenarios.oracle import OracleReading, Thresholds, healthy, measure
 from tests.integration.ports import free_port
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 TRAFFIC = ROOT / "services" / "traffic"
 CONTRACT = TRAFFIC / "contract.yaml"

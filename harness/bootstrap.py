@@ -217,11 +217,12 @@ class Harness:
         return self.rules.catalog_of(self.repository.manifest(self.repository.main()))
 
     def operator(self) -> Operator:
-        """What an operation is carried out with."""
+        """What carries a change through its stages."""
+        rules = self.rules
         return Operator(
-            manifest=self.manifest(), catalog=self.rules.catalog, slos=self.rules.slos,
-            invariants=self.rules.invariants, profile=self.rules.profile, metrics=self.metrics, nodes=self.nodes,
-            provider=self.provider, repository=self.repository,
+            manifest=self.manifest(), catalog=rules.catalog, promises=rules.promises, slos=rules.slos,
+            invariants=rules.invariants, profile=rules.profile, metrics=self.metrics, nodes=self.nodes,
+            provider=self.provider, router=self.router, repository=self.repository, checks=self.checks,
         )  # fmt: skip
 
 

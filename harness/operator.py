@@ -1,10 +1,11 @@
-"""What changes of the service are carried out with, and the gate that they all have. Reads nodes; writes nothing."""
+"""What carries a change through its stages, and the gate that it has at all of them. Reads nodes; writes nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.core import operation as core
+from harness.core.contract import Promise
 from harness.core.errors import Retryable
 from harness.core.invariant import Invariant
 from harness.core.manifest import Manifest
@@ -14,22 +15,25 @@ from harness.gate import Gate
 from harness.journal import Journal
 from harness.others import no_worse_only, restored_by
 from harness.overspend import Overspend
-from harness.ports import Metrics, NodeProvider, Nodes, Repository
+from harness.ports import Checks, Metrics, NodeProvider, Nodes, Repository, Router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """What a change of the service needs besides the ticket's journal."""
+    """What a change of the service needs besides the ticket's journal, from TEST to VERIFY and on the way back."""
 
     manifest: Manifest
     catalog: core.Catalog
+    promises: tuple[Promise, ...]
     slos: tuple[Slo, ...]
     invariants: tuple[Invariant, ...]
     profile: Profile
     metrics: Metrics
     nodes: Nodes
     provider: NodeProvider
+    router: Router
     repository: Repository
+    checks: Checks
 
 
 def gate_of(journal: Journal, operator: Operator, *, restores: bool = False) -> Gate:

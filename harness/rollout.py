@@ -8,8 +8,9 @@ from harness.core import events as e
 from harness.core.deployment import NodeAnswer, NodeOrder
 from harness.core.errors import Broken, Refused, Retryable
 from harness.core.lifecycle import STAGE
-from harness.gate import Gate, note_gate
+from harness.gate import note_gate
 from harness.journal import Journal
+from harness.operator import Operator, gate_of
 from harness.ports import Nodes, Repository
 from harness.stall import give_up
 
@@ -23,22 +24,22 @@ async def swap(journal: Journal, nodes: Nodes, node: str, commit: str, *, key: s
 
 
 async def roll_back(
-    journal: Journal, repository: Repository, gate: Gate, touched: Sequence[str], reason: str, *, stall_s: float
+    journal: Journal, operator: Operator, touched: Sequence[str], reason: str
 ) -> e.RolledBack | e.RollbackFailed:
     """Take the change back on main by a revert commit, and have the touched nodes serve that, last touched first.
 
     ``main`` always equals what runs: the revert commit has the tree of before the change, and with it whatever another
-    ticket delivered while this one's verification was interrupted. A node that does not answer for ``stall_s`` fails
-    it. ``gate`` tells how the service is afterwards.
+    ticket delivered while this one's verification was interrupted. A node that does not answer for too long fails it.
+    A gate tells how the service is afterwards.
     """
-    n, nodes = journal.ticket.attempt.n, gate.nodes
+    n, nodes = journal.ticket.attempt.n, operator.nodes
     record_as = _key_of_this_try(journal, n)
     if done := journal.recorded(record_as, e.Event):
         assert isinstance(done, e.RolledBack | e.RollbackFailed)
         return done
     journal.require_newest()
     try:
-        commit = _take_back_on_main(journal, repository)
+        commit = _take_back_on_main(journal, operator.repository)
         there = [node for node in reversed(touched) if node in nodes.names()]  # one that is gone serves nothing
         answers, silent = await _swapped_back(journal, nodes, there, commit)
     except (Refused, Broken) as error:  # what may be retried is: the way back must not fail for one slow answer
@@ -46,12 +47,13 @@ async def roll_back(
     except Retryable as error:
         silent = error
     if silent is not None:
-        return journal.record(record_as, e.RollbackFailed(attempt=n, reason=give_up(journal, stall_s, silent)))
+        reason = give_up(journal, operator.profile.stall_s, silent)
+        return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reason))
     if failed := [answer for answer in answers if not answer.ok]:
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
         return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reasons))
     waits = tuple(wait for answer in answers for wait in swap_waits(answer))
-    await note_gate(journal, gate, "rollback", "after", key=f"{record_as}/gate")
+    await note_gate(journal, gate_of(journal, operator), "rollback", "after", key=f"{record_as}/gate")
     return journal.record(record_as, e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
 
 

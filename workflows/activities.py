@@ -152,55 +152,37 @@ class Activities:
                 journal, manifest=manifest, rules=harness.rules.approvals, catalog=harness.rules.catalog,
                 invariants=harness.rules.invariants, repository=harness.repository, budget_left=left,
             ) and await lock.acquire(journal, terms):  # fmt: skip
-                await test.test(
-                    journal, manifest=manifest, repository=harness.repository, checks=harness.checks,
-                    operator=harness.operator(),
-                )  # fmt: skip
+                await test.test(journal, harness.operator())
             return self._left(journal)
 
     @activity.defn
     async def canary(self, ticket_id: str) -> str:
         """CANARY."""
-        harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            stage = canary.Stage(
-                manifest=harness.manifest(), promises=harness.rules.promises, slos=harness.rules.slos,
-                policy=harness.rules.profile.canary, metrics=harness.metrics, nodes=harness.nodes,
-                router=harness.router, operator=harness.operator(),
-            )  # fmt: skip
             if self._due("canary", journal):
-                await canary.canary(journal, stage)
+                await canary.canary(journal, self._harness.operator())
             return self._left(journal)
 
     @activity.defn
     async def deploy(self, ticket_id: str) -> str:
         """DEPLOY."""
-        harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
             if self._due("deploy", journal):
-                await deploy.deploy(journal, harness.operator())
+                await deploy.deploy(journal, self._harness.operator())
             return self._left(journal)
-
-    def _verification(self) -> verify.Stage:
-        harness = self._harness
-        return verify.Stage(
-            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, repository=harness.repository, checks=harness.checks,
-            operator=harness.operator(),
-        )  # fmt: skip
 
     @activity.defn
     async def verify(self, ticket_id: str) -> str:
         """VERIFY, when its window is all but over, or the ticket spent too much. Until then a timer of the workflow
         waits: people can end it."""
         async with at_the_edge():
-            journal, stage = self._journal(ticket_id), self._verification()
+            journal, operator = self._journal(ticket_id), self._harness.operator()
             if self._due("verify", journal) and (
-                verify.due_in_s(journal, stage) <= 0 or await verify.is_overspent(journal, stage)
+                verify.due_in_s(journal, operator.profile.verify) <= 0 or await verify.is_overspent(journal, operator)
             ):
-                await verify.verify(journal, stage)
+                await verify.verify(journal, operator)
             return self._left(journal)
 
     @activity.defn
@@ -221,7 +203,7 @@ class Activities:
                 case State.QUEUED:
                     return 0.0
                 case State.VERIFYING:
-                    return verify.rest_s(verify.due_in_s(journal, self._verification()))
+                    return verify.rest_s(verify.due_in_s(journal, self._harness.rules.profile.verify))
             return None
 
     @activity.defn
@@ -239,11 +221,7 @@ class Activities:
         harness = self._harness
         async with at_the_edge():
             journal = self._journal(ticket_id)
-            stage = command.Stage(
-                nodes=harness.nodes, router=harness.router, repository=harness.repository,
-                operator=harness.operator(), splitting=harness.rules.splitting,
-            )  # fmt: skip
-            await command.obey(journal, stage, told)
+            await command.obey(journal, harness.operator(), harness.rules.splitting, told)
             return self._left(journal)
 
     @activity.defn

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -16,12 +15,9 @@ from typing import Any
 from harness.core import canary as judge
 from harness.core import events as e
 from harness.core.canary_told import drains, per_arm, start_wait, verdicts, windows
-from harness.core.contract import Promise
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import Broken, Refused, Retryable
-from harness.core.manifest import Manifest
 from harness.core.policy import Canary
-from harness.core.slo import Slo
 from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_of_stable
 from harness.gate import note_gate, pass_gate
 from harness.journal import Journal
@@ -29,7 +25,6 @@ from harness.measure import declared
 from harness.operation import try_out
 from harness.operator import Operator, gate_of, overspend_of
 from harness.others import left_to_others, note_start
-from harness.ports import Metrics, Nodes, Router
 from harness.stall import give_up
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
@@ -40,21 +35,7 @@ PROMISE_WEIGHT = 0.1
 often that a thin slice tells (``tests/soak/test_promises.py``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What a canary needs besides the ticket's journal."""
-
-    manifest: Manifest
-    promises: tuple[Promise, ...]
-    slos: tuple[Slo, ...]
-    policy: Canary
-    metrics: Metrics
-    nodes: Nodes
-    router: Router
-    operator: Operator
-
-
-async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
+async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
     """Stand up both arms, give them traffic step by step, look until the judge decides, take everything down.
 
     An operation has no arms: its first unit is watched by guards alone. What does not answer for too long ends it: then
@@ -65,34 +46,34 @@ async def canary(journal: Journal, stage: Stage) -> e.CanaryPassed | e.CanaryFai
         assert isinstance(done, e.CanaryPassed | e.CanaryFailed | e.RollbackFailed)
         return done
     if journal.ticket.attempt.operation is not None:
-        return await try_out(journal, stage.operator)
+        return await try_out(journal, operator)
     try:
         await note_start(
-            journal, manifest=stage.manifest, slos=stage.slos, invariants=stage.operator.invariants,
-            metrics=stage.metrics,
+            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
+            metrics=operator.metrics,
         )  # fmt: skip
-        plan = plan_of(journal, stage)
-        if shut := await pass_gate(journal, gate_of(journal, stage.operator), "canary", "before"):
-            return await _finish(journal, stage, plan, None, reason=shut)
-        started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, stage, plan)
+        plan = plan_of(journal, operator)
+        if shut := await pass_gate(journal, gate_of(journal, operator), "canary", "before"):
+            return await _finish(journal, operator, plan, None, reason=shut)
+        started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, operator, plan)
         if isinstance(started, str):
-            return await _finish(journal, stage, plan, None, reason=started)
+            return await _finish(journal, operator, plan, None, reason=started)
         try:
-            verdict = await _look_until_decided(journal, stage, plan, started)
+            verdict = await _look_until_decided(journal, operator, plan, started)
         except (Refused, Broken):  # a person is called, and the arms must not have traffic until one comes
-            await _off(journal, stage)
+            await _off(journal, operator)
             raise
-        return await _finish(journal, stage, plan, verdict, reason=verdict.reason)
+        return await _finish(journal, operator, plan, verdict, reason=verdict.reason)
     except Retryable as error:
-        reason = give_up(journal, stage.operator.profile.stall_s, error)
+        reason = give_up(journal, operator.profile.stall_s, error)
     try:
-        return await _finish(journal, stage, plan_of(journal, stage), None, reason=reason, answers=False)
+        return await _finish(journal, operator, plan_of(journal, operator), None, reason=reason, answers=False)
     except Retryable as error:  # the router's: its way back has as long again
-        reason = give_up(journal, 2 * stage.operator.profile.stall_s, error)
+        reason = give_up(journal, 2 * operator.profile.stall_s, error)
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=f"the arms have traffic yet: {reason}"))
 
 
-def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
+def plan_of(journal: Journal, operator: Operator) -> judge.DeliveryPlan:
     """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse, nor
     may what users were promised.
 
@@ -103,14 +84,15 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     """
     assert journal.ticket.admitted is not None
     own = journal.ticket.admitted.criteria[0].metric
-    effects, policy = stage.policy.design_effect, stage.policy
-    wins = declared(stage.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
-    weights = {name: 1.0 for name in stage.manifest.canary.guards}
-    weights |= {promise.metric: PROMISE_WEIGHT for promise in stage.promises}
+    policy = operator.profile.canary
+    effects = policy.design_effect
+    wins = declared(operator.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
+    weights = {name: 1.0 for name in operator.manifest.canary.guards}
+    weights |= {promise.metric: PROMISE_WEIGHT for promise in operator.promises}
     if wins:
         weights.pop(own, None)
-    no_limit = {own, *_no_limit(journal, stage)}
-    limits = {metric: slo.error_budget for slo in stage.slos for metric in slo.by_arm if metric not in no_limit}
+    no_limit = {own, *_no_limit(journal, operator)}
+    limits = {metric: slo.error_budget for slo in operator.slos for metric in slo.by_arm if metric not in no_limit}
     return judge.DeliveryPlan(
         guards=tuple(
             judge.Guard(name, design_effect=effects.get(name, 1.0), weight=weight) for name, weight in weights.items()
@@ -127,24 +109,24 @@ def plan_of(journal: Journal, stage: Stage) -> judge.DeliveryPlan:
     )
 
 
-def _no_limit(journal: Journal, stage: Stage) -> dict[str, str]:
+def _no_limit(journal: Journal, operator: Operator) -> dict[str, str]:
     """Guarded metrics whose objective is left to another ticket, and to which: as it was when the arms were placed."""
     if (started := journal.ticket.attempt.canary_started) is not None:
         return started.no_limit
-    left = left_to_others(journal, stage.slos, ())
-    return {metric: ticket for (metric, _), (ticket, _) in left.items() if metric in stage.manifest.canary.guards}
+    left = left_to_others(journal, operator.slos, ())
+    return {metric: ticket for (metric, _), (ticket, _) in left.items() if metric in operator.manifest.canary.guards}
 
 
-async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.CanaryStarted | str:
+async def _start(journal: Journal, operator: Operator, plan: judge.DeliveryPlan) -> e.CanaryStarted | str:
     """Place both arms on one node, with empty state; the reason when one of them does not start."""
     n, token = journal.ticket.attempt.n, _token(journal)
     checks = journal.ticket.attempt.checks
     assert isinstance(checks, e.ChecksPassed)
     commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.base}
-    node = await _host(stage)
+    node = await _host(operator)
     answers = await asyncio.gather(
         *(
-            stage.nodes.order(
+            operator.nodes.order(
                 node,
                 NodeOrder(
                     verb="place", key=journal.key(f"{n}/canary/place-{arm}"), token=token, slot=arm, commit=commits[arm]
@@ -156,7 +138,7 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
     for arm, answer in zip(ARMS, answers, strict=True):
         if not answer.ok:
             return f"{arm} ({commits[arm][:12]}) did not start on {node}: {answer.reason}"
-    counts, _ = await counts_since(stage.metrics, stage.manifest, sorted(plan.metrics), (), TWO_ARMS)
+    counts, _ = await counts_since(operator.metrics, operator.manifest, sorted(plan.metrics), (), TWO_ARMS)
     if counts is None:
         raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} have no counters yet; is the traffic measured?")
     return journal.record(
@@ -164,14 +146,14 @@ async def _start(journal: Journal, stage: Stage, plan: judge.DeliveryPlan) -> e.
         e.CanaryStarted(
             attempt=n, canary=commits["canary"], baseline=commits["baseline"], node=node,
             planned_per_arm=plan.planned_per_arm, counters=counts, waits=tuple(map(start_wait, answers)),
-            no_limit=_no_limit(journal, stage),
+            no_limit=_no_limit(journal, operator),
         ),
     )  # fmt: skip
 
 
-async def _host(stage: Stage) -> str:
+async def _host(operator: Operator) -> str:
     """The node for both arms: the one where an arm stands already (from before a crash), else the first that serves."""
-    reports = await _reports(stage)
+    reports = await _reports(operator)
     standing = [report.node for report in reports if report.slots.keys() & set(ARMS)]
     serving = [report.node for report in reports if (stable := report.slots.get("stable")) and stable.healthy]
     if not (hosts := standing or serving):
@@ -179,44 +161,44 @@ async def _host(stage: Stage) -> str:
     return hosts[0]
 
 
-async def _reports(stage: Stage, *, of: str | None = None) -> list[NodeReport]:
+async def _reports(operator: Operator, *, of: str | None = None) -> list[NodeReport]:
     """What the nodes of the fleet tell of themselves; one that does not answer is left out, unless it is ``of``."""
 
     async def ask(node: str) -> NodeReport | None:
         try:
-            return await stage.nodes.report(node)
+            return await operator.nodes.report(node)
         except Retryable:
             if node == of:
                 raise
             return None
 
-    return [report for report in await asyncio.gather(*map(ask, stage.nodes.names())) if report is not None]
+    return [report for report in await asyncio.gather(*map(ask, operator.nodes.names())) if report is not None]
 
 
 async def _look_until_decided(
-    journal: Journal, stage: Stage, plan: judge.DeliveryPlan, started: e.CanaryStarted
+    journal: Journal, operator: Operator, plan: judge.DeliveryPlan, started: e.CanaryStarted
 ) -> judge.StageVerdict:
-    clock, planned = journal.clock, plan.planned_per_arm
+    clock, policy, planned = journal.clock, operator.profile.canary, plan.planned_per_arm
     verdict = _verdict(plan, journal.ticket.attempt.looks)
     while verdict.decision not in ("promote", "abort", "ask"):
-        if started.node not in stage.nodes.names():
+        if started.node not in operator.nodes.names():
             reason = f"{started.node}, which hosted both arms, left the fleet"
             return judge.StageVerdict("abort", reason, verdict.metrics)
-        if over := await overspend_of(journal, stage.operator).judge_if_readable():
+        if over := await overspend_of(journal, operator).judge_if_readable():
             return judge.StageVerdict("abort", over, verdict.metrics)
         counts, sampled_at = await counts_if_readable(
-            stage.metrics, stage.manifest, sorted(plan.metrics), started.counters, TWO_ARMS
+            operator.metrics, operator.manifest, sorted(plan.metrics), started.counters, TWO_ARMS
         )
         if counts is None and not journal.ticket.attempt.canary_steps:
             raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} can't be read, so its traffic is not begun")
-        step = await _step(journal, stage, seen=counts is not None)
+        step = await _step(journal, operator, seen=counts is not None)
         attempt = journal.ticket.attempt
         due = _sample_of_look(plan, len(attempt.looks) + 1)
         have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
-        late = _is_late(stage.policy, attempt.canary_steps, clock.now(), seen=counts is not None)
+        late = _is_late(policy, attempt.canary_steps, clock.now(), seen=counts is not None)
         if counts is not None and sampled_at is not None:
             fresh = not attempt.looks or sampled_at > attempt.looks[-1].window_to
-            ends_at = _ends_at(stage.policy, attempt.canary_steps)
+            ends_at = _ends_at(policy, attempt.canary_steps)
             exposed = ends_at is not None and sampled_at >= ends_at
             if fresh and (late or have >= due) and (have < planned or exposed):
                 _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
@@ -264,11 +246,11 @@ def _record_look(
     journal.record(f"{attempt.n}/canary/look-{look.look}", look.model_copy(update={"decision": decision}))
 
 
-async def _step(journal: Journal, stage: Stage, *, seen: bool) -> int:
+async def _step(journal: Journal, operator: Operator, *, seen: bool) -> int:
     """The step under way (1..n), moved on when its time is over and somebody sees what it does; its shares are applied
     before it counts."""
     attempt = journal.ticket.attempt
-    taken, steps = attempt.canary_steps, stage.policy.steps
+    taken, steps = attempt.canary_steps, operator.profile.canary.steps
     if not seen or len(taken) == len(steps):
         return len(taken)
     if taken and _held(journal, taken[-1]) < steps[len(taken) - 1].hold_s:
@@ -276,7 +258,7 @@ async def _step(journal: Journal, stage: Stage, *, seen: bool) -> int:
     number = len(taken) + 1
     share = steps[number - 1].share
     journal.require_newest()
-    version = await stage.router.set_weights(
+    version = await operator.router.set_weights(
         {"canary": share, "baseline": share}, _token(journal), journal.key(f"{attempt.n}/canary-{number}")
     )
     journal.record(
@@ -320,7 +302,7 @@ def _insufficient(verdict: judge.StageVerdict, have: int | None, plan: judge.Del
 
 async def _finish(
     journal: Journal,
-    stage: Stage,
+    operator: Operator,
     plan: judge.DeliveryPlan,
     verdict: judge.StageVerdict | None,
     *,
@@ -332,39 +314,39 @@ async def _finish(
     ``answers``: whether nodes are waited for. An arm that is left standing is replaced by the next canary's.
     """
     attempt = journal.ticket.attempt
-    n, token = attempt.n, _token(journal)
-    version = await _off(journal, stage)
+    n, token, policy = attempt.n, _token(journal), operator.profile.canary
+    version = await _off(journal, operator)
     host = attempt.canary_started.node if attempt.canary_started else None
     gone = await asyncio.gather(
         *(
-            _removed(journal, stage, report.node, arm, token, answers=answers)
-            for report in await _reports(stage, of=host if answers else None)
+            _removed(journal, operator, report.node, arm, token, answers=answers)
+            for report in await _reports(operator, of=host if answers else None)
             for arm in ARMS
             if arm in report.slots
         )
     )
     promoted = verdict is not None and verdict.decision == "promote"
-    gate = gate_of(journal, stage.operator)
+    gate = gate_of(journal, operator)
     if not promoted:
         await note_gate(journal, gate, "canary", "after", key=f"{n}/canary/gate-after")
     elif shut := await pass_gate(journal, gate, "canary", "after"):
         promoted, reason = False, shut
     try:
-        keys = await _keys(stage, attempt.canary_steps)
+        keys = await _keys(operator, attempt.canary_steps)
     except Retryable:
         if promoted:
             raise
         keys = 0
-    if promoted and keys < stage.policy.keys_per_arm:
-        promoted, reason = False, f"insufficient: {keys} keys an arm, {stage.policy.keys_per_arm} are needed"
+    if promoted and keys < policy.keys_per_arm:
+        promoted, reason = False, f"insufficient: {keys} keys an arm, {policy.keys_per_arm} are needed"
     common: dict[str, Any] = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
         "per_arm": per_arm(attempt.looks), "verdicts": verdicts(plan, verdict, attempt.looks),
-        "waits": (*windows(stage.policy, attempt), *drains([answer for answer in gone if answer is not None])),
+        "waits": (*windows(policy, attempt), *drains([answer for answer in gone if answer is not None])),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
-    share, waited = await share_of_stable(stage.metrics, stage.manifest, journal.clock)
+    share, waited = await share_of_stable(operator.metrics, operator.manifest, journal.clock)
     if share is not None and share < 1:
         still = f"{reason}; its traffic was taken off, and yet {1 - share:.2%} of the requests do not reach stable"
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=still))
@@ -373,18 +355,18 @@ async def _finish(
 
 
 async def _removed(
-    journal: Journal, stage: Stage, node: str, arm: e.Slot, token: int, *, answers: bool
+    journal: Journal, operator: Operator, node: str, arm: e.Slot, token: int, *, answers: bool
 ) -> NodeAnswer | None:
     key = journal.key(f"{journal.ticket.attempt.n}/canary/remove-{arm}")
     try:
-        return await stage.nodes.order(node, NodeOrder(verb="remove", key=key, token=token, slot=arm))
+        return await operator.nodes.order(node, NodeOrder(verb="remove", key=key, token=token, slot=arm))
     except Retryable:
         if answers:
             raise
         return None
 
 
-async def _off(journal: Journal, stage: Stage) -> str:
+async def _off(journal: Journal, operator: Operator) -> str:
     """No traffic for the arms any more, for good: written with the number after the token, which the lock has when it
     is given back and no delivery ever gets.
 
@@ -393,13 +375,13 @@ async def _off(journal: Journal, stage: Stage) -> str:
     """
     journal.require_newest()
     key = journal.key(f"{journal.ticket.attempt.n}/canary-off")
-    return await stage.router.set_weights(OFF, _token(journal) + 1, key)
+    return await operator.router.set_weights(OFF, _token(journal) + 1, key)
 
 
-async def _keys(stage: Stage, steps: Sequence[e.CanaryStepped]) -> int:
+async def _keys(operator: Operator, steps: Sequence[e.CanaryStepped]) -> int:
     """Keys assigned to each arm at the last step: the hash gives an arm its share of all keys that are asked for."""
-    query = stage.manifest.canary.keys
-    population = await stage.metrics.value(query) if query else None
+    query = operator.manifest.canary.keys
+    population = await operator.metrics.value(query) if query else None
     return round((population or 0) * steps[-1].share) if steps else 0
 
 

@@ -6,7 +6,6 @@ Touches the ledger; nodes, routes and main only on the way back.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime
 
 from harness import lock, parts
@@ -23,24 +22,12 @@ from harness.gate import note_gate
 from harness.journal import HARNESS, Journal
 from harness.operation_units import undo
 from harness.operator import Operator, gate_of
-from harness.ports import Nodes, Repository, Router
 from harness.rollout import roll_back
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What the way back needs besides the ticket's journal."""
-
-    nodes: Nodes
-    router: Router
-    repository: Repository
-    operator: Operator
-    splitting: Splitting
-
-
-async def obey(journal: Journal, stage: Stage, command: Command) -> None:
+async def obey(journal: Journal, operator: Operator, splitting: Splitting, command: Command) -> None:
     """Do it once per request. Raises Forbidden when the ticket's state does not allow it, Invalid for constraints that
     cannot be kept, Refused when the way back failed: then the ticket is as it was, or with a person, and the service
     stays locked."""
@@ -50,13 +37,13 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
     if command.text is not None:  # put a while ago, by another process: its event must not come too late for it
         journal.put(journal.blobs.get_json(command.text))
     if command.verb == "split":
-        await _split(journal, stage, command, key)
+        await _split(journal, operator, splitting, command, key)
         return
     event = event_of(command, journal.ticket, journal.put({"text": ""}))
     if isinstance(event, e.ConstraintsChanged):
-        _check(event, stage.operator.manifest, journal.clock.now())
+        _check(event, operator.manifest, journal.clock.now())
     if command.verb in TAKES_BACK:
-        await _take_back(journal, stage, f"{command.verb} by {command.by}")
+        await _take_back(journal, operator, f"{command.verb} by {command.by}")
         event = event_of(command, journal.ticket, journal.put({"text": ""}))
     ends = evolve(journal.ticket.life, event).state in ENDS
     beside = close_cause(journal) if ends else []
@@ -64,15 +51,15 @@ async def obey(journal: Journal, stage: Stage, command: Command) -> None:
     journal.record(key, event, actor=actor, beside=beside)
 
 
-async def _split(journal: Journal, stage: Stage, command: Command, key: str) -> None:
+async def _split(journal: Journal, operator: Operator, splitting: Splitting, command: Command, key: str) -> None:
     """Nothing is taken back for parts that cannot be filed."""
     assert command.children is not None, "who splits a ticket names its parts"
     refuse_unless_open(journal.state, command.verb)
     children = parts.Children.parse(journal.blobs.get_json(command.children), "split").children
-    parts.require_fit(journal, children, policy=stage.splitting, manifest=stage.operator.manifest)
-    await _take_back(journal, stage, f"split by {command.by}")
+    parts.require_fit(journal, children, policy=splitting, manifest=operator.manifest)
+    await _take_back(journal, operator, f"split by {command.by}")
     parts.split(
-        journal, children, policy=stage.splitting, manifest=stage.operator.manifest, key=key,
+        journal, children, policy=splitting, manifest=operator.manifest, key=key,
         actor=f"human:{command.by}", source="human",
     )  # fmt: skip
 
@@ -85,7 +72,7 @@ def _check(event: e.ConstraintsChanged, manifest: Manifest, now: datetime) -> No
     check_time(limits, manifest.peak_hours, now)
 
 
-async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
+async def _take_back(journal: Journal, operator: Operator, reason: str) -> None:
     """Have the service as it was before a delivery that began and did not end: it holds the lock."""
     ticket = journal.ticket
     if ticket.life.interrupted and (holder := lock.take_at_once(journal)) is not None:
@@ -98,18 +85,15 @@ async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
         return
     attempt = ticket.attempt
     if attempt.operation is None and isinstance(attempt.checks, e.ChecksPassed) and attempt.canary is None:
-        await _end_canary(journal, stage)
+        await _end_canary(journal, operator)
     back: e.RolledBack | e.RollbackFailed | None = attempt.rolled_back
     if back is None and isinstance(attempt.deploy, e.ReleaseDeployed):
-        lock.keep(journal, reason, stage.repository.main())
+        lock.keep(journal, reason, operator.repository.main())
         attempt = journal.ticket.attempt
     if back is None and attempt.main_moved is not None:
-        back = await roll_back(
-            journal, stage.repository, gate_of(journal, stage.operator), stage.nodes.names(), reason,
-            stall_s=stage.operator.profile.stall_s,
-        )  # fmt: skip
+        back = await roll_back(journal, operator, operator.nodes.names(), reason)
     elif back is None and attempt.units:
-        back = await undo(journal, stage.operator, reason)
+        back = await undo(journal, operator, reason)
     if isinstance(back, e.RollbackFailed):
         raise Refused(
             f"{ticket.id}: the way back failed ({back.reason}); the ticket is {journal.state} and keeps the lock of "
@@ -117,14 +101,14 @@ async def _take_back(journal: Journal, stage: Stage, reason: str) -> None:
         )
 
 
-async def _end_canary(journal: Journal, stage: Stage) -> None:
+async def _end_canary(journal: Journal, operator: Operator) -> None:
     """No traffic to the arms, read back from the router, and then no arms. The same keys as the canary's own end."""
     n, token = journal.ticket.attempt.n, journal.ticket.life.token
     assert token is not None, "the caller has looked"
-    await stage.router.set_weights(dict.fromkeys(ARMS, 0.0), token, journal.key(f"{n}/canary-off"))
-    node = stage.nodes.names()[0]
+    await operator.router.set_weights(dict.fromkeys(ARMS, 0.0), token, journal.key(f"{n}/canary-off"))
+    node = operator.nodes.names()[0]
     orders = (
         NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm) for arm in ARMS
     )
-    await asyncio.gather(*(stage.nodes.order(node, order) for order in orders))
-    await note_gate(journal, gate_of(journal, stage.operator), "canary", "after", key=f"{n}/canary/gate-after")
+    await asyncio.gather(*(operator.nodes.order(node, order) for order in orders))
+    await note_gate(journal, gate_of(journal, operator), "canary", "after", key=f"{n}/canary/gate-after")

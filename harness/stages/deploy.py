@@ -27,7 +27,6 @@ async def deploy(journal: Journal, operator: Operator) -> e.ReleaseDeployed | e.
         return await carry_out(journal, operator)
     checks = attempt.checks
     assert isinstance(checks, e.ChecksPassed)
-    stall_s = operator.profile.stall_s
     try:
         if shut := await pass_gate(journal, gate_of(journal, operator), "deploy", "before"):
             return journal.record(key, e.DeployFailed(attempt=n, reason=shut))
@@ -35,10 +34,10 @@ async def deploy(journal: Journal, operator: Operator) -> e.ReleaseDeployed | e.
     except Forbidden as error:
         return journal.record(key, e.DeployFailed(attempt=n, reason=str(error)))
     except Retryable as error:
-        return journal.record(key, e.DeployFailed(attempt=n, reason=give_up(journal, stall_s, error)))
+        return journal.record(key, e.DeployFailed(attempt=n, reason=give_up(journal, operator.profile.stall_s, error)))
     if reason := await _rolled_out(journal, operator, checks.commit):
-        gate, touched = gate_of(journal, operator), [swapped.node for swapped in journal.ticket.attempt.swaps]
-        back = await roll_back(journal, operator.repository, gate, touched, reason, stall_s=stall_s)
+        touched = [swapped.node for swapped in journal.ticket.attempt.swaps]
+        back = await roll_back(journal, operator, touched, reason)
         if isinstance(back, e.RollbackFailed):
             return back
         return journal.record(key, e.DeployFailed(attempt=n, reason=reason))

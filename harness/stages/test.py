@@ -11,13 +11,11 @@ from harness.core.manifest import Manifest
 from harness.journal import Journal
 from harness.operation import rehearse
 from harness.operator import Operator
-from harness.ports import CheckRun, Checks, Repository
+from harness.ports import CheckRun, Repository
 from harness.stall import give_up
 
 
-async def test(
-    journal: Journal, *, manifest: Manifest, repository: Repository, checks: Checks, operator: Operator
-) -> e.ChecksPassed | e.ChecksFailed:
+async def test(journal: Journal, operator: Operator) -> e.ChecksPassed | e.ChecksFailed:
     """Run the checks on the merge of the change and main. The lock is held: this tree is the one that is delivered."""
     attempt = journal.ticket.attempt
     key = f"{attempt.n}/test"
@@ -27,6 +25,7 @@ async def test(
     assert attempt.change is not None
     if attempt.operation is not None:
         return await rehearse(journal, operator)
+    repository = operator.repository
     main = repository.main()
     try:
         commit = repository.merge(attempt.change.commit, main, journal.key(key), journal.trailers())
@@ -38,16 +37,16 @@ async def test(
             ),
         )
     tree = repository.tree(commit)
-    if touched := _protected(manifest, repository, main, commit):
+    if touched := _protected(operator.manifest, repository, main, commit):
         reason = f"protected paths are changed: {', '.join(touched)}; a change to them needs a person"
         return journal.record(
             key,
             e.ChecksFailed(attempt=attempt.n, commit=commit, tree=tree, outcomes=(), reason=reason, waits=()),
         )
     runs: list[CheckRun] = []
-    for check in manifest.checks:
+    for check in operator.manifest.checks:
         try:
-            runs.append(await checks.check(check.name, commit, main))
+            runs.append(await operator.checks.check(check.name, commit, main))
         except Retryable as error:
             reason = give_up(journal, operator.profile.stall_s, error)
             return journal.record(

@@ -237,14 +237,9 @@ def test_a_worker_that_slept_through_the_interruption_of_a_verification_takes_no
     async def story() -> None:
         # given a worker that is stopped while it verifies, and an urgent ticket that interrupts it
         operations = await verifying()
-        clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
+        clock, world = StoppedAtItsNextSleep(operations.world.clock), operations.world
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
-        stage = verify.Stage(
-            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, repository=harness.repository, operator=harness.operator(),
-            checks=harness.checks,
-        )  # fmt: skip
-        stopped = asyncio.create_task(verify.verify(journal, stage))
+        stopped = asyncio.create_task(verify.verify(journal, operations.harness.operator()))
         operations.file(change=a_commit(operations, Change("urgent")), priority="P0")
         await operations.watch(lambda: operations.reached(State.DEPLOYING, ticket_id="INF-2"))
         # when it goes on, and cannot measure any more what it was to judge

@@ -14,7 +14,7 @@ from harness.journal import Journal
 from harness.ports import Clock
 from harness.simulation.clock import run
 from harness.stages import canary, verify
-from tests.simulation.operations import Operations, days_work, incident
+from tests.simulation.operations import days_work, incident
 
 OFF = {"canary": 0.0, "baseline": 0.0}
 
@@ -33,15 +33,6 @@ class StoppedAtItsNextSleep:
         await self.go_on.wait()
 
 
-def stage_of(operations: Operations) -> canary.Stage:
-    harness = operations.harness
-    return canary.Stage(
-        manifest=harness.manifest(), promises=harness.rules.promises, slos=harness.rules.slos,
-        policy=harness.rules.profile.canary, metrics=harness.metrics, nodes=harness.nodes, router=harness.router,
-        operator=harness.operator(),
-    )  # fmt: skip
-
-
 def test_a_worker_that_slept_through_a_canary_gives_the_arms_no_traffic_again() -> None:
     async def story() -> None:
         # given a worker that is stopped within the first step of a canary, and another that goes on with it
@@ -49,7 +40,7 @@ def test_a_worker_that_slept_through_a_canary_gives_the_arms_no_traffic_again() 
         await operations.watch(lambda: operations.happened(e.CanaryStepped))
         clock = StoppedAtItsNextSleep(operations.world.clock)
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
-        stopped = asyncio.create_task(canary.canary(journal, stage_of(operations)))
+        stopped = asyncio.create_task(canary.canary(journal, operations.harness.operator()))
         await operations.watch(lambda: operations.reached(State.DEPLOYING))
         # when the first one goes on, and by its memory the next step is overdue
         clock.go_on.set()
@@ -84,14 +75,9 @@ def test_a_worker_that_slept_through_a_verification_takes_nothing_back() -> None
         # given a worker that is stopped while it verifies, and another that finds the criteria met
         operations = await incident(days_work(2, of=4))
         await operations.watch(lambda: operations.reached(State.VERIFYING))
-        clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
+        clock, world = StoppedAtItsNextSleep(operations.world.clock), operations.world
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
-        stage = verify.Stage(
-            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, repository=harness.repository,
-            operator=harness.operator(), checks=harness.checks,
-        )  # fmt: skip
-        stopped = asyncio.create_task(verify.verify(journal, stage))
+        stopped = asyncio.create_task(verify.verify(journal, operations.harness.operator()))
         await operations.settle()
         assert operations.reached(State.RESOLVED)
         main = world.repository.main()
@@ -112,14 +98,9 @@ def test_a_worker_that_slept_through_the_verification_of_an_operation_takes_no_n
         operations = await incident([])
         operations.world.kill("n2")
         await operations.watch(lambda: operations.reached(State.VERIFYING))
-        clock, harness, world = StoppedAtItsNextSleep(operations.world.clock), operations.harness, operations.world
+        clock, world = StoppedAtItsNextSleep(operations.world.clock), operations.world
         journal = Journal("INF-1", ledger=operations.ledger, blobs=operations.blobs, clock=clock)
-        stage = verify.Stage(
-            manifest=harness.manifest(), promises=harness.rules.promises, policy=harness.rules.profile.verify,
-            metrics=harness.metrics, repository=harness.repository,
-            operator=harness.operator(), checks=harness.checks,
-        )  # fmt: skip
-        stopped = asyncio.create_task(verify.verify(journal, stage))
+        stopped = asyncio.create_task(verify.verify(journal, operations.harness.operator()))
         await operations.settle()
         # when the first one goes on, and cannot measure any more what the other one saw
         world.metrics.forget()

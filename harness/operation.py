@@ -19,9 +19,9 @@ from harness.journal import Journal
 from harness.measure import Window, measure
 from harness.operation_units import do_unit, operation_of, undo, whole_counts
 from harness.operator import Operator, gate_of, overspend_of, serves
-from harness.others import note_start
 from harness.ports import Metrics, Nodes
 from harness.stall import give_up
+from harness.start import note_start
 
 POLL_S = 0.1
 RECENT_S = 5.0
@@ -115,10 +115,7 @@ async def try_out(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Ca
 async def _shut(journal: Journal, operator: Operator) -> str:
     """Why the first unit may not be done, by an invariant; how the service was is noted before anything is touched."""
     try:
-        await note_start(
-            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
-            metrics=operator.metrics,
-        )  # fmt: skip
+        await note_start(journal, operator)
     except Retryable as error:
         return give_up(journal, operator.profile.stall_s, error)
     return await _passed(journal, operator, "canary", "before")

@@ -24,8 +24,9 @@ from harness.journal import Journal
 from harness.measure import declared
 from harness.operation import try_out
 from harness.operator import Operator, gate_of, overspend_of
-from harness.others import left_to_others, note_start
+from harness.others import left_to_others
 from harness.stall import give_up
+from harness.start import note_start
 
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 POLL_S = 0.1
@@ -48,10 +49,7 @@ async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Can
     if journal.ticket.attempt.operation is not None:
         return await try_out(journal, operator)
     try:
-        await note_start(
-            journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
-            metrics=operator.metrics,
-        )  # fmt: skip
+        await note_start(journal, operator)
         plan = plan_of(journal, operator)
         if shut := await pass_gate(journal, gate_of(journal, operator), "canary", "before"):
             return await _finish(journal, operator, plan, None, reason=shut)

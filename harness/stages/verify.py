@@ -29,9 +29,10 @@ from harness.journal import HARNESS, Journal, encode
 from harness.measure import Bench, Window, declared, live, measure, measure_anywhere, measure_by_probe
 from harness.operation_units import undo
 from harness.operator import Operator, overspend_of
-from harness.others import Left, left_to_others, note_start
+from harness.others import Left, left_to_others
 from harness.rollout import roll_back
 from harness.stall import give_up
+from harness.start import note_start
 
 TICK_S = 1.0
 PAIRS = 3
@@ -72,10 +73,7 @@ async def verify(journal: Journal, operator: Operator) -> e.CriteriaMet | e.Crit
     common: dict[str, Any] = {"attempt": n, "window_s": window.seconds, "waits": (wait,)}
     try:
         if attempt.change is None:  # it touches nothing, so that what it finds is how it was
-            await note_start(
-                journal, manifest=operator.manifest, slos=operator.slos, invariants=operator.invariants,
-                metrics=operator.metrics,
-            )  # fmt: skip
+            await note_start(journal, operator)
         over = await spend.judge()
         judged, waits = (list(_unmeasured(journal, window)), ()) if over else await _judge(journal, operator, window)
         over = over or await spend.judge()

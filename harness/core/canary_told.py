@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from harness.core import canary as judge
 from harness.core import events as e
+from harness.core.canary_plan import smaller_arm
 from harness.core.deployment import NodeAnswer
 from harness.core.policy import Canary
 from harness.core.ticket import Attempt
@@ -14,7 +15,7 @@ from harness.core.ticket import Attempt
 
 def per_arm(looks: Sequence[e.CanaryLooked]) -> int:
     """Requests of the smaller arm at the last look."""
-    return min((min(c.canary_total, c.baseline_total) for c in looks[-1].counts), default=0) if looks else 0
+    return smaller_arm(looks[-1].counts) if looks else 0
 
 
 def verdicts(

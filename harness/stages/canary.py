@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import datetime
 from typing import Any
 
 from harness.core import canary as judge
 from harness.core import events as e
+from harness.core.canary_plan import (
+    has_exposed,
+    insufficient,
+    is_late,
+    planned,
+    requests_due,
+    smaller_arm,
+    verdict_of,
+)
 from harness.core.canary_told import drains, per_arm, start_wait, verdicts, windows
 from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
 from harness.core.errors import Broken, Refused, Retryable
-from harness.core.policy import Canary
 from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_of_stable
 from harness.gate import note_gate, pass_gate
 from harness.journal import Journal
@@ -31,9 +38,6 @@ from harness.start import note_start
 ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 POLL_S = 0.1
 OFF = {"canary": 0.0, "baseline": 0.0}
-PROMISE_WEIGHT = 0.1
-"""Of the family's alpha, beside 1 for a declared guard: who keeps a promise breaks it never, who does not breaks it so
-often that a thin slice tells (``tests/soak/test_promises.py``)."""
 
 
 async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
@@ -50,7 +54,7 @@ async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Can
         return await try_out(journal, operator)
     try:
         await note_start(journal, operator)
-        plan = plan_of(journal, operator)
+        plan = _plan(journal, operator)
         if shut := await pass_gate(journal, gate_of(journal, operator), "canary", "before"):
             return await _finish(journal, operator, plan, None, reason=shut)
         started = journal.recorded(f"{n}/canary/start", e.CanaryStarted) or await _start(journal, operator, plan)
@@ -65,46 +69,26 @@ async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Can
     except Retryable as error:
         reason = give_up(journal, operator.profile.stall_s, error)
     try:
-        return await _finish(journal, operator, plan_of(journal, operator), None, reason=reason, answers=False)
+        return await _finish(journal, operator, _plan(journal, operator), None, reason=reason, answers=False)
     except Retryable as error:  # the router's: its way back has as long again
         reason = give_up(journal, 2 * operator.profile.stall_s, error)
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=f"the arms have traffic yet: {reason}"))
 
 
-def plan_of(journal: Journal, operator: Operator) -> judge.DeliveryPlan:
-    """What this delivery is judged by: the ticket's own metric has to win, the declared guards must not get worse, nor
-    may what users were promised.
+def _plan(journal: Journal, operator: Operator) -> judge.DeliveryPlan:
+    """What this delivery is judged by.
 
     A ticket whose own metric is no share of requests by arm, as what an objective counts for itself, has guards only:
-    what it is about is judged by VERIFY alone. Absolute limits are the objectives of the other
-    SLOs: one that is violated already, by this ticket's signal or by what is left to another ticket, is no gate. The
-    guards compare such a metric all the same.
+    what it is about is judged by VERIFY alone.
     """
     assert journal.ticket.admitted is not None
-    own = journal.ticket.admitted.criteria[0].metric
-    policy = operator.profile.canary
-    effects = policy.design_effect
-    wins = declared(operator.manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None
-    weights = {name: 1.0 for name in operator.manifest.canary.guards}
-    weights |= {promise.metric: PROMISE_WEIGHT for promise in operator.promises}
-    if wins:
-        weights.pop(own, None)
-    no_limit = {own, *_no_limit(journal, operator)}
-    limits = {metric: slo.error_budget for slo in operator.slos for metric in slo.by_arm if metric not in no_limit}
-    return judge.DeliveryPlan(
-        guards=tuple(
-            judge.Guard(name, design_effect=effects.get(name, 1.0), weight=weight) for name, weight in weights.items()
-        ),
-        limits=tuple(
-            judge.Limit(name, at_most=at_most, design_effect=effects.get(name, 1.0)) for name, at_most in limits.items()
-        ),
-        superiority=judge.Superiority(own, design_effect=policy.clustering(own), alpha=policy.alpha) if wins else None,
-        planned_per_arm=policy.planned_per_arm,
-        min_per_arm=policy.first_look_per_arm,
-        planned_looks=policy.looks,
-        extra_looks=1,
-        alpha=policy.alpha,
-    )
+    own, manifest = journal.ticket.admitted.criteria[0].metric, operator.manifest
+    return planned(
+        operator.profile.canary, own,
+        wins=declared(manifest, own).kind == "ratio" and journal.ticket.filed.signal is not None,
+        guards=manifest.canary.guards, promises=operator.promises, slos=operator.slos,
+        no_limit=_no_limit(journal, operator),
+    )  # fmt: skip
 
 
 def _no_limit(journal: Journal, operator: Operator) -> dict[str, str]:
@@ -176,8 +160,8 @@ async def _reports(operator: Operator, *, of: str | None = None) -> list[NodeRep
 async def _look_until_decided(
     journal: Journal, operator: Operator, plan: judge.DeliveryPlan, started: e.CanaryStarted
 ) -> judge.StageVerdict:
-    clock, policy, planned = journal.clock, operator.profile.canary, plan.planned_per_arm
-    verdict = _verdict(plan, journal.ticket.attempt.looks)
+    clock, policy = journal.clock, operator.profile.canary
+    verdict = verdict_of(plan, journal.ticket.attempt.looks)
     while verdict.decision not in ("promote", "abort", "ask"):
         if started.node not in operator.nodes.names():
             reason = f"{started.node}, which hosted both arms, left the fleet"
@@ -191,39 +175,20 @@ async def _look_until_decided(
             raise Retryable(f"canary: {', '.join(sorted(plan.metrics))} can't be read, so its traffic is not begun")
         step = await _step(journal, operator, seen=counts is not None)
         attempt = journal.ticket.attempt
-        due = _sample_of_look(plan, len(attempt.looks) + 1)
-        have = min((min(c.canary_total, c.baseline_total) for c in counts), default=0) if counts else 0
-        late = _is_late(policy, attempt.canary_steps, clock.now(), seen=counts is not None)
+        due = requests_due(plan, len(attempt.looks) + 1)
+        have = smaller_arm(counts or ())
+        late = is_late(policy, attempt.canary_steps, clock.now(), seen=counts is not None)
         if counts is not None and sampled_at is not None:
             fresh = not attempt.looks or sampled_at > attempt.looks[-1].window_to
-            ends_at = _ends_at(policy, attempt.canary_steps)
-            exposed = ends_at is not None and sampled_at >= ends_at
-            if fresh and (late or have >= due) and (have < planned or exposed):
+            exposed = has_exposed(policy, attempt.canary_steps, sampled_at)
+            if fresh and (late or have >= due) and (have < plan.planned_per_arm or exposed):
                 _record_look(journal, plan, step, sampled_at, counts, out_of_time=late and have < due)
-                verdict = _verdict(plan, journal.ticket.attempt.looks)
+                verdict = verdict_of(plan, journal.ticket.attempt.looks)
                 continue
         if late:
-            return _insufficient(verdict, None if counts is None else have, plan)
+            return insufficient(plan, verdict, None if counts is None else have)
         await clock.sleep(POLL_S)
     return verdict
-
-
-def _is_late(policy: Canary, taken: Sequence[e.CanaryStepped], now: datetime, *, seen: bool) -> bool:
-    """Whether the last step, and what may be added to it, is over; whatever step it is when nobody can see it."""
-    if not taken or (seen and len(taken) < len(policy.steps)):
-        return False
-    return now > taken[-1].at + timedelta(seconds=policy.steps[len(taken) - 1].hold_s + policy.extension_s)
-
-
-def _ends_at(policy: Canary, taken: Sequence[e.CanaryStepped]) -> datetime | None:
-    """When the last step will have been held for its time; None while it was not taken yet.
-
-    Counted from when the steps were taken, not from the start: a harness that was away takes no time from a step, and
-    the sample of a long first step does not stand for a larger one that nobody was exposed to.
-    """
-    if len(taken) < len(policy.steps):
-        return None
-    return taken[-1].at + timedelta(seconds=policy.steps[-1].hold_s)
 
 
 def _record_look(
@@ -240,7 +205,7 @@ def _record_look(
         attempt=attempt.n, look=len(attempt.looks) + 1, step=step, window_to=sampled_at, counts=counts,
         decision="ask" if out_of_time else "continue",
     )  # fmt: skip
-    decision = "ask" if out_of_time else _verdict(plan, (*attempt.looks, look)).decision
+    decision = "ask" if out_of_time else verdict_of(plan, (*attempt.looks, look)).decision
     journal.record(f"{attempt.n}/canary/look-{look.look}", look.model_copy(update={"decision": decision}))
 
 
@@ -268,34 +233,6 @@ async def _step(journal: Journal, operator: Operator, *, seen: bool) -> int:
 
 def _held(journal: Journal, step: e.CanaryStepped) -> float:
     return (journal.clock.now() - step.at).total_seconds()
-
-
-def _sample_of_look(plan: judge.DeliveryPlan, look: int) -> int:
-    """Requests in the smaller arm at which a look is due: evenly from the first allowed sample to the planned one."""
-    if look >= plan.planned_looks:
-        return plan.planned_per_arm
-    span = plan.planned_per_arm - plan.min_per_arm
-    return plan.min_per_arm + ceil(span * (look - 1) / max(1, plan.planned_looks - 1))
-
-
-def _verdict(plan: judge.DeliveryPlan, looks: Sequence[e.CanaryLooked]) -> judge.StageVerdict:
-    return judge.judge_delivery(plan, [{count.metric: _pair(count) for count in look.counts} for look in looks])
-
-
-def _pair(count: e.ArmCount) -> judge.Pair:
-    return judge.Pair(
-        control=judge.Counts(count.baseline_bad, count.baseline_total),
-        experiment=judge.Counts(count.canary_bad, count.canary_total),
-    )
-
-
-def _insufficient(verdict: judge.StageVerdict, have: int | None, plan: judge.DeliveryPlan) -> judge.StageVerdict:
-    """``have`` is None when the arms could not be measured at the end."""
-    seen = f"{have} of {plan.planned_per_arm} requests in the smaller arm" if have is not None else "nothing measured"
-    if have is not None and have >= plan.planned_per_arm:
-        seen = "no sample of the whole last step"
-    reason = f"insufficient: {seen} when the time was over"
-    return judge.StageVerdict("ask", reason, verdict.metrics, None)
 
 
 async def _finish(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.core.canary import Counts, DeliveryPlan, Guard, Pair, judge_delivery
-from harness.stages.canary import PROMISE_WEIGHT
+from harness.core.canary_plan import PROMISE_WEIGHT
 
 Shares = dict[str, float]
 """Bad shares of one arm (0..1), by metric."""

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from harness.core.canary import Counts, DeliveryPlan, Guard, Limit, Pair, judge_delivery
-from harness.stages.canary import PROMISE_WEIGHT
+from harness.core.canary_plan import PROMISE_WEIGHT
 from traffic.auditor import Auditor
 from traffic.contract import GcraLimit, read_contract
 from traffic.oracle import Follower, Verdict

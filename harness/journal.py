@@ -15,7 +15,8 @@ from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.ids import event_id, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.record import NewEvent, StreamWrite
-from harness.core.ticket import Ticket, TicketSpec, apply, fold
+from harness.core.ticket import Ticket, apply, fold
+from harness.core.ticket_spec import TicketSpec
 from harness.core.upcast import decode as decode  # whoever reads a ledger takes it from here
 from harness.ports import Blobs, Clock, Ledger
 

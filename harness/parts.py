@@ -22,7 +22,8 @@ from harness.core.parts import SUMMED, Above, Amounts, failing_children, parts_o
 from harness.core.policy import Splitting
 from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.spending import spent
-from harness.core.ticket import Budget, Child, Step, TicketSpec
+from harness.core.ticket import Step
+from harness.core.ticket_spec import Budget, Child, TicketSpec
 from harness.journal import Journal, decode, encode
 from harness.numbering import next_ids
 from harness.ports import Ledger

@@ -14,7 +14,7 @@ from harness.api.guard import GUARDED
 from harness.api.problems import MEANING, MEDIA_TYPE
 from harness.core.alert import AlertmanagerMessage, SignalForm
 from harness.core.declaration import Declaration
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 
 OPEN: Final = (400, 405, 408, 431, 500, 503)
 """What any route can give: some of it before anybody knows which route is meant."""

@@ -11,7 +11,7 @@ from harness.cli.render import AsJson, many, print_json, safe, say
 from harness.core.errors import Broken, Dropped
 from harness.core.projections.budgets import BUDGETS, NOTHING, more
 from harness.core.projections.projection import Document
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.projector import documents
 from harness.settings import Settings
 

@@ -25,7 +25,7 @@ from harness.cli.ticket_list import backlog_now, listed
 from harness.core.alert_cause import Declared
 from harness.core.errors import Forbidden, Invalid, Retryable
 from harness.core.ids import ticket_stream
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.settings import Settings
 from harness.stages.file import file
 from harness.stages.receive import Change, Stage

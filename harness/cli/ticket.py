@@ -25,7 +25,8 @@ from harness.core.ids import alerts_stream, cause_stream, signal_stream, ticket_
 from harness.core.lifecycle import State
 from harness.core.plain_text import one_line
 from harness.core.spending import cost_of
-from harness.core.ticket import Attempt, Criterion, Labels, Ticket, way_back_question
+from harness.core.ticket import Attempt, Ticket, way_back_question
+from harness.core.ticket_spec import Criterion, Labels
 from harness.journal import Journal, decode, read_ticket
 from harness.settings import Settings
 

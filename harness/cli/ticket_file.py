@@ -27,7 +27,7 @@ from harness.core.manifest import Manifest
 from harness.core.parts import failing_parts
 from harness.core.revert import delivered_by
 from harness.core.signal import declared_criteria
-from harness.core.ticket import Context, Criterion, Objective, TicketSpec
+from harness.core.ticket_spec import Context, Criterion, Objective, TicketSpec
 from harness.journal import Journal
 from harness.settings import Settings
 from harness.stages.file import file_by_hand

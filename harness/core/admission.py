@@ -11,7 +11,7 @@ from harness.core.criteria import LONGEST_S, Condition, CriterionSpec
 from harness.core.errors import Invalid
 from harness.core.events import FrozenCriterion, Measurement
 from harness.core.manifest import Manifest
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.core.units import choices
 
 

@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from harness.core.canonical import canonical_bytes
 from harness.core.declaration import Declaration, Form
 from harness.core.errors import Invalid
-from harness.core.ticket import Criterion
+from harness.core.ticket_spec import Criterion
 
 ALERTS: Final = 20_000
 """Most alerts of one request: Alertmanager sends a whole group as one, and drops for good what is refused."""

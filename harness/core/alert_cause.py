@@ -21,7 +21,7 @@ from harness.core.manifest import Manifest
 from harness.core.redaction import REDACTED, Secrets
 from harness.core.signal import Signal, Wish
 from harness.core.slo import Slo
-from harness.core.ticket import Criterion
+from harness.core.ticket_spec import Criterion
 from harness.core.units import choices
 
 Priority = Literal["P0", "P1", "P2", "P3"]

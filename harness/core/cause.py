@@ -13,7 +13,8 @@ from typing import Final
 from harness.core.lifecycle import LIVE, State
 from harness.core.policy import Causes, Flapping
 from harness.core.signal import Signal
-from harness.core.ticket import Objective, Ticket, TicketSpec
+from harness.core.ticket import Ticket
+from harness.core.ticket_spec import Objective, TicketSpec
 from harness.core.units import Quantity
 
 ALIKE: Final = frozenset({"slo", "invariant", "alert", "no_data"})

@@ -16,7 +16,7 @@ from harness.core.command import Verb
 from harness.core.errors import Invalid
 from harness.core.manifest import Manifest
 from harness.core.policy import Splitting
-from harness.core.ticket import Budget, Child, TicketSpec
+from harness.core.ticket_spec import Budget, Child, TicketSpec
 
 POLICY: Final = "policies/splitting.yaml"
 SUMMED: Final = ("usd", "tokens", "context_tokens", "steps", "tool_calls", "gpu_seconds")

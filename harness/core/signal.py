@@ -12,7 +12,7 @@ from harness.core.ids import fingerprint
 from harness.core.invariant import Invariant
 from harness.core.slo import Slo
 from harness.core.structure import about_itself
-from harness.core.ticket import MANY, Context, Criterion, Objective, TicketSpec
+from harness.core.ticket_spec import MANY, Context, Criterion, Objective, TicketSpec
 from harness.core.units import Quantity
 
 MEASURED = ">= 0%"

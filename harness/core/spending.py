@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.core import events as e
 from harness.core.model_policy import ModelPolicy
-from harness.core.ticket import Budget, Ticket
+from harness.core.ticket import Ticket
+from harness.core.ticket_spec import Budget
 
 
 @dataclass(frozen=True, slots=True)

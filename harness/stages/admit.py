@@ -12,7 +12,7 @@ from harness.core import events as e
 from harness.core.admission import WAY_OUT, failing_rules, to_people, undeclared, without_data
 from harness.core.manifest import Manifest
 from harness.core.policy import Admission
-from harness.core.ticket import Criterion, TicketSpec
+from harness.core.ticket_spec import Criterion, TicketSpec
 from harness.core.units import Quantity
 from harness.journal import Journal
 from harness.measure import Bench, Window, live, measure, measure_all, measure_anywhere

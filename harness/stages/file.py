@@ -21,7 +21,8 @@ from harness.core.policy import Causes
 from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.signal import Signal, left_to_people, ticket_for
 from harness.core.slo import Slo
-from harness.core.ticket import Ticket, TicketSpec
+from harness.core.ticket import Ticket
+from harness.core.ticket_spec import TicketSpec
 from harness.journal import HARNESS, Journal, decode, encode, read_ticket
 from harness.numbering import next_id
 from harness.ports import Blobs, Clock, Ledger

@@ -22,7 +22,7 @@ from harness.core.lifecycle import State
 from harness.core.policy import Verify
 from harness.core.record import StreamWrite
 from harness.core.regression import held
-from harness.core.ticket import Criterion
+from harness.core.ticket_spec import Criterion
 from harness.core.units import Quantity
 from harness.core.verification import Outcome, is_better, judge, middle
 from harness.journal import HARNESS, Journal, encode

@@ -33,7 +33,8 @@ from harness.core.parts import question as parts_question
 from harness.core.policy import Session, Splitting
 from harness.core.spending import over_budget, spent, within
 from harness.core.structure import about_itself
-from harness.core.ticket import Attempt, TicketSpec
+from harness.core.ticket import Attempt
+from harness.core.ticket_spec import TicketSpec
 from harness.hours import call_if_missed, closed, missed
 from harness.journal import HARNESS, Journal
 from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository

@@ -13,7 +13,7 @@ from typer.main import get_command
 from harness.adapters.declarations import load_manifest, read_yaml
 from harness.cli import app
 from harness.core.admission import failing_rules
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from tests.docs.pages import ROOT, calls, markdown
 
 PLACEHOLDER = re.compile(r"[A-Z<\[…-]")

@@ -14,7 +14,7 @@ from harness.core import events as e
 from harness.core.errors import Invalid
 from harness.core.parts import COUNTED, SUMMED, Above, failing_children, question, shared
 from harness.core.policy import Splitting
-from harness.core.ticket import Budget, Child, TicketSpec
+from harness.core.ticket_spec import Budget, Child, TicketSpec
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANIFEST = load_manifest(Path(__file__).parents[2] / "services/ratelimiter/service.yaml")

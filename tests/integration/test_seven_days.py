@@ -25,7 +25,7 @@ from harness.core import events as e
 from harness.core.command import Command
 from harness.core.constraint import DAYS
 from harness.core.lifecycle import State
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.journal import Journal
 from harness.settings import Settings
 from harness.simulation.world import World

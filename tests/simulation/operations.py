@@ -25,7 +25,8 @@ from harness.core.ids import lock_stream, ticket_stream
 from harness.core.lifecycle import ENDS, STAGE, TIMED, State
 from harness.core.record import Recorded, StreamWrite
 from harness.core.redaction import Secrets
-from harness.core.ticket import Ticket, TicketSpec
+from harness.core.ticket import Ticket
+from harness.core.ticket_spec import TicketSpec
 from harness.journal import HARNESS, Journal, decode, encode
 from harness.parts import parent_of, told_to_parts
 from harness.simulation.ledger import GuardedMemoryBlobs, GuardedMemoryLedger

@@ -11,7 +11,7 @@ from harness.agent.desk import Desk
 from harness.core import events as e
 from harness.core.action import Observation
 from harness.core.operation import units
-from harness.core.ticket import Child
+from harness.core.ticket_spec import Child
 
 
 class _Arguments(BaseModel):

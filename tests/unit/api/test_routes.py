@@ -21,7 +21,7 @@ from harness.core import events as e
 from harness.core.errors import Broken, Forbidden, Invalid, Retryable
 from harness.core.projections.queue import Backlog
 from harness.core.redaction import Secrets
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from tests.alerts import InMemory, alert, message
 
 TOKEN = "only-for-this-test-1f9c"

@@ -19,7 +19,7 @@ from harness.core.errors import Invalid
 from harness.core.ids import event_id, signal_stream, ticket_stream
 from harness.core.lifecycle import State
 from harness.core.record import NewEvent, StreamWrite
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.settings import Settings
 from tests.hostile import AT, HOSTILE, OBEYED, REF, body, event
 

@@ -14,7 +14,7 @@ from harness.core.errors import Invalid
 from harness.core.events import FrozenCriterion, Measurement
 from harness.core.parts import failing_parts
 from harness.core.slo import parse_slos, with_objectives
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from harness.core.units import choices
 
 MANIFEST = load_manifest(CHECKOUT / "services" / "ratelimiter" / "service.yaml")

@@ -13,7 +13,7 @@ from harness.core.alert_cause import Cause, cause_of, require_declared, signal_f
 from harness.core.errors import Invalid
 from harness.core.ids import fingerprint
 from harness.core.signal import ticket_for
-from harness.core.ticket import TicketSpec
+from harness.core.ticket_spec import TicketSpec
 from tests.alerts import DECLARED, NOON, RULES, alert, message
 
 

@@ -14,7 +14,8 @@ from harness.core.cause import failed, recurrence_of, transitions, why_together
 from harness.core.ids import fingerprint
 from harness.core.lifecycle import Life, State
 from harness.core.signal import Signal, ticket_for
-from harness.core.ticket import Attempt, Criterion, Ticket
+from harness.core.ticket import Attempt, Ticket
+from harness.core.ticket_spec import Criterion
 
 RULES = read_rules()
 POLICY = RULES.profile.causes

@@ -13,7 +13,8 @@ from harness.core.criteria import CriterionSpec
 from harness.core.errors import Broken, Forbidden, Invalid
 from harness.core.lifecycle import State
 from harness.core.record import Recorded
-from harness.core.ticket import Ticket, TicketSpec, apply, fold
+from harness.core.ticket import Ticket, apply, fold
+from harness.core.ticket_spec import TicketSpec
 from harness.journal import decode
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""A model's session as the ledger has it: reads the recorded steps, writes the briefing. Touches the journal alone."""
+"""A session as the ledger has it: reads what was done and seen, writes the briefing. Touches the journal alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.agent.briefing import first_message
 from harness.agent.dialogue import Step
 from harness.cause import grouped
 from harness.core import events as e
-from harness.core.action import Action, Observation
+from harness.core.action import Action, Observation, Turn
 from harness.core.conversation import Reply
 from harness.core.errors import Dropped
 from harness.core.ids import signal_stream
@@ -25,22 +25,35 @@ def brief(journal: Journal, manifest: Manifest, catalog: Catalog, base: str, sys
     return journal.put({"system": system, "first": first})
 
 
+def turns(journal: Journal, attempt: Attempt) -> list[Turn]:
+    """Every action that has its observation, in order."""
+    return [_turn(journal, taken, seen) for taken, seen in _seen(attempt)]
+
+
 def steps(journal: Journal, attempt: Attempt) -> list[Step]:
-    """Every call that has its observation, in order."""
+    """As ``turns``, each with the model's reply that called for it."""
+    return [_step(journal, taken, seen) for taken, seen in _seen(attempt)]
+
+
+def _seen(attempt: Attempt) -> list[tuple[e.ActionTaken, e.ObservationRecorded]]:
     taken = {step.step: step for step in attempt.steps if isinstance(step, e.ActionTaken)}
-    return [_step(journal, taken[seen.step], seen) for seen in attempt.steps if isinstance(seen, e.ObservationRecorded)]
+    return [(taken[seen.step], seen) for seen in attempt.steps if isinstance(seen, e.ObservationRecorded)]
+
+
+def _turn(journal: Journal, taken: e.ActionTaken, seen: e.ObservationRecorded) -> Turn:
+    body = journal.blobs.get_json
+    return Turn(
+        Action.model_validate(body(taken.call)), Observation(ok=seen.ok, body=body(seen.body), commit=seen.commit)
+    )
 
 
 def _step(journal: Journal, taken: e.ActionTaken, seen: e.ObservationRecorded) -> Step:
     assert taken.reply is not None
-    body = journal.blobs.get_json
+    turn = _turn(journal, taken, seen)
     return Step(
-        reply=Reply.model_validate(body(taken.reply)),
-        n_call=taken.reply_call,
-        action=Action.model_validate(body(taken.call)),
-        observation=Observation(ok=seen.ok, body=body(seen.body), commit=seen.commit),
-        seconds=seen.seconds,
-    )
+        reply=Reply.model_validate(journal.blobs.get_json(taken.reply)), n_call=taken.reply_call,
+        action=turn.action, observation=turn.observation, seconds=seen.seconds,
+    )  # fmt: skip
 
 
 def _wanted(journal: Journal, ticket_id: str) -> dict[str, Any]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import orjson
 
 from harness import parts
-from harness.agent import by_hand, check_criteria, session
+from harness.agent import by_hand, by_runbook, session
 from harness.agent.by_hand import BY_HAND
 from harness.agent.desk import Desk
 from harness.agent.dialogue import action_of, prompt_of, size_chars, taken_ids, waiting
-from harness.agent.runbook import Runbook, choose, next_action
+from harness.agent.runbook import Runbook, choose
 from harness.agent.toolbox import call, effect_of, schemas
 from harness.cause import close_cause
 from harness.core import events as e
-from harness.core.action import Action, Observation, Turn
+from harness.core.action import Action, Turn
 from harness.core.conversation import Prompt, Reply, with_own_ids
 from harness.core.errors import Refused
 from harness.core.lifecycle import State
@@ -102,7 +102,7 @@ def begin(journal: Journal, worker: Worker) -> int:
         return _call(journal, len(ticket.attempts), f"itself-{len(ticket.words)}", "asked", question)
     n = len(ticket.attempts) + 1
     if n > ticket.attempts_allowed:
-        told = " ".join(one["told"] for one in _earlier(journal, n))
+        told = " ".join(one["told"] for one in by_runbook.failed_before(journal, n))
         question = f"All {n - 1} attempts are used up and the criteria are not met. {told} What should be tried?"
         return _call(journal, n - 1, f"used-up-{len(ticket.words)}", "attempts_used_up", question)
     if reason := _over_budget(journal, worker):
@@ -204,7 +204,11 @@ def think(journal: Journal, worker: Worker, step: int) -> e.ActionTaken | Litera
     if _limit(journal, worker, attempt) is not None:
         return None
     if attempt.briefing is None:
-        return _take(journal, step, _runbook_action(journal, worker, attempt, _turns(journal, attempt)))
+        action = by_runbook.action_of(
+            journal, attempt, session.turns(journal, attempt), runbooks=worker.runbooks,
+            manifest=worker.manifest, design_effect=worker.design_effect,
+        )  # fmt: skip
+        return _take(journal, step, action)
     if (call_waits := waiting(session.steps(journal, attempt))) is None:
         return ASK
     reply, n_call = call_waits
@@ -265,7 +269,7 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
         return over
     if (due := missed(journal)) is not None:
         return f"the deadline {due.isoformat(timespec='minutes')} is over"
-    if (same := _repeats(_turns(journal, attempt))) >= worker.policy.repeats:
+    if (same := _repeats(session.turns(journal, attempt))) >= worker.policy.repeats:
         return f"one call gave the same answer {same} times"
     is_model = attempt.briefing is not None
     own_s = worker.patience_s if journal.ticket.filed.source == "opportunity" else worker.policy.wall_clock_s
@@ -329,89 +333,6 @@ def give_up(journal: Journal, worker: Worker) -> e.HelpRequested:
 def _under_way(attempt: Attempt) -> bool:
     over = (attempt.change, attempt.help, attempt.verification, attempt.split)
     return all(end is None for end in over)
-
-
-def _runbook_action(journal: Journal, worker: Worker, attempt: Attempt, turns: list[Turn]) -> Action:
-    book = next((book for book in worker.runbooks if book.runbook == attempt.runbook), None)
-    assert journal.ticket.admitted is not None
-    criteria = journal.ticket.admitted.criteria
-    if book is None:
-        return _without_runbook(journal, worker, attempt, turns)
-    first = criteria[0]
-    facts = {
-        "id": journal.ticket_id, "service": journal.ticket.filed.service, "metric": first.metric,
-        "condition": first.condition, "signal": (journal.ticket.filed.signal or "").partition(":")[2],
-        "age_s": round((worker.clock.now() - journal.ticket.filed_at).total_seconds()),
-        **_facts_of_earlier(journal, attempt.n),
-    }  # fmt: skip
-    if journal.ticket.answers:
-        facts["answer"] = journal.blobs.get_json(journal.ticket.answers[-1].answer)["text"]
-    scales = {probe.name: probe.scales() for probe in worker.manifest.probes}
-    return next_action(book, facts, turns, scales)
-
-
-def _facts_of_earlier(journal: Journal, n: int) -> dict[str, Any]:
-    """What a runbook can ask of the attempts before attempt ``n``; ``tried`` is what was taken back and disproved."""
-    failed = _earlier(journal, n)
-    return {
-        "failed": failed,
-        "failed_count": len(failed),
-        "tried": [one["took_back"] for one in failed if one["took_back"] and one["disproved"]],
-        "story": " ".join(one["told"] for one in failed) or "Nothing was tried before.",
-    }
-
-
-def _earlier(journal: Journal, n: int) -> list[dict[str, Any]]:
-    """The attempts before attempt ``n`` that failed: what each took back, the stage that stopped it, and why."""
-    failed = []
-    for attempt in journal.ticket.attempts:
-        if attempt.n >= n or attempt.failure is None:
-            continue
-        failure, took_back = attempt.failure, _took_back(journal, attempt)
-        other = "changed nothing" if attempt.change is None else f"proposed {attempt.change.commit[:12]}"
-        did = f"took back {_short(took_back)}" if took_back else other
-        told = f"Attempt {attempt.n} {did}; {failure.stage} did not let it through: {failure.reason}."
-        failed.append({"attempt": attempt.n, "took_back": took_back, "told": told, **asdict(failure)})
-    return failed
-
-
-def _took_back(journal: Journal, attempt: Attempt) -> str | None:
-    """What the attempt's change took back, by the name that its tool gave it; None for any other change."""
-    seen = [step for step in attempt.steps if isinstance(step, e.ObservationRecorded) and step.ok and step.commit]
-    named = journal.blobs.get_json(seen[-1].body).get("took_back") if seen else None
-    return str(named) if named else None
-
-
-def _short(name: str) -> str:
-    return "..".join(part[:12] for part in name.split(".."))
-
-
-def _without_runbook(journal: Journal, worker: Worker, attempt: Attempt, turns: list[Turn]) -> Action:
-    ticket = journal.ticket
-    assert ticket.admitted is not None
-    if ticket.filed.signal is None or ticket.answers:
-        raised = f"raised by {ticket.filed.signal}" if ticket.filed.signal else "filed by hand"
-        because = f"No runbook fits a ticket {raised}."
-        return check_criteria.next_action(
-            ticket.admitted.criteria, worker.manifest, worker.design_effect, attempt.base, turns, because
-        )
-    return Action(
-        tool="call_for_help",
-        arguments={"question": f"No runbook fits a ticket raised by {ticket.filed.signal}. What should be done?"},
-        why="the runbook agent has no tree for this",
-    )
-
-
-def _turns(journal: Journal, attempt: Attempt) -> list[Turn]:
-    actions = {step.step: step for step in attempt.steps if isinstance(step, e.ActionTaken)}
-    return [
-        Turn(
-            Action.model_validate(journal.blobs.get_json(actions[seen.step].call)),
-            Observation(ok=seen.ok, body=journal.blobs.get_json(seen.body), commit=seen.commit),
-        )
-        for seen in attempt.steps
-        if isinstance(seen, e.ObservationRecorded)
-    ]
 
 
 def _repeats(turns: list[Turn]) -> int:

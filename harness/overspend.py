@@ -104,9 +104,8 @@ class Overspend:
         return self.journal.recorded(f"{n}/spend/{at}", e.BudgetSpendJudged)
 
     def _last_of_earlier(self, n: int) -> e.BudgetSpendJudged | None:
-        told = [one for one in self.journal.ticket.recorded.values() if isinstance(one, e.BudgetSpendJudged)]
-        return max((one for one in told if one.attempt < n), key=lambda one: one.attempt * 2 + (one.at == "ended"),
-                   default=None)  # fmt: skip
+        earlier = [one for one in _all_told(self.journal) if one.attempt < n]
+        return max(earlier, key=lambda one: one.attempt * 2 + (one.at == "ended"), default=None)
 
     def _record(self, n: int, at: At, at_most: float, seen: list[e.BudgetSpend]) -> str:
         event = e.BudgetSpendJudged(
@@ -176,6 +175,27 @@ class Overspend:
             if events.bad is not None and events.total is not None and events.bad >= 0:
                 found[start] = Counts(min(events.bad, events.total), events.total)
         return found
+
+
+def call_if_overspent(journal: Journal) -> bool:
+    """Call a person when earlier attempts spent what the ticket may of an error budget; whether one was called."""
+    at_most, n = spend_at_most(journal.spec().limits()), journal.ticket.attempt.n
+    seen = [spend for one in _all_told(journal) for spend in one.objectives]
+    said = [why for one in seen if at_most is not None and (why := why_too_much(one.objective, one.spent, at_most))]
+    if not said:
+        return False
+    question = (
+        f"{said[-1]}. It is delivered again once it has another limit or none: `harness ticket constrain`. What now?"
+    )
+    journal.record(
+        f"{n}/overspent",
+        e.HelpRequested(attempt=n, exit_status="limits", question=journal.put({"question": question})),
+    )
+    return True
+
+
+def _all_told(journal: Journal) -> list[e.BudgetSpendJudged]:
+    return [one for one in journal.ticket.recorded.values() if isinstance(one, e.BudgetSpendJudged)]
 
 
 def _events(one: e.BudgetSpend) -> float:

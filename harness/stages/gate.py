@@ -10,17 +10,17 @@ from hashlib import sha256
 
 from harness.blocked import hold_back
 from harness.core import events as e
-from harness.core.constraint import NoNewDependencies, OnlyUnder, RequiresApproval, spend_at_most
+from harness.core.constraint import NoNewDependencies, OnlyUnder, RequiresApproval
 from harness.core.dependencies import added, locks
 from harness.core.invariant import Invariant
 from harness.core.lifecycle import State
 from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
-from harness.core.overspend import why_too_much
 from harness.core.policy import Approvals
 from harness.hours import call_if_missed, closed
 from harness.journal import Journal
 from harness.lock import wait_for_hours
+from harness.overspend import call_if_overspent
 from harness.ports import Repository
 
 
@@ -46,7 +46,7 @@ def gate(
     assert change is not None
     if journal.ticket.life.token is not None:  # it was let in before
         return True
-    if call_if_missed(journal) or _call_if_spent(journal):
+    if call_if_missed(journal) or call_if_overspent(journal):
         return False
     constraints = journal.spec().limits()
     files = tuple(sorted({file for entry in repository.log(change.base, change.commit) for file in entry.files}))
@@ -84,24 +84,6 @@ def _new_dependencies(repository: Repository, base: str, commit: str) -> list[st
         for one in (base, commit)
     )
     return added(before, after)
-
-
-def _call_if_spent(journal: Journal) -> bool:
-    """Call a person when earlier attempts spent what the ticket may of an error budget; whether one was called."""
-    at_most, n = spend_at_most(journal.spec().limits()), journal.ticket.attempt.n
-    told = [one for one in journal.ticket.recorded.values() if isinstance(one, e.BudgetSpendJudged)]
-    seen = [spend for one in told for spend in one.objectives]
-    said = [why for one in seen if at_most is not None and (why := why_too_much(one.objective, one.spent, at_most))]
-    if not said:
-        return False
-    question = (
-        f"{said[-1]}. It is delivered again once it has another limit or none: `harness ticket constrain`. What now?"
-    )
-    journal.record(
-        f"{n}/overspent",
-        e.HelpRequested(attempt=n, exit_status="limits", question=journal.put({"question": question})),
-    )
-    return True
 
 
 def _open_now(journal: Journal, manifest: Manifest, budget_left: float | None) -> bool:

@@ -47,10 +47,7 @@ def call_if_missed(journal: Journal) -> bool:
         f"The deadline {due.isoformat(timespec='minutes')} is over and nothing was delivered. It is worked on again "
         "once it has another deadline or none: `harness ticket constrain`. What now?"
     )
-    journal.record(
-        f"{n}/missed-{len(ticket.words)}",
-        e.HelpRequested(attempt=n, exit_status="limits", question=journal.put({"question": question})),
-    )
+    journal.call_person(f"{n}/missed-{len(ticket.words)}", "limits", question, attempt=n)
     return True
 
 

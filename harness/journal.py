@@ -14,7 +14,7 @@ from harness.core.anchor import TRAILER, Anchor, ledger_name
 from harness.core.errors import Broken, Invalid, VersionConflict
 from harness.core.ids import event_id, ticket_stream
 from harness.core.lifecycle import State
-from harness.core.record import NewEvent, StreamWrite
+from harness.core.record import NewEvent, Recorded, StreamWrite
 from harness.core.ticket import Ticket, apply, fold
 from harness.core.ticket_spec import TicketSpec
 from harness.core.upcast import decode as decode  # whoever reads a ledger takes it from here
@@ -41,11 +41,16 @@ def encode(key: str, event: e.Event, *, clock: Clock, actor: str, correlation: s
 
 def read_ticket(ledger: Ledger, ticket_id: str) -> Ticket:
     """The ticket as its stream says. Raises Invalid where there is none of that id."""
+    return _read(ledger, ticket_id)[0]
+
+
+def _read(ledger: Ledger, ticket_id: str) -> tuple[Ticket, Recorded]:
+    """The ticket, and the last row of its stream."""
     rows = ledger.read_stream(ticket_stream(ticket_id))
     ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
     if ticket is None:
         raise Invalid(f"ticket {ticket_id}: no such ticket; `harness ticket list` shows all")
-    return ticket
+    return ticket, rows[-1]
 
 
 class Journal:
@@ -56,12 +61,7 @@ class Journal:
         self.ledger = ledger
         self.blobs = blobs
         self.clock = clock
-        rows = ledger.read_stream(ticket_stream(ticket_id))
-        ticket = fold((row.id, row.occurred_at, decode(row)) for row in rows)
-        if ticket is None:
-            raise Invalid(f"ticket {ticket_id}: no such ticket; `harness ticket list` shows all")
-        self.ticket: Ticket = ticket
-        self._last = rows[-1]
+        self.ticket, self._last = _read(ledger, ticket_id)
 
     @property
     def state(self) -> State:
@@ -126,6 +126,11 @@ class Journal:
     def once(self, key: str, kind: type[E], make: Callable[[], E], *, actor: str = HARNESS) -> E:
         """The event recorded under this key; made and recorded when it is not there yet."""
         return self.recorded(key, kind) or self.record(key, make(), actor=actor)
+
+    def call_person(self, key: str, status: e.ExitStatus, question: str, *, attempt: int) -> e.HelpRequested:
+        """Record that a person is called, and with which question. Raises as ``record`` does."""
+        asked = self.put({"question": question})
+        return self.record(key, e.HelpRequested(attempt=attempt, exit_status=status, question=asked))
 
     def put(self, value: Any) -> str:
         """Store a body; gives its reference."""

@@ -187,10 +187,7 @@ def call_if_overspent(journal: Journal) -> bool:
     question = (
         f"{said[-1]}. It is delivered again once it has another limit or none: `harness ticket constrain`. What now?"
     )
-    journal.record(
-        f"{n}/overspent",
-        e.HelpRequested(attempt=n, exit_status="limits", question=journal.put({"question": question})),
-    )
+    journal.call_person(f"{n}/overspent", "limits", question, attempt=n)
     return True
 
 

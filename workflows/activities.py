@@ -58,11 +58,9 @@ class Activities:
             if journal.state not in STAGE.keys() | TIMED:  # a person has it already, or it is over
                 return self._left(journal)
             n, words = journal.ticket.life.attempt, len(journal.ticket.words)
-            question = journal.put({"question": f"A stage could not be completed: {reason}. What should be done?"})
-            journal.record(  # an answer may lead back to the same state of the same attempt, and that may break again
-                f"{n}/escalate/{journal.state}-{words}",
-                e.HelpRequested(attempt=n, exit_status="broken", question=question),
-            )
+            question = f"A stage could not be completed: {reason}. What should be done?"
+            # An answer may lead back to the same state of the same attempt, and that may break again.
+            journal.call_person(f"{n}/escalate/{journal.state}-{words}", "broken", question, attempt=n)
             return self._left(journal)
 
     @activity.defn

@@ -94,6 +94,4 @@ async def _missing(
 
 
 def _call(journal: Journal, reasons: Sequence[str]) -> e.HelpRequested:
-    question = journal.put({"question": to_people(reasons)})
-    asked = e.HelpRequested(attempt=0, exit_status="asked", question=question)
-    return journal.record(f"{KEY}/unmeasured-{len(journal.ticket.words)}", asked)
+    return journal.call_person(f"{KEY}/unmeasured-{len(journal.ticket.words)}", "asked", to_people(reasons), attempt=0)

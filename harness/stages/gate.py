@@ -107,10 +107,7 @@ def _approved(journal: Journal, risk: str, why: str, asked_by_ticket: bool) -> b
         question = (
             f"The change that {denied[-1].by} rejected ({said or 'no reason given'}) was proposed again. What now?"
         )
-        journal.record(
-            f"{n}/rejected-again",
-            e.HelpRequested(attempt=n, exit_status="asked", question=journal.put({"question": question})),
-        )
+        journal.call_person(f"{n}/rejected-again", "asked", question, attempt=n)
         return False
     change = ticket.attempt.change
     assert change is not None

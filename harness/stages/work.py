@@ -163,11 +163,8 @@ def _go_on(journal: Journal, worker: Worker) -> int:
     return 0
 
 
-def _call(
-    journal: Journal, n: int, key: str, status: Literal["asked", "limits", "attempts_used_up"], question: str
-) -> int:
-    asked = journal.put({"question": question})
-    journal.record(f"{n}/{key}", e.HelpRequested(attempt=n, exit_status=status, question=asked))
+def _call(journal: Journal, n: int, key: str, status: e.ExitStatus, question: str) -> int:
+    journal.call_person(f"{n}/{key}", status, question, attempt=n)
     return 0
 
 

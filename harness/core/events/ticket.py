@@ -107,11 +107,14 @@ class ChildrenEnded(Event):
     """Every one with its end, in the order in which they were filed."""
 
 
+ExitStatus = Literal["asked", "limits", "attempts_used_up", "broken"]
+
+
 class HelpRequested(Event):
     """A human is called: the agent asks, a limit ended its session, or a stage broke (``exit_status``)."""
 
     attempt: AttemptNumber
-    exit_status: Literal["asked", "limits", "attempts_used_up", "broken"]
+    exit_status: ExitStatus
     """Why a person is called: the agent asked, or (attempt 0) a declaration or admission does, a limit ended its
     session, no attempt is left, or a stage broke."""
     question: BlobRef

@@ -82,54 +82,42 @@ class Rules:
         return with_objectives(with_promises(with_check_seconds(manifest), self.promises), self.slos)
 
 
-def read_rules(checkout: Path = CHECKOUT) -> Rules:
+def read_rules() -> Rules:
     """Every declaration, checked. Raises Invalid with a line for every fault."""
-    windows = declarations.load_windows(checkout / "slos" / "windows")
-    books = sorted((checkout / "runbooks").glob("*.yaml"))
-    registered = read_registered(checkout)
-    profile = checkout / "policies" / "profiles" / f"{registered.profile}.yaml"
-    actions = checkout / "policies" / "actions.yaml"
-    approvals = checkout / "policies" / "approvals.yaml"
-    anomalies = checkout / "policies" / "anomalies.yaml"
-    opportunities = checkout / "policies" / "opportunities.yaml"
-    splitting = checkout / "policies" / "splitting.yaml"
+    policies, prompt = CHECKOUT / "policies", PROMPTS / "ticket.md"
+    registered = read_registered()
+    invariants = declarations.load_invariants(CHECKOUT / "invariants")
     files = sorted(
         path
         for folder in ("slos", "invariants", "runbooks", "policies")
         for ending in ("*.yaml", "*.yml")
-        for path in (checkout / folder).rglob(ending)
+        for path in (CHECKOUT / folder).rglob(ending)
     )
-    models = checkout / "policies" / "models.yaml"
-    retention = checkout / "policies" / "retention.yaml"
-    notifications = checkout / "policies" / "notifications.yaml"
-    prompt = PROMPTS / "ticket.md"
-    invariants = declarations.load_invariants(checkout / "invariants")
     return Rules(
         service=registered.service,
         promises=registered.promises,
         tells=registered.tells,
-        slos=declarations.load_slos(checkout / "slos", windows),
+        slos=declarations.load_slos(CHECKOUT / "slos", declarations.load_windows(CHECKOUT / "slos" / "windows")),
         invariants=invariants,
-        structural=declarations.load_structural(checkout / "invariants", [one.name for one in invariants]),
-        runbooks=tuple(Runbook.parse(declarations.read_yaml(path), str(path)) for path in books),
-        catalog=Catalog.parse(declarations.read_yaml(actions), str(actions)),
-        profile=Profile.parse(declarations.read_yaml(profile), str(profile)),
-        approvals=Approvals.parse(declarations.read_yaml(approvals), str(approvals)),
-        anomalies=Anomalies.parse(declarations.read_yaml(anomalies), str(anomalies)),
-        opportunities=Opportunities.parse(declarations.read_yaml(opportunities), str(opportunities)),
-        splitting=Splitting.parse(declarations.read_yaml(splitting), str(splitting)),
-        models=ModelPolicy.parse(declarations.read_yaml(models), str(models)),
-        retention=Retention.parse(declarations.read_yaml(retention), str(retention)),
-        notifications=Notifications.parse(declarations.read_yaml(notifications), str(notifications)),
+        structural=declarations.load_structural(CHECKOUT / "invariants", [one.name for one in invariants]),
+        runbooks=tuple(declarations.load(Runbook, path) for path in sorted((CHECKOUT / "runbooks").glob("*.yaml"))),
+        catalog=declarations.load(Catalog, policies / "actions.yaml"),
+        profile=declarations.load(Profile, policies / "profiles" / f"{registered.profile}.yaml"),
+        approvals=declarations.load(Approvals, policies / "approvals.yaml"),
+        anomalies=declarations.load(Anomalies, policies / "anomalies.yaml"),
+        opportunities=declarations.load(Opportunities, policies / "opportunities.yaml"),
+        splitting=declarations.load(Splitting, policies / "splitting.yaml"),
+        models=declarations.load(ModelPolicy, policies / "models.yaml"),
+        retention=declarations.load(Retention, policies / "retention.yaml"),
+        notifications=declarations.load(Notifications, policies / "notifications.yaml"),
         prompt=prompt.read_text(),
         digest=sha256(b"".join(path.read_bytes() for path in [*files, prompt])).hexdigest(),
     )
 
 
-def read_registered(checkout: Path = CHECKOUT) -> Registration:
+def read_registered() -> Registration:
     """The one service that is registered. Raises Invalid."""
-    registry = checkout / "policies" / "services.yaml"
-    (registered,) = Registry.parse(declarations.read_yaml(registry), str(registry)).services
+    (registered,) = declarations.load(Registry, CHECKOUT / "policies" / "services.yaml").services
     return registered
 
 
@@ -317,8 +305,7 @@ def build_probe(
     settings: Settings, agent: ModelAgent, base_url: str | None
 ) -> Callable[[], Coroutine[None, None, Report]]:
     """One fixed session with this agent's model; needs neither a home nor a stack."""
-    path = CHECKOUT / "policies" / "models.yaml"
-    policy = ModelPolicy.parse(declarations.read_yaml(path), str(path))
+    policy = declarations.load(ModelPolicy, CHECKOUT / "policies" / "models.yaml")
     bounds = policy.wire.model_copy(update={"stall_s": policy.probe.stall_s, "call_s": policy.probe.wall_clock_s})
     model = build_model(settings, agent, bounds, policy, base_url)
     system = (PROMPTS / "probe.md").read_text()

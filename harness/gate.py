@@ -148,18 +148,18 @@ async def pass_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, 
     return _record(journal, key, stage, side, reason, judged, waits, opened_at)
 
 
-async def note_gate(journal: Journal, gate: Gate, stage: e.Gated, side: e.Side, *, key: str) -> None:
-    """As ``pass_gate``, where nothing hangs on what it says, and nobody is waited for who does not answer."""
+async def note_gate(journal: Journal, gate: Gate, stage: e.Gated, *, key: str) -> None:
+    """As ``pass_gate`` after a stage, where nothing hangs on what it says: who does not answer is not waited for."""
     if journal.recorded(key, e.GateJudged):
         return
-    waits = await _until_seen(gate, stage, side)
+    waits = await _until_seen(gate, stage, "after")
     opened_at, judged = journal.clock.now(), tuple[e.JudgedCriterion, ...]()
     try:
         reason, judged = await gate.until_passed()
     except Retryable as error:
         reason = f"no_data: {error}"
     await gate.overspend.end()
-    _record(journal, key, stage, side, reason, judged, waits, opened_at)
+    _record(journal, key, stage, "after", reason, judged, waits, opened_at)
 
 
 async def _until_seen(gate: Gate, stage: e.Gated, side: e.Side) -> tuple[e.Wait, ...]:

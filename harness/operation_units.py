@@ -55,7 +55,7 @@ async def undo(journal: Journal, operator: Operator, reason: str) -> e.RolledBac
             return journal.record(f"{n}/rollback", e.RollbackFailed(attempt=n, reason=f"{step.node}: {step.reason}"))
         waits = (*waits, *step.waits)
     # It waits for a sample of what is now: the next attempt would look at the fleet with what was taken back.
-    await note_gate(journal, gate_of(journal, operator), "rollback", "after", key=f"{n}/rollback/gate")
+    await note_gate(journal, gate_of(journal, operator), "rollback", key=f"{n}/rollback/gate")
     back = e.RolledBack(attempt=n, commit=operator.repository.main(), reason=reason, waits=waits)
     return journal.record(f"{n}/rollback", back)
 

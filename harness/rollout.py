@@ -53,7 +53,7 @@ async def roll_back(
         reasons = "; ".join(f"{answer.node}: {answer.reason}" for answer in failed)
         return journal.record(record_as, e.RollbackFailed(attempt=n, reason=reasons))
     waits = tuple(wait for answer in answers for wait in swap_waits(answer))
-    await note_gate(journal, gate_of(journal, operator), "rollback", "after", key=f"{record_as}/gate")
+    await note_gate(journal, gate_of(journal, operator), "rollback", key=f"{record_as}/gate")
     return journal.record(record_as, e.RolledBack(attempt=n, commit=commit, reason=reason, waits=waits))
 
 

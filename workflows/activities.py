@@ -86,7 +86,7 @@ class Activities:
             patience_s=harness.rules.opportunities.session_s,
             spec_digest=harness.rules.digest, agent=harness.agent,
             metrics=harness.metrics, nodes=harness.nodes, repository=harness.repository, checks=harness.checks,
-            clock=harness.record.clock, model=harness.model, models=harness.rules.models,
+            model=harness.model, models=harness.rules.models,
             prompt=harness.rules.prompt, planted=harness.planted,
         )  # fmt: skip
 

@@ -24,7 +24,7 @@ from harness.core.slo_documents.sloth import read_windows
 from harness.core.structure import Structural, StructuralFile, parse_structural
 
 T = TypeVar("T")
-
+D = TypeVar("D", bound=Declaration)
 
 OWN = "harness.yaml"
 """The file of ``invariants/`` that is about the harness."""
@@ -68,8 +68,13 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
+def load(form: type[D], path: Path) -> D:
+    """The declaration in ``path``. All of these raise Invalid with ``file: path: reason``, a line a fault."""
+    return form.parse(read_yaml(path), str(path))
+
+
 def load_manifest(path: Path) -> Manifest:
-    """The manifest in ``path``. All of these raise Invalid with ``file: path: reason``, a line a fault."""
+    """The manifest in ``path``."""
     return parse_manifest(_text(path), str(path))
 
 

@@ -8,7 +8,7 @@ from harness.core.manifest import Manifest
 from harness.core.operation import Catalog
 from harness.core.policy import Splitting
 from harness.journal import Journal
-from harness.ports import Checks, Clock, Metrics, Nodes, Repository
+from harness.ports import Checks, Metrics, Nodes, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,6 @@ class Desk:
     nodes: Nodes
     repository: Repository
     checks: Checks
-    clock: Clock
     spec_digest: str
     splitting: Splitting
     key: str

@@ -24,10 +24,9 @@ RETRY_AFTER_S: Final = 1.0
 class Problem(HarnessError):
     """An error of the interface itself: no such thing, too large, no token."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.headers = dict(headers or {})
 
 
 class Absent(Refused):
@@ -60,7 +59,7 @@ MEANING: Final[dict[int, str]] = {
 def answer(error: HarnessError, secrets: Secrets) -> Response:
     """The problem document of an error."""
     if isinstance(error, Problem):
-        return document(error.status, str(error), secrets, error.headers)
+        return document(error.status, str(error), secrets)
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     headers = {}
     if isinstance(error, Retryable):

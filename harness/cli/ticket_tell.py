@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.adapters.declarations import read_yaml
+from harness.adapters.declarations import load
 from harness.agent.by_hand import IN_MAIN
 from harness.bootstrap import Record, read_record, read_repository, read_rules
 from harness.cli.render import AsJson, print_json, say
@@ -134,7 +134,7 @@ def split(
 
     What is under way on it is broken off, and a delivery that is half done is taken back first.
     """
-    children = Children.parse(read_yaml(path), str(path))
+    children = load(Children, path)
     put = read_record(Settings.load()).blobs.put_json(children.model_dump(mode="json", exclude_none=True))
     _tell_one("split", ticket_id, by, as_json, children=put)
 

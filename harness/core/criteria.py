@@ -11,9 +11,7 @@ import math
 import operator
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, Literal
 
 from harness.core import units
@@ -322,26 +320,6 @@ def _duration(words: str) -> Duration:
     if rest[-1:] == ["sustained"]:
         return Duration(Quantity.parse(words.removesuffix("sustained")), "sustained")
     return Duration(Quantity.parse(words))
-
-
-def sustained(evaluations: Iterable[tuple[float, bool | None]], duration_s: float, max_gap_s: float) -> bool | None:
-    """Whether a condition held over the ``duration_s`` that end with the last of ``(at_s, held)``.
-
-    False as soon as one evaluation in it did not hold; None, which is never met, while the evaluations do not reach
-    back far enough, lie more than ``max_gap_s`` apart, or one of them is unmeasured.
-    """
-    ordered = sorted(evaluations, key=lambda evaluation: evaluation[0])
-    if not ordered:
-        return None
-    start = ordered[-1][0] - duration_s
-    inside = [(at, held) for at, held in ordered if at >= start]
-    if any(held is False for _, held in inside):
-        return False
-    reaching = [at for at, _ in ordered if at < start][-1:] + [at for at, _ in inside]
-    gaps = any(after - before > max_gap_s for before, after in pairwise(reaching))
-    if reaching[0] > start or gaps or any(held is None for _, held in inside):
-        return None
-    return True
 
 
 def _check_margin(margin: Quantity, text: str) -> None:

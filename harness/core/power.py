@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Literal
+from typing import Final, Literal
 
 from harness.core.errors import Invalid
 from harness.core.lattice import binomial, hypergeometric
 
 Direction = Literal["increase", "decrease", "either"]
+POWER: Final = 0.8
+"""How often a canary sees a harm of the smallest size that is told (0..1)."""
 
 
 def power(
@@ -36,27 +38,24 @@ def power(
     return math.ceil(((z_alpha * under_null + z_power * under_harm) / difference) ** 2)
 
 
-def detectable(
-    *, baseline_rate: float, per_arm: int, alpha: float, power: float = 0.8, design_effect: float = 1.0
-) -> float | None:
-    """The smallest rate above ``baseline_rate`` that ``per_arm`` requests show as worse with ``power``; None if none.
+def detectable(*, baseline_rate: float, per_arm: int, alpha: float, design_effect: float = 1.0) -> float | None:
+    """The smallest rate above ``baseline_rate`` that ``per_arm`` requests show as worse with POWER; None if none.
 
     For one look at the planned sample with the judge's own test (Fisher's exact one, so it holds near 0 as well, where
     the normal approximation promises too much). Looking early costs little of it: O'Brien-Fleming spends late.
     ``design_effect`` >= 1 divides the sample: so much more do live shares vary than independent requests would.
     """
     _inside("alpha", alpha)
-    _inside("power", power)
     if not 0 <= baseline_rate < 1:
         raise Invalid(f"baseline_rate: {baseline_rate!r} is not a share below 1")
     trials = math.floor(per_arm / design_effect)
     needed = _needed_counts(trials, baseline_rate, alpha)
-    if _chance_seen(needed, trials, 1.0) < power:
+    if _chance_seen(needed, trials, 1.0) < POWER:
         return None
     low, high = baseline_rate, 1.0
     while high - low > 1e-5:
         middle = (low + high) / 2
-        if _chance_seen(needed, trials, middle) >= power:
+        if _chance_seen(needed, trials, middle) >= POWER:
             high = middle
         else:
             low = middle

@@ -263,7 +263,7 @@ async def _finish(
     promoted = verdict is not None and verdict.decision == "promote"
     gate = gate_of(journal, operator)
     if not promoted:
-        await note_gate(journal, gate, "canary", "after", key=f"{n}/canary/gate-after")
+        await note_gate(journal, gate, "canary", key=f"{n}/canary/gate-after")
     elif shut := await pass_gate(journal, gate, "canary", "after"):
         promoted, reason = False, shut
     try:

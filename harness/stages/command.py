@@ -111,4 +111,4 @@ async def _end_canary(journal: Journal, operator: Operator) -> None:
         NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm) for arm in ARMS
     )
     await asyncio.gather(*(operator.nodes.order(node, order) for order in orders))
-    await note_gate(journal, gate_of(journal, operator), "canary", "after", key=f"{n}/canary/gate-after")
+    await note_gate(journal, gate_of(journal, operator), "canary", key=f"{n}/canary/gate-after")

@@ -37,7 +37,7 @@ from harness.core.ticket import Attempt
 from harness.core.ticket_spec import TicketSpec
 from harness.hours import call_if_missed, closed, missed
 from harness.journal import HARNESS, Journal
-from harness.ports import Checks, Clock, Metrics, Model, Nodes, Repository
+from harness.ports import Checks, Metrics, Model, Nodes, Repository
 
 ASK: Final = "ask"
 """The next action is for the model to name."""
@@ -63,7 +63,6 @@ class Worker:
     nodes: Nodes
     repository: Repository
     checks: Checks
-    clock: Clock
     model: Model | None
     models: ModelPolicy
     prompt: str
@@ -187,7 +186,7 @@ def _over_budget(journal: Journal, worker: Worker) -> str:
     if budget.most_steps is not None and _steps_taken(journal) >= budget.most_steps:
         return f"the ticket's budget of {budget.most_steps} steps is used up"
     if budget.wall_clock_s is not None and attempts:
-        since_s = (worker.clock.now() - attempts[0].started_at).total_seconds()
+        since_s = (journal.clock.now() - attempts[0].started_at).total_seconds()
         if since_s >= budget.wall_clock_s:
             return f"the ticket's budget of {budget.wall_clock} is used up"
     return ""
@@ -226,9 +225,9 @@ async def ask(journal: Journal, worker: Worker, step: int, requests: int) -> e.A
             f"attempt {attempt.n} was begun by agent {attempt.agent}, and this worker runs {worker.agent}; "
             f"`harness up` with HARNESS_AGENT={attempt.agent} takes it up again"
         )
-    opened_at = worker.clock.now()
+    opened_at = journal.clock.now()
     came = await worker.model.reply(_prompt(journal, worker, attempt))
-    waited = e.Wait(kind="model", what=worker.model.name, opened_at=opened_at, closed_at=worker.clock.now())
+    waited = e.Wait(kind="model", what=worker.model.name, opened_at=opened_at, closed_at=journal.clock.now())
     clean = Reply.model_validate(journal.blobs.cleaned(came.model_dump(mode="json")))
     reply = with_own_ids(clean, taken_ids(session.steps(journal, attempt)))
     usage = e.ModelUsage(
@@ -271,7 +270,7 @@ def _limit(journal: Journal, worker: Worker, attempt: Attempt) -> str | None:
     is_model = attempt.briefing is not None
     own_s = worker.patience_s if journal.ticket.filed.source == "opportunity" else worker.policy.wall_clock_s
     allowed_s = worker.models.session.wall_clock_s if is_model else own_s
-    if (worker.clock.now() - attempt.started_at).total_seconds() > allowed_s:
+    if (journal.clock.now() - attempt.started_at).total_seconds() > allowed_s:
         return f"more than {allowed_s:g} s"
     if is_model and worker.model is not None:
         prompt_chars = size_chars(_prompt(journal, worker, attempt))
@@ -293,10 +292,10 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
     if seen is None:
         desk = Desk(
             journal=journal, manifest=worker.manifest, catalog=worker.catalog, metrics=worker.metrics,
-            nodes=worker.nodes, repository=worker.repository, checks=worker.checks, clock=worker.clock,
+            nodes=worker.nodes, repository=worker.repository, checks=worker.checks,
             spec_digest=worker.spec_digest, splitting=worker.splitting, key=journal.key(key), at=_stands_at(attempt),
         )  # fmt: skip
-        begun_at = worker.clock.now()
+        begun_at = journal.clock.now()
         observation = await call(action, desk)
         if worker.planted is not None and (attempt.n, step) == (1, 1):
             observation = replace(observation, body={**observation.body, "planted": worker.planted})
@@ -305,7 +304,7 @@ async def act(journal: Journal, worker: Worker, step: int) -> bool:
             e.ObservationRecorded(
                 attempt=attempt.n, step=step, tool=action.tool, ok=observation.ok, body=journal.put(observation.body),
                 commit=observation.commit, waits=observation.waits,
-                seconds=(worker.clock.now() - begun_at).total_seconds(),
+                seconds=(journal.clock.now() - begun_at).total_seconds(),
             ),
         )  # fmt: skip
     return seen.ok and effect_of(action.tool) == "end"

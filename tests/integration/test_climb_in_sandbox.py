@@ -91,7 +91,7 @@ class Session:
         nothing: Any = None
         desk = Desk(
             journal=self.journal, manifest=self.manifest, catalog=RULES.catalog, metrics=nothing, nodes=nothing,
-            repository=self.repository, checks=self.checks, clock=SystemClock(), spec_digest="",
+            repository=self.repository, checks=self.checks, spec_digest="",
             splitting=RULES.splitting, key=f"INF-1/1/step-{step}",
             at=next((turn.observation.commit for turn in turns[::-1] if turn.observation.commit), self.base),
         )  # fmt: skip

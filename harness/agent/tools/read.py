@@ -43,7 +43,7 @@ class QueryMetric(_Arguments):
 
 async def query_metric(arguments: QueryMetric, desk: Desk) -> Observation:
     """The metric's value (null without data), its samples, window and query."""
-    window = Window.before(desk.clock.now(), arguments.window_s)
+    window = Window.before(desk.journal.clock.now(), arguments.window_s)
     measured = await measure(desk.metrics, desk.manifest, arguments.metric, window)
     return Observation(ok=True, body=measured.model_dump(mode="json"))
 
@@ -91,7 +91,7 @@ class ListEvents(_Arguments):
 async def list_events(arguments: ListEvents, desk: Desk) -> Observation:
     """The events of that kind, oldest first, and what they come to."""
     if arguments.kind == "fleet_changes":
-        return _fleet_changes(desk, desk.clock.now().timestamp() - arguments.since_s)
+        return _fleet_changes(desk, desk.journal.clock.now().timestamp() - arguments.since_s)
     return _release_changes(arguments, desk)
 
 
@@ -124,7 +124,7 @@ def _release_changes(arguments: ListEvents, desk: Desk) -> Observation:
     is left out: the signal was there before it.
     """
     own = _own_commits(desk.journal.ticket)
-    oldest = desk.clock.now().timestamp() - arguments.since_s
+    oldest = desk.journal.clock.now().timestamp() - arguments.since_s
     changes = []
     for row in desk.journal.ledger.read_stream(service_stream(desk.manifest.name)):
         event = decode(row)
@@ -180,7 +180,7 @@ async def check_action(arguments: CheckAction, desk: Desk) -> Observation:
     operation = action.operation(arguments.parameters)
     dry = await dry_run(
         operation, catalog=desk.catalog, manifest=desk.manifest, metrics=desk.metrics, nodes=desk.nodes,
-        now=desk.clock.now(),
+        now=desk.journal.clock.now(),
     )  # fmt: skip
     body = {
         "may_be_done": not dry.against, "against": dry.against, "risk": action.risk,

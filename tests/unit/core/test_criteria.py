@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.core.criteria import Condition, CriterionSpec, Direction, Duration, sustained
+from harness.core.criteria import Condition, CriterionSpec, Direction, Duration
 from harness.core.errors import Invalid
 
 
@@ -158,23 +158,3 @@ def test_a_criterion_names_the_field_that_is_wrong() -> None:
         CriterionSpec.parse(metric="slow_share", condition="low", duration="1h")
     with pytest.raises(Invalid, match="is not a name"):
         CriterionSpec.parse(metric="slow share", condition="< 10%")
-
-
-@pytest.mark.parametrize(
-    ("evaluations", "expected"),
-    [
-        ([(at, True) for at in range(11)], True),
-        ([(at, True) for at in range(1, 11)], None),  # does not reach back far enough
-        ([(0, False), *((at, True) for at in range(1, 12))], True),  # that was before
-        ([(at, at != 5) for at in range(11)], False),
-        ([(at, None if at == 5 else True) for at in range(11)], None),
-        ([(at, True) for at in range(11) if at not in (4, 5, 6)], None),  # a gap of four intervals
-        ([(at, True) for at in range(11) if at != 5], True),  # one of two intervals
-        ([(5, False)], False),
-        ([], None),
-    ],
-)
-def test_sustained_means_every_evaluation_without_a_gap(
-    evaluations: list[tuple[float, bool | None]], expected: bool | None
-) -> None:
-    assert sustained(reversed(evaluations), duration_s=10, max_gap_s=2) is expected

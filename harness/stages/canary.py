@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from harness import arms
 from harness.core import canary as judge
 from harness.core import events as e
 from harness.core.canary_plan import (
@@ -23,7 +24,7 @@ from harness.core.canary_plan import (
     verdict_of,
 )
 from harness.core.canary_told import drains, per_arm, start_wait, verdicts, windows
-from harness.core.deployment import NodeAnswer, NodeOrder, NodeReport
+from harness.core.deployment import NodeOrder
 from harness.core.errors import Broken, Refused, Retryable
 from harness.counting import TWO_ARMS, counts_if_readable, counts_since, share_of_stable
 from harness.gate import note_gate, pass_gate
@@ -35,9 +36,7 @@ from harness.others import left_to_others
 from harness.stall import give_up
 from harness.start import note_start
 
-ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 POLL_S = 0.1
-OFF = {"canary": 0.0, "baseline": 0.0}
 
 
 async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.CanaryFailed | e.RollbackFailed:
@@ -63,7 +62,7 @@ async def canary(journal: Journal, operator: Operator) -> e.CanaryPassed | e.Can
         try:
             verdict = await _look_until_decided(journal, operator, plan, started)
         except (Refused, Broken):  # a person is called, and the arms must not have traffic until one comes
-            await _off(journal, operator)
+            await arms.without_traffic(journal, operator)
             raise
         return await _finish(journal, operator, plan, verdict, reason=verdict.reason)
     except Retryable as error:
@@ -114,10 +113,10 @@ async def _start(journal: Journal, operator: Operator, plan: judge.DeliveryPlan)
                     verb="place", key=journal.key(f"{n}/canary/place-{arm}"), token=token, slot=arm, commit=commits[arm]
                 ),
             )
-            for arm in ARMS
+            for arm in arms.ARMS
         )
     )
-    for arm, answer in zip(ARMS, answers, strict=True):
+    for arm, answer in zip(arms.ARMS, answers, strict=True):
         if not answer.ok:
             return f"{arm} ({commits[arm][:12]}) did not start on {node}: {answer.reason}"
     counts, _ = await counts_since(operator.metrics, operator.manifest, sorted(plan.metrics), (), TWO_ARMS)
@@ -135,26 +134,12 @@ async def _start(journal: Journal, operator: Operator, plan: judge.DeliveryPlan)
 
 async def _host(operator: Operator) -> str:
     """The node for both arms: the one where an arm stands already (from before a crash), else the first that serves."""
-    reports = await _reports(operator)
-    standing = [report.node for report in reports if report.slots.keys() & set(ARMS)]
+    reports = await arms.reports(operator)
+    standing = [report.node for report in reports if report.slots.keys() & set(arms.ARMS)]
     serving = [report.node for report in reports if (stable := report.slots.get("stable")) and stable.healthy]
     if not (hosts := standing or serving):
         raise Retryable("canary: no node serves; `harness node list` tells why")
     return hosts[0]
-
-
-async def _reports(operator: Operator, *, of: str | None = None) -> list[NodeReport]:
-    """What the nodes of the fleet tell of themselves; one that does not answer is left out, unless it is ``of``."""
-
-    async def ask(node: str) -> NodeReport | None:
-        try:
-            return await operator.nodes.report(node)
-        except Retryable:
-            if node == of:
-                raise
-            return None
-
-    return [report for report in await asyncio.gather(*map(ask, operator.nodes.names())) if report is not None]
 
 
 async def _look_until_decided(
@@ -249,17 +234,9 @@ async def _finish(
     ``answers``: whether nodes are waited for. An arm that is left standing is replaced by the next canary's.
     """
     attempt = journal.ticket.attempt
-    n, token, policy = attempt.n, _token(journal), operator.profile.canary
-    version = await _off(journal, operator)
-    host = attempt.canary_started.node if attempt.canary_started else None
-    gone = await asyncio.gather(
-        *(
-            _removed(journal, operator, report.node, arm, token, answers=answers)
-            for report in await _reports(operator, of=host if answers else None)
-            for arm in ARMS
-            if arm in report.slots
-        )
-    )
+    n, policy = attempt.n, operator.profile.canary
+    version = await arms.without_traffic(journal, operator)
+    gone = await arms.taken_down(journal, operator, answers=answers)
     promoted = verdict is not None and verdict.decision == "promote"
     gate = gate_of(journal, operator)
     if not promoted:
@@ -277,7 +254,7 @@ async def _finish(
     common: dict[str, Any] = {
         "attempt": n, "looks": len(attempt.looks), "alpha": plan.alpha, "keys": keys, "version": version,
         "per_arm": per_arm(attempt.looks), "verdicts": verdicts(plan, verdict, attempt.looks),
-        "waits": (*windows(policy, attempt), *drains([answer for answer in gone if answer is not None])),
+        "waits": (*windows(policy, attempt), *drains(gone)),
     }  # fmt: skip
     if promoted:
         return journal.record(f"{n}/canary", e.CanaryPassed.model_validate(common))
@@ -287,30 +264,6 @@ async def _finish(
         return journal.record(f"{n}/canary", e.RollbackFailed(attempt=n, reason=still))
     failed = {**common, "reason": reason, "stable_share": share, "waits": (*common["waits"], *waited)}
     return journal.record(f"{n}/canary", e.CanaryFailed.model_validate(failed))
-
-
-async def _removed(
-    journal: Journal, operator: Operator, node: str, arm: e.Slot, token: int, *, answers: bool
-) -> NodeAnswer | None:
-    key = journal.key(f"{journal.ticket.attempt.n}/canary/remove-{arm}")
-    try:
-        return await operator.nodes.order(node, NodeOrder(verb="remove", key=key, token=token, slot=arm))
-    except Retryable:
-        if answers:
-            raise
-        return None
-
-
-async def _off(journal: Journal, operator: Operator) -> str:
-    """No traffic for the arms any more, for good: written with the number after the token, which the lock has when it
-    is given back and no delivery ever gets.
-
-    A step of this canary that a worker writes after it was stopped for a while is refused from then on, though its
-    token is the delivery's own.
-    """
-    journal.require_newest()
-    key = journal.key(f"{journal.ticket.attempt.n}/canary-off")
-    return await operator.router.set_weights(OFF, _token(journal) + 1, key)
 
 
 async def _keys(operator: Operator, steps: Sequence[e.CanaryStepped]) -> int:

@@ -5,15 +5,13 @@ Touches the ledger; nodes, routes and main only on the way back.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
-from harness import lock, parts
+from harness import arms, lock, parts
 from harness.cause import close_cause
 from harness.core import events as e
 from harness.core.command import TAKES_BACK, Command, event_of, refuse_unless_open
 from harness.core.constraint import Constraint, check_fit, check_time
-from harness.core.deployment import NodeOrder
 from harness.core.errors import Refused
 from harness.core.lifecycle import ENDS, evolve
 from harness.core.manifest import Manifest
@@ -23,8 +21,6 @@ from harness.journal import HARNESS, Journal
 from harness.operation_units import undo
 from harness.operator import Operator, gate_of
 from harness.rollout import roll_back
-
-ARMS: tuple[e.Slot, ...] = ("canary", "baseline")
 
 
 async def obey(journal: Journal, operator: Operator, splitting: Splitting, command: Command) -> None:
@@ -85,7 +81,9 @@ async def _take_back(journal: Journal, operator: Operator, reason: str) -> None:
         return
     attempt = ticket.attempt
     if attempt.operation is None and isinstance(attempt.checks, e.ChecksPassed) and attempt.canary is None:
-        await _end_canary(journal, operator)
+        await arms.without_traffic(journal, operator)
+        await arms.taken_down(journal, operator)
+        await note_gate(journal, gate_of(journal, operator), "canary", key=f"{attempt.n}/canary/gate-after")
     back: e.RolledBack | e.RollbackFailed | None = attempt.rolled_back
     if back is None and isinstance(attempt.deploy, e.ReleaseDeployed):
         lock.keep(journal, reason, operator.repository.main())
@@ -99,16 +97,3 @@ async def _take_back(journal: Journal, operator: Operator, reason: str) -> None:
             f"{ticket.id}: the way back failed ({back.reason}); the ticket is {journal.state} and keeps the lock of "
             f"{ticket.filed.service}: mend that, then say it again"
         )
-
-
-async def _end_canary(journal: Journal, operator: Operator) -> None:
-    """No traffic to the arms, read back from the router, and then no arms. The same keys as the canary's own end."""
-    n, token = journal.ticket.attempt.n, journal.ticket.life.token
-    assert token is not None, "the caller has looked"
-    await operator.router.set_weights(dict.fromkeys(ARMS, 0.0), token, journal.key(f"{n}/canary-off"))
-    node = operator.nodes.names()[0]
-    orders = (
-        NodeOrder(verb="remove", key=journal.key(f"{n}/canary/remove-{arm}"), token=token, slot=arm) for arm in ARMS
-    )
-    await asyncio.gather(*(operator.nodes.order(node, order) for order in orders))
-    await note_gate(journal, gate_of(journal, operator), "canary", key=f"{n}/canary/gate-after")

@@ -9,6 +9,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from harness.core import events as e
+from harness.core.deployment import NodeOrder
+from harness.core.errors import Forbidden
 from harness.core.ids import cause_stream, lock_stream
 from harness.core.lifecycle import State
 from harness.simulation.clock import run
@@ -96,6 +98,33 @@ def test_a_cancelled_ticket_leaves_the_service_as_it_was_and_the_lock_free(state
         else:
             await healthy(operations, 30)
             assert operations.tickets() == ["INF-1"]
+
+    run(story())
+
+
+def test_a_canary_that_waits_for_a_person_is_gone_from_its_node_when_one_cancels_it() -> None:
+    async def story() -> None:
+        # given arms on another node than the first, as one stood there already, and counters that turn into nonsense
+        operations = await incident(days_work(2, of=4))
+        world = operations.world
+        place = NodeOrder(verb="place", key="b", token=0, slot="baseline", commit=world.repository.main())
+        assert (await world.nodes.order("n2", place)).ok
+
+        def nonsense(effect: Effect) -> None:
+            if effect.key == "INF-1/1/canary-1":
+                world.metrics.nonsense = "canary"
+
+        world.after_effect = nonsense
+        await at(operations, State.ESCALATED)
+        assert [sorted((await world.nodes.report(node)).slots) for node in ("n1", "n2", "n3")] == [
+            ["stable"], ["baseline", "canary", "stable"], ["stable"]
+        ]  # fmt: skip
+        # when a person cancels the ticket
+        await operations.tell("cancel")
+        # then no node has an arm, and a step that is written too late gives none traffic
+        assert [sorted((await world.nodes.report(node)).slots) for node in ("n1", "n2", "n3")] == [["stable"]] * 3
+        with pytest.raises(Forbidden):
+            await world.router.set_weights({"canary": 0.1, "baseline": 0.1}, 1, "INF-1/1/canary-2")
 
     run(story())
 

@@ -25,7 +25,7 @@ VERSION: Literal["openslo/v1"] = "openslo/v1"
 METHODS = Literal["Occurrences", "Timeslices", "RatioTimeslices"]
 OPERATORS = Literal["gt", "lt", "gte", "lte"]
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} +[0-9]{1,2}:[0-9]{2}:[0-9]{2}")
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} +[0-9]{1,2}:[0-9]{2}:[0-9]{2})([.,][0-9]+)?")
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _DNS_LABEL_OR_NONE = rf"^$|{_DNS_LABEL}"
 _LABEL_KEY = re.compile(r"[a-zA-Z0-9]([-._a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -38,11 +38,16 @@ def _length(text: str) -> str:
     return text
 
 
+def _length_or_none(text: str) -> str:
+    return text and _length(text)
+
+
 def _time(text: str) -> str:
     try:
-        if _TIME.fullmatch(text) is None:
+        match = _TIME.fullmatch(text)
+        if match is None:
             raise ValueError
-        datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
+        datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S")
     except ValueError:
         raise ValueError(f"{text!r} is no time; write it like `2026-01-31 12:00:00`") from None
     return text
@@ -78,6 +83,7 @@ Name = Annotated[str, Field(pattern=_DNS_LABEL, max_length=63)]
 Required = Annotated[str, Field(min_length=1)]
 Description = Annotated[str, Field(max_length=1050)]
 Length = Annotated[str, AfterValidator(_length)]
+LengthOrNone = Annotated[str, AfterValidator(_length_or_none)]
 Labels = Annotated[dict[str, Annotated[list[str], BeforeValidator(_label)]], _keys(_LABEL_KEY)]
 Annotations = Annotated[dict[str, str], _keys(_ANNOTATION_KEY), BeforeValidator(_texts)]
 
@@ -90,10 +96,10 @@ class Part(Declaration):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
-        """A key that is not known stays, to be told."""
+        """A key that is not known stays, to be told; one of any form does, for there null is a value like another."""
         if not isinstance(given, dict):
             return given
-        known = {field.alias or name for name, field in cls.model_fields.items()}
+        known = {field.alias or name for name, field in cls.model_fields.items() if field.annotation is not Any}
         return {key: value for key, value in given.items() if value is not None or key not in known}
 
 
@@ -155,7 +161,7 @@ class AlertConditionType(Part):
     op: OPERATORS
     threshold: float
     lookback_window: Length = Field(alias="lookbackWindow")
-    alert_after: Length | None = Field(default=None, alias="alertAfter")
+    alert_after: LengthOrNone = Field(default="", alias="alertAfter")
 
 
 class AlertConditionSpec(Part):

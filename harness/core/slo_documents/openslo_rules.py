@@ -30,9 +30,11 @@ def read(documents: Iterable[tuple[str, Any]], reading: Reading, where: str) -> 
     found: list[Objective] = []
     faults: list[str] = []
     objects = _each(documents, reading)
-    named: dict[tuple[type[openslo.Head], str], openslo.Head] = {}
+    named: dict[tuple[type[openslo.Head], str], tuple[str, openslo.Head]] = {}
     for place, one in objects:
-        if isinstance(one, openslo.Head) and named.setdefault((type(one), one.metadata.name), one) is not one:
+        if not isinstance(one, openslo.Head):
+            continue
+        if named.setdefault((type(one), one.metadata.name), (place, one))[1] is not one:
             faults.append(f"{place}: metadata.name: {one.metadata.name!r} names another {type(one).__name__}, too")
     for place, one in objects:
         if isinstance(one, openslo.Slo):
@@ -49,7 +51,8 @@ def read(documents: Iterable[tuple[str, Any]], reading: Reading, where: str) -> 
 
 
 Object = openslo.Head | tuple[Objective, ...]
-Named = Mapping[tuple[type[openslo.Head], str], openslo.Head]
+Named = Mapping[tuple[type[openslo.Head], str], tuple[str, openslo.Head]]
+"""Kind and name → where an object stands, and the object."""
 
 
 def _each(documents: Iterable[tuple[str, Any]], reading: Reading) -> list[tuple[str, Object]]:
@@ -102,9 +105,9 @@ def _objectives(slo: openslo.Slo, where: str, named: Named, reading: Reading) ->
             faults.append(f"{where}: spec.objectives[{number}]: belongs to a composite; give each its own SLO")
             continue
         try:
-            errors.append(_error(spec, objective, named))
+            errors.append(_error(slo, where, number, named))
         except Invalid as error:
-            faults.append(f"{where}: spec.objectives[{number}]: {error}")
+            faults.append(str(error))
     if faults:
         raise Invalid("\n".join(dict.fromkeys(faults)))
     return tuple(
@@ -146,66 +149,82 @@ def _percent(objective: openslo.ObjectivePart) -> float:
     return objective.target * 100
 
 
-def _error(spec: openslo.SloPart, objective: openslo.ObjectivePart, named: Named) -> str:
-    sli = _indicator(spec, named)
+def _error(slo: openslo.Slo, where: str, number: int, named: Named) -> str:
+    objective = slo.spec.objectives[number]
+    at, sli = _indicator(slo.spec, where, named)
     if sli.threshold_metric is not None:
-        return _of_threshold(sli.threshold_metric, objective, named)
-    ratio = sli.ratio_metric
+        query = _query(sli.threshold_metric, f"{at}.thresholdMetric", named)
+        if objective.op not in COMPARED or objective.value is None:
+            raise Invalid(f"{where}: spec.objectives[{number}]: op and value are needed beside a threshold metric")
+        compared = f"{COMPARED[objective.op]} bool {objective.value!r}"
+        return _of_threshold(query, compared, _path(f"{at}.thresholdMetric"))
+    ratio, at = sli.ratio_metric, f"{at}.ratioMetric"
     assert ratio is not None
     if ratio.raw is not None:
-        raw = _template(_query(ratio.raw, "raw", named), "raw")
+        raw = _template(_query(ratio.raw, f"{at}.raw", named), _path(f"{at}.raw"))
         return promql.enclosed(raw) if ratio.raw_type == "failure" else f"(1 - {promql.enclosed(raw)})"
-    assert ratio.total is not None
     function = "rate" if ratio.counter else "sum_over_time"
-    total = _events(_query(ratio.total, "total", named), "total", function)
+    events, faults = {}, []
+    for part, metric in (("good", ratio.good), ("bad", ratio.bad), ("total", ratio.total)):
+        try:
+            if metric is not None:
+                events[part] = _events(metric, f"{at}.{part}", function, named)
+        except Invalid as error:
+            faults.append(str(error))
+    if faults:
+        raise Invalid("\n".join(faults))
     if ratio.bad is not None:
-        return promql.ratio(_events(_query(ratio.bad, "bad", named), "bad", function), total)
-    assert ratio.good is not None
-    return f"(1 - ({promql.ratio(_events(_query(ratio.good, 'good', named), 'good', function), total)}))"
+        return promql.ratio(events["bad"], events["total"])
+    return f"(1 - ({promql.ratio(events['good'], events['total'])}))"
 
 
-def _indicator(spec: openslo.SloPart, named: Named) -> openslo.SliSpec:
+def _indicator(spec: openslo.SloPart, where: str, named: Named) -> tuple[str, openslo.SliSpec]:
+    """Where an objective's indicator is written, and the indicator."""
     if spec.indicator is not None:
-        return spec.indicator.spec
-    sli = named.get((openslo.Sli, spec.indicator_ref or ""))
+        return f"{where}: spec.indicator.spec", spec.indicator.spec
+    place, sli = named.get((openslo.Sli, spec.indicator_ref or ""), ("", None))
     if not isinstance(sli, openslo.Sli):
-        raise Invalid(f"indicatorRef names {spec.indicator_ref!r}; put the SLI of that name into the same file")
-    return sli.spec
+        found = f"{where}: spec.indicatorRef: names {spec.indicator_ref!r}"
+        raise Invalid(f"{found}; put the SLI of that name into the same file")
+    return f"{place}: spec", sli.spec
 
 
-def _of_threshold(metric: openslo.Metric, objective: openslo.ObjectivePart, named: Named) -> str:
+def _of_threshold(query: str, compared: str, at: str) -> str:
     """The share of the moments in a window at which the number was not as it should be."""
-    query = _query(metric, "thresholdMetric", named)
-    if objective.op not in COMPARED or objective.value is None:
-        raise Invalid("op and value are needed beside a threshold metric")
-    good = f"({promql.enclosed(query)} {COMPARED[objective.op]} bool {objective.value!r})"
-    return f"(1 - {_template(f'avg_over_time({good}[{promql.WINDOW}:])', 'thresholdMetric')})"
+    good = f"({promql.enclosed(query)} {compared})"
+    return f"(1 - {_template(f'avg_over_time({good}[{promql.WINDOW}:])', at)})"
 
 
-def _events(query: str, of: str, function: str) -> str:
+def _events(metric: openslo.Metric, at: str, function: str, named: Named) -> str:
+    query = _query(metric, at, named)
     if "{{" in query:
-        return _template(query, of)
+        return _template(query, _path(at))
     try:
         return promql.over_windows(query, function)
     except Invalid as error:
-        raise Invalid(f"the query of {of} {error}") from None
+        raise Invalid(f"{_path(at)}: {error}") from None
 
 
-def _template(query: str, of: str) -> str:
+def _template(query: str, at: str) -> str:
     if reason := promql.fault(query):
-        raise Invalid(f"the query of {of} {reason}")
+        raise Invalid(f"{at}: {reason}")
     return query
 
 
-def _query(metric: openslo.Metric, of: str, named: Named) -> str:
+def _path(at: str) -> str:
+    return f"{at}.metricSource.spec.query"
+
+
+def _query(metric: openslo.Metric, at: str, named: Named) -> str:
     source = metric.metric_source
     kind = source.type
     if kind is None and source.metric_source_ref:
-        named_source = named.get((openslo.DataSource, source.metric_source_ref))
-        kind = named_source.spec.type if isinstance(named_source, openslo.DataSource) else None
+        _, other = named.get((openslo.DataSource, source.metric_source_ref), ("", None))
+        kind = other.spec.type if isinstance(other, openslo.DataSource) else None
     if (kind or "").lower() != "prometheus":
-        raise Invalid(f"the source of {of} is {kind or 'of no type'}; rules are made of type Prometheus alone")
+        said = f"{kind!r} is another system" if kind else "is missing, and no DataSource of this file tells it"
+        raise Invalid(f"{at}.metricSource.type: {said}; rules are made of type Prometheus alone")
     query = source.spec.get("query")
     if not isinstance(query, str):
-        raise Invalid(f"the source of {of} has no query; write one in PromQL")
+        raise Invalid(f"{_path(at)}: {'is missing' if query is None else 'is no text'}; write a query in PromQL")
     return query

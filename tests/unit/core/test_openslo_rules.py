@@ -17,6 +17,7 @@ from harness.core.slo_documents.rules import Objective
 
 TABLES = load_windows(Path(__file__).parents[3] / "slos/windows")
 YEAR = {"startTime": "2026-01-01 00:00:00", "timeZone": "UTC"}
+GOOD = "f: spec.indicator.spec.ratioMetric.good.metricSource"
 CATALOG = {TABLES[name].period_s: TABLES[name] for name in ("28d", "30d")}
 
 
@@ -100,9 +101,9 @@ def test_parts_are_found_by_name_in_the_same_file() -> None:
     given = slo(indicator=None, indicatorRef="answered")
 
     assert error(given, other("SLI", "answered", sli), source).startswith("(1-((sum(rate(good_total")
-    with pytest.raises(Invalid, match="indicatorRef names 'answered'; put the SLI of that name into the same file"):
+    with pytest.raises(Invalid, match=r"f: spec\.indicatorRef: names 'answered'; put the SLI of that name into"):
         read(given)
-    with pytest.raises(Invalid, match="the source of good is of no type"):
+    with pytest.raises(Invalid, match=r"f: spec\.ratioMetric\.good\.metricSource\.type: is missing, and no Data"):
         read(given, other("SLI", "answered", {"ratioMetric": sli["ratioMetric"] | {"total": metric("t")}}))
 
 
@@ -122,13 +123,17 @@ def test_parts_are_found_by_name_in_the_same_file() -> None:
         (slo(objectives=[]), "objectives: is empty"),
         (slo(objectives=[{"target": 0}]), "objectives[0].target: 0.0 is outside"),
         (slo(indicator=None, objectives=[{"target": 0.9, "indicatorRef": "a"}]), "belongs to a composite"),
-        (slo(ratio(good=metric("x", "Datadog"))), "the source of good is Datadog"),
-        (slo(ratio(good=metric("rate(x[5m])"))), "the query of good is neither a series nor the sum of one"),
-        (slo(ratio(good=metric("x offset 5m"))), "the query of good is moved in time"),
-        (slo(ratio(good=metric("sum(x"))), "the query of good is no PromQL"),
+        (slo(ratio(good=metric("x", "Datadog"))), f"{GOOD}.type: 'Datadog' is another system"),
+        (slo(ratio(good=metric("rate(x[5m])"))), f"{GOOD}.spec.query: is neither a series nor the sum of one"),
+        (slo(ratio(good=metric("x offset 5m"))), f"{GOOD}.spec.query: is moved in time"),
+        (slo(ratio(good=metric("sum(x"))), f"{GOOD}.spec.query: is no PromQL"),
         (
             slo(ratio(good={"metricSource": {"type": "Prometheus", "spec": {"a": 1}}})),
-            "the source of good has no query",
+            f"{GOOD}.spec.query: is missing",
+        ),
+        (
+            slo(ratio(good={"metricSource": {"type": "Prometheus", "spec": {"query": 1}}})),
+            f"{GOOD}.spec.query: is no text",
         ),
         (slo({"ratioMetric": {"rawType": "success", "raw": metric("avg(x)")}}), "has to contain the variable"),
     ],
@@ -140,6 +145,19 @@ def test_what_no_rule_can_say_is_refused(document: dict[str, Any], told: str) ->
         read(document)
 
     assert told in str(refusal.value)
+
+
+def test_every_query_that_no_rule_can_be_made_of_is_told_once_where_it_stands() -> None:
+    # given an indicator with two queries of a fixed window, named by an objective with two targets
+    sli = other("SLI", "answered", ratio(good=metric("rate(x[5m])"), total=metric("rate(y[5m])")))
+    given = slo(indicator=None, indicatorRef="answered", objectives=[{"target": 0.9}, {"target": 0.99}])
+
+    # when rules are wanted, then both are told at the indicator, and neither once for each target
+    with pytest.raises(Invalid) as refusal:
+        openslo_rules.read([("one", given), ("two", sli)], Reading(CATALOG, 30 * 86400.0, {}, True), "f")
+    assert [line.split(": ")[:2] for line in str(refusal.value).splitlines()] == [
+        ["two", f"spec.ratioMetric.{part}.metricSource.spec.query"] for part in ("good", "total")
+    ]
 
 
 def test_two_parts_of_one_name_are_refused_for_either_could_be_meant() -> None:
@@ -226,7 +244,11 @@ def test_every_fault_is_told_that_of_a_value_beside_that_of_parts_that_do_not_fi
     [
         slo(objectives=[{"target": 0.9, "op": "", "timeSliceWindow": "1x", "timeSliceTarget": 7, "displayName": None}]),
         slo(timeWindow=[{"duration": "4w", "isRolling": None, "calendar": YEAR}]),
+        slo(timeWindow=[{"duration": "4w", "calendar": YEAR | {"startTime": "2026-01-01 00:00:00.25"}}]),
         slo(ratio(good={"metricSource": {"metricSourceRef": "", "type": None, "spec": {"a": None}}}, rawType="")),
+        other("DataSource", "a", {"type": "x", "connectionDetails": None}),
+        other("AlertCondition", "a", {"severity": "page", "condition": {
+            "kind": "burnrate", "op": "gt", "threshold": 2, "lookbackWindow": "1h", "alertAfter": ""}}),
         other("AlertPolicy", "a", {"alertWhenNoData": None, "conditions": [{"conditionRef": "b", "kind": None}],
                                    "notificationTargets": [{"targetRef": "c"}]}),
         {"apiVersion": "openslo/v1", "kind": "Service", "spec": None,

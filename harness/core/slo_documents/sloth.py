@@ -55,7 +55,9 @@ def _number(given: Any) -> float:
 
 
 def _texts(given: Any) -> Any:
-    return {_text(key): value for key, value in given.items()} if isinstance(given, dict) else given or {}
+    if given is None:
+        return {}
+    return {_text(key): value for key, value in given.items()} if isinstance(given, dict) else given
 
 
 Text = Annotated[str, BeforeValidator(_text)]
@@ -126,7 +128,7 @@ class SloForm(Loose):
     """One objective, in per cent."""
 
     name: Text = ""
-    description: Any = None
+    description: Text = ""
     objective: Number = 0.0
     labels: Texts = Field(default={})
     sli: Sli | None = None
@@ -262,8 +264,10 @@ def _sli_faults(sli: Sli) -> Iterator[tuple[str, str]]:
 
 
 def _names_plugins(plugins: Any) -> bool:
-    """Whether a part of a document names plugins: an empty chain names none."""
-    return bool(plugins.get("chain") or plugins.get("overridePrevious")) if isinstance(plugins, dict) else bool(plugins)
+    """Whether a part of a document names plugins, or is not of the form that names them: an empty chain names none."""
+    if not isinstance(plugins, dict):
+        return plugins is not None
+    return plugins.get("chain") not in (None, []) or plugins.get("overridePrevious") not in (None, False)
 
 
 def _error(slo: SloForm) -> str:
@@ -332,6 +336,12 @@ def read_windows(document: Any, where: str) -> Windows:
         faults[f"spec.{path}.longWindow"] = _length_fault(tier.long_window)
         faults[f"spec.{path}.shortWindow"] = _length_fault(tier.short_window)
         faults[f"spec.{path}.errorBudgetPercent"] = percent_fault(tier.error_budget_percent)
+    if not any(faults.values()):
+        for path, _, tier in tiers:
+            if promql.duration_s(tier.short_window) >= promql.duration_s(tier.long_window):
+                faults[f"spec.{path}.shortWindow"] = (
+                    f"{tier.short_window!r} has to be shorter than longWindow, {tier.long_window!r}"
+                )
     if lines := [f"{where}: {path}: {reason}" for path, reason in faults.items() if reason]:
         raise Invalid("\n".join(lines))
     return Windows.parse(

@@ -1,6 +1,7 @@
 """Declarations on disk (service.yaml, slos/, invariants/) into the models of core. Reads files, changes none.
 
-YAML is read by the core schema of version 1.2: ``no``, ``12:30`` and dates stay the text they are, keys come once.
+YAML is read by the core schema of version 1.2: ``no``, ``12:30`` and dates stay the text they are, keys come once. In
+documents of Sloth and OpenSLO, ``no`` and its kin are truths: their tools read them so.
 """
 
 from __future__ import annotations
@@ -68,6 +69,25 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
+class _TruthsOfOld(_Loader):
+    """The same, but that the words of YAML 1.1 are truths: what reads documents of other tools there has them so."""
+
+
+_TRUE, _FALSE = ("y", "yes", "on", "true"), ("n", "no", "off", "false")
+_TruthsOfOld.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(f"^(?:{'|'.join(form for word in _TRUE + _FALSE for form in (word, word.title(), word.upper()))})$"),
+    list("yYnNtTfFoO"),
+)
+_TruthsOfOld.add_constructor("tag:yaml.org,2002:bool", lambda _, node: _truth(str(node.value)))
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{word!r} is no truth")
+    return word.lower() in _TRUE
+
+
 def load(form: type[D], path: Path) -> D:
     """The declaration in ``path``. All of these raise Invalid with ``file: path: reason``, a line a fault."""
     return form.parse(read_yaml(path), str(path))
@@ -117,8 +137,11 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_documents(path: Path) -> list[tuple[str, Any]]:
-    """All documents of a file that are not empty, each with its place. Raises as ``read_yaml``, or if there is none."""
-    found = _parsed(_text(path), str(path), lambda text: list(yaml.load_all(text, _Loader)))
+    """All documents of a file in the form of another tool that are not empty, each with its place.
+
+    Raises as ``read_yaml``, or if there is none.
+    """
+    found = _parsed(_text(path), str(path), lambda text: list(yaml.load_all(text, _TruthsOfOld)))
     documents = [
         (f"{path}: documents[{number}]" if len(found) > 1 else str(path), document)
         for number, document in enumerate(found)

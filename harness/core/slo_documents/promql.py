@@ -26,6 +26,9 @@ _NOBODYS_S = 86_399.0
 _TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|`[^`]*`|#[^\n]*")
 _GLUED = re.compile(r"[\w.]\{\{ *\.window *\}\}|\{\{ *\.window *\}\}[\w.]")
 _IN_NAME = re.compile(r"(?<![\w.:])[A-Za-z_:][A-Za-z0-9_:]*\{\{ *\.window *\}\}[A-Za-z0-9_:]*")
+_QUOTED_NAME = re.compile(  # in a query without its texts; the parser's tree no longer tells it from `__name__="…"`
+    r'[{,]\s*""(?=[^{}]*\})|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*""', re.IGNORECASE
+)
 _NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"\[([^\]]*)\]")
 _BRACKETS = re.compile(r"(\[[^\]]*\])")
@@ -252,6 +255,8 @@ def _parsed(query: str) -> promql_parser.Expr:
         if type(error).__name__ != "PanicException":
             raise
         raise Invalid(f"is no PromQL: {error}") from None
+    if _QUOTED_NAME.search(_bare(query)):
+        raise Invalid('has a name in quotes, which not every Prometheus takes; select a series by `{__name__="a.b"}`')
     if reason := _not_everywhere(parsed):
         raise Invalid(reason)
     return parsed

@@ -227,6 +227,33 @@ def test_values_of_labels_are_texts_however_they_are_written(
     }  # fmt: skip
 
 
+def test_a_word_that_the_tools_of_others_take_for_a_truth_is_one_there_and_a_text_in_quotes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given flags and labels in the words of YAML 1.1, with quotes and without
+    query = SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])")
+    sloth = query.replace("{tier: 2,", '{a: Yes, b: "yes", c: off, d: n, e: nope,')
+    path = one(tmp_path, sloth.replace("{name: Reads}", "{name: Reads, page_alert: {disable: on}}"))
+    rolling = tmp_path / "openslo.yaml"
+    rolling.write_text(OPENSLO_IMPORT.replace("isRolling: true", "isRolling: yes"))
+
+    # when rules are made, then they are what those tools make of them
+    rules = rules_of(typed(capsys, "rules", path, "--format", "sloth"))
+    (info,) = (rule["labels"] for rule in rules if rule.get("record") == "sloth_slo_info")
+    assert [info[key] for key in "abcde"] == ["true", "yes", "false", "false", "nope"]
+    assert [rule["labels"]["sloth_severity"] for rule in rules if "alert" in rule] == ["ticket"]
+    assert typed(capsys, "lint", str(rolling), "--format", "openslo").endswith(": fine\n")
+
+    # but a flag in quotes is none, and in a file of our own such a word is a text
+    quoted = one(tmp_path, sloth.replace("{name: Reads}", '{name: Reads, page_alert: {disable: "on"}}'))
+    assert "page_alert.disable: input should be a valid boolean, not 'on'" in refused(
+        capsys, "lint", quoted, "--format", "sloth"
+    )
+    ours = one(tmp_path, "slos: [{name: no, target: 99%, window: demo, burn_rate_alert: 2x, "
+                         "indicator: {ratio: {bad: b_total, total: t_total}}}]")  # fmt: skip
+    assert typed(capsys, "lint", ours).endswith(": fine\n")
+
+
 def test_a_key_that_sloth_does_not_know_is_left_alone_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,6 +333,9 @@ def test_a_rule_file_is_one_document_whose_labels_no_reader_takes_for_numbers(
         ("rate(x[{{.window}}]) + x{{.window}}y{{.window}}", "beside {{.window}}"),
         ("mad_over_time(x[{{.window}}])", "calls `mad_over_time`, which is experimental"),
         ("limitk(2, rate(x[{{.window}}]))", "calls `limitk`, which is experimental"),
+        ('sum(rate({"http.requests"}[{{.window}}]))', "has a name in quotes"),
+        ('sum(rate(x{a="b", "http.status"="500"}[{{.window}}]))', "has a name in quotes"),
+        ('sum by (a, "http.route") (rate(x[{{.window}}]))', "has a name in quotes"),
     ],
 )
 def test_a_query_that_the_parser_or_a_rule_would_not_survive_is_refused(
@@ -314,6 +344,14 @@ def test_a_query_that_the_parser_or_a_rule_would_not_survive_is_refused(
     path = one(tmp_path, SLOTH.replace('"a_ratio_over[{{.window}}]"', json.dumps(query)))
 
     assert told in refused(capsys, "lint", path, "--format", "sloth")
+
+
+def test_a_text_that_looks_like_a_name_in_quotes_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = '{__name__="a.b", c="{\\"d\\"}"}'
+    query = f'label_replace(sum(rate({texts}[{{{{.window}}}}])), "e", "$1", "f", "") + on (g) sum by (g) (h{{i="j"}})'
+    path = one(tmp_path, SLOTH.replace('"a_ratio_over[{{.window}}]"', json.dumps(query)))
+
+    assert typed(capsys, "lint", path, "--format", "sloth").endswith(": fine\n")
 
 
 @pytest.mark.parametrize("period", ["inf", "nan", "1e30", "999y", "9" * 30, "0"])

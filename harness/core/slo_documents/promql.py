@@ -33,7 +33,7 @@ _NODE = re.compile(r"[-+*/%^(<>]|==|!=|\b(?:and|or|unless|atan2)\b", re.IGNORECA
 _IN_BRACKETS = re.compile(r"\[([^\]]*)\]")
 _BRACKETS = re.compile(r"(\[[^\]]*\])")
 _OFFSET = re.compile(r"\boffset\s*[-+]?\s*([0-9][0-9A-Za-z.]*(?:(?<=e)[-+]?[0-9]+)?)", re.IGNORECASE)
-_LENGTH = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?|(?:[0-9]{1,10}(?:ms|[smhdwy]))+")
+_LENGTH = re.compile(r"(?:[0-9]{1,10}(?:ms|[smhdwy]))+")
 
 _EXPERIMENTAL = {
     "double_exponential_smoothing", "end", "first_over_time", "info", "limit_ratio", "limitk", "mad_over_time", "range",

@@ -354,7 +354,7 @@ def test_a_text_that_looks_like_a_name_in_quotes_is_none(tmp_path: Path, capsys:
     assert typed(capsys, "lint", path, "--format", "sloth").endswith(": fine\n")
 
 
-@pytest.mark.parametrize("period", ["inf", "nan", "1e30", "999y", "9" * 30, "0"])
+@pytest.mark.parametrize("period", ["inf", "nan", "1e30", "999y", "9" * 30, "0", "30", "2592000.5"])
 def test_a_default_period_that_is_no_length_is_refused(
     period: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

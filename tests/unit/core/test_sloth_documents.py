@@ -194,6 +194,7 @@ def test_a_table_of_sloth_is_one_of_ours() -> None:
     ("given", "told"),
     [
         (table(sloPeriod="month"), "f: spec.sloPeriod: 'month' is no length of time"),
+        (table(sloPeriod=30), "f: spec.sloPeriod: '30' is no length of time; write it like `30d`"),
         (table(page={"quick": {}, "slow": {}}), "f: spec.page.quick.errorBudgetPercent: is missing"),
         (
             table(page={speed: {"errorBudgetPercent": 0, "shortWindow": "x", "longWindow": "1h"}

@@ -23,6 +23,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
@@ -194,8 +195,7 @@ async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
                 "tell", command, start_workflow_operation=begin, id=command.request, result_type=str,
                 wait_for_stage=WorkflowUpdateStage.ACCEPTED,
             )  # fmt: skip
-        async with asyncio.timeout(SAFE_POINT_TIMEOUT.total_seconds()):
-            return str(await handle.result())
+        return str(await _outcome(handle, SAFE_POINT_TIMEOUT))
     except builtins.TimeoutError:
         raise Retryable(
             f"{what}: the worker did not do it in time; `harness status` tells whether it runs. It is not forgotten: "
@@ -208,6 +208,19 @@ async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
         raise Broken(f"{what}: {cause}") from None
     except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError) as error:
         raise Retryable(f"{what}: Temporal or the worker did not answer ({error}); `harness up` starts them") from None
+
+
+async def _outcome(update: WorkflowUpdateHandle[Any], timeout: timedelta) -> Any:
+    """What an update came to. Raises TimeoutError when it takes longer: the client tells of that as of a server that
+    is away."""
+    limit = asyncio.timeout(timeout.total_seconds())
+    try:
+        async with limit:
+            return await update.result()
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        if limit.expired():
+            raise builtins.TimeoutError from None
+        raise
 
 
 class TemporalWorkflows:

@@ -7,9 +7,11 @@ Temporal.
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -20,7 +22,7 @@ from harness.cli.render import AsJson, print_json, say
 from harness.cli.ticket import By, Id, spoken, who
 from harness.core.command import EVENT_OF, Command, Verb, refuse_unless_open
 from harness.core.constraint import Constraint
-from harness.core.errors import Forbidden, Invalid
+from harness.core.errors import Forbidden, Invalid, Retryable
 from harness.core.ids import ticket_stream
 from harness.core.lifecycle import STAGE, TABLE, State
 from harness.journal import Journal
@@ -28,6 +30,9 @@ from harness.parts import Children
 from harness.settings import Settings
 from harness.stop import is_stopped, record_stop
 
+T = TypeVar("T")
+PATIENCE_S = 3.0
+"""After so long it is said whose safe point is waited for."""
 MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The ticket's id, such as INF-1.")]
 Why = Annotated[str, typer.Option(help="Why; kept with the ticket.")]
 Hash = Annotated[
@@ -151,13 +156,20 @@ def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, a
     ids = [stream.removeprefix(ticket_stream("")) for stream in record.ledger.streams(ticket_stream(""))]
     kind = EVENT_OF[verb]
     there = [one for one in ids if (_journal(record, one).state, kind) in TABLE]
-    outcome = asyncio.run(_tell_many(settings, {one: _command(verb, name) for one in there}))
-    if as_json:
+    if not as_json:  # holds already, whatever comes of the telling
+        print(
+            "tickets are begun again" if verb == "resume" else "no ticket is begun until `harness ticket resume --all`"
+        )
+    told = _interruptible(_tell_all(settings, {one: _command(verb, name) for one in there}))
+    outcome = {one: state for one, state in told.items() if isinstance(state, str)}
+    if as_json and len(outcome) == len(told):
         print_json({"stopped": is_stopped(record.ledger), "tickets": outcome})
         return
     for one, state in outcome.items():
         say(f"{one}: {state}")
-    print("no ticket is begun until `harness ticket resume --all`" if verb == "pause" else "tickets are begun again")
+    for state in told.values():
+        if isinstance(state, Retryable):
+            raise state
 
 
 def _tell_one(verb: Verb, ticket_id: str, by: str | None, as_json: bool, *, text: str = "", **more: Any) -> None:
@@ -173,40 +185,61 @@ def _tell_one(verb: Verb, ticket_id: str, by: str | None, as_json: bool, *, text
             more["hash"] = journal.ticket.asked.hash
     said = spoken(text, "TEXT" if verb == "answer" else "--why")
     told = _command(verb, who(by), text=journal.put({"text": said}), **more)
-    state = asyncio.run(_tell(settings, ticket_id, told))
+    (state,) = _interruptible(_tell_all(settings, {ticket_id: told}, refusals_too=False)).values()
+    if isinstance(state, Retryable):
+        raise state
     if as_json:
         print_json({"id": ticket_id, "state": state})
-    else:
-        say(f"{ticket_id} is {state}")
+        return
+    looks = "; it looks again now" if verb == "constrain" and state in (State.WAITING, State.QUEUED) else ""
+    say(f"{ticket_id} is {state}{looks}")
 
 
 def _command(verb: Verb, by: str, **more: Any) -> Command:
     return Command(verb=verb, request=str(uuid.uuid4()), by=by, **more)
 
 
-async def _tell(settings: Settings, ticket_id: str, told: Command) -> str:
-    from harness.adapters.temporal import connect, tell_ticket
+def _interruptible(telling: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(telling)
+    except KeyboardInterrupt:
+        told = "interrupted; what was heard is done at the next safe point: `harness ticket list` shows it"
+        print(told, file=sys.stderr)
+        raise typer.Exit(130) from None
 
-    client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
-    return await tell_ticket(client, ticket_id, told)
 
-
-async def _tell_many(settings: Settings, told: dict[str, Command]) -> dict[str, str]:
+async def _tell_all(
+    settings: Settings, told: dict[str, Command], *, refusals_too: bool = True
+) -> dict[str, str | Retryable]:
     """All at once: a stop must not wait for one ticket's safe point before it reaches the next."""
     from harness.adapters.temporal import connect
 
     client = await connect(settings.temporal_address, settings.temporal_namespace, settings.secrets)
-    states = await asyncio.gather(*(_state_or_refusal(client, one, command) for one, command in told.items()))
-    return dict(zip(told, states, strict=True))
+    return await patiently({one: _state(client, one, command, refusals_too) for one, command in told.items()})
 
 
-async def _state_or_refusal(client: Any, ticket_id: str, told: Command) -> str:
+async def patiently(asked: Mapping[str, Coroutine[Any, Any, T]], patience_s: float = PATIENCE_S) -> dict[str, T]:
+    """What each comes to. Whose safe point is not there soon is named on stderr, for that may take minutes."""
+    tasks = {one: asyncio.ensure_future(answer) for one, answer in asked.items()}
+    if tasks:
+        await asyncio.wait(tasks.values(), timeout=patience_s)
+    if late := [one for one, task in tasks.items() if not task.done()]:
+        print(f"waiting for the next safe point of {', '.join(late)}", file=sys.stderr, flush=True)
+    return {one: await task for one, task in tasks.items()}
+
+
+async def _state(client: Any, ticket_id: str, told: Command, refusals_too: bool) -> str | Retryable:
+    """The state that it is in then. What one of many does not do, or cannot yet, keeps none of the others."""
     from harness.adapters.temporal import tell_ticket
 
     try:
         return await tell_ticket(client, ticket_id, told)
     except Forbidden as refusal:  # it came to its end, or was told the same, a moment ago
+        if not refusals_too:
+            raise
         return f"as it was: {refusal}"
+    except Retryable as error:
+        return error
 
 
 def _journal(record: Record, ticket_id: str) -> Journal:

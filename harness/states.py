@@ -14,7 +14,7 @@ from typing import Literal
 from harness.core import events as e
 from harness.core.case import cut
 from harness.core.errors import VersionConflict
-from harness.core.ids import fingerprint, state_stream
+from harness.core.ids import WATCH_STREAM, fingerprint, state_stream
 from harness.core.record import EVENTS_PER_APPEND, NewEvent, StreamWrite
 from harness.core.state_change import Told, after_telling, look, recalled
 from harness.journal import HARNESS, decode, encode
@@ -44,6 +44,17 @@ def last_told(ledger: Ledger, kind: str, service: str, name: str) -> e.StateChan
     rows = ledger.read_stream(state_stream(fingerprint(kind, service, name)))
     event = decode(rows[-1]) if rows else None
     return event if isinstance(event, e.StateChanged) else None
+
+
+def settled_since(ledger: Ledger, told: e.StateChanged) -> tuple[str, datetime] | None:
+    """The other state that it is in by now, though nobody told of it as it changed often, and when that was seen: it
+    was in that one state all of the watch's last minute, after the change that was told last."""
+    newest = ledger.read_stream(WATCH_STREAM, from_version=max(1, ledger.stream_version(WATCH_STREAM)))
+    beat = decode(newest[-1]) if newest else None
+    if not isinstance(beat, e.WatchBeat) or beat.since < told.at:
+        return None
+    states = beat.states.get(told.name, {})
+    return (next(iter(states)), newest[-1].occurred_at) if len(states) == 1 and told.after not in states else None
 
 
 def tell(

@@ -17,7 +17,7 @@ from harness.core.manifest import Manifest
 from harness.measure import Window, measure_all
 from harness.ports import Ledger, Metrics
 from harness.settings import Settings
-from harness.states import last_told
+from harness.states import last_told, settled_since
 
 app = typer.Typer(no_args_is_help=True, help="Conditions that have to hold: checked, and asked of what is.")
 
@@ -79,9 +79,12 @@ async def _measured(
 
 def _told(ledger: Ledger, service: str, name: str) -> dict[str, Any]:
     told = last_told(ledger, "invariant", service, name)
-    holds = {"ok": True, "violated": False}.get(told.after) if told else None
+    state, since = (told.after, told.at.isoformat()) if told else (None, None)
+    reason = told.reason if told else "no watch has looked yet; `harness up` starts it"
+    if told and (settled := settled_since(ledger, told)):
+        state, since = settled[0], None
+        reason = f"{state} all of the minute until {settled[1]:%H:%M} UTC; told of seldom, as it changes often"
     return {
-        "invariant": name, "of": "harness", "holds": holds, "value": None,
-        "since": told.at.isoformat() if told else None,
-        "reason": told.reason if told else "no watch has looked yet; `harness up` starts it",
+        "invariant": name, "of": "harness", "holds": {"ok": True, "violated": False}.get(str(state)), "value": None,
+        "since": since, "reason": reason,
     }  # fmt: skip

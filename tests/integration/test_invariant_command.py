@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ import pytest
 
 from harness.bootstrap import open_record
 from harness.cli import app
+from harness.core import events as e
 from harness.core.errors import Invalid
+from harness.core.ids import WATCH_STREAM
+from harness.core.record import StreamWrite
+from harness.journal import HARNESS, encode
 from harness.settings import Settings
-from harness.states import Seen, tell
+from harness.states import Seen, last_told, settled_since, tell
 from tests.integration.prometheus_servers import prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -79,3 +83,27 @@ def test_what_cannot_be_told_is_not_said_to_hold(
     }  # fmt: skip
     (drift,) = [row for row in rows if row["invariant"] == "declared_runs"]
     assert drift["reason"] == "n1 serves x" and datetime.fromisoformat(drift["since"]) == now
+
+
+@pytest.mark.parametrize(
+    ("minute_began_s", "ticks", "settled"),
+    [(1, {"ok": 60}, "ok"), (1, {"ok": 59, "no_data": 1}, None), (-1, {"ok": 60}, None), (1, {"no_data": 60}, None)],
+    ids=["all of the minute", "part of it", "a minute that began before the change", "as it was told"],
+)
+def test_what_changed_too_often_to_be_told_is_known_by_the_last_minute(
+    minute_began_s: int, ticks: dict[str, int], settled: str | None
+) -> None:
+    # given an invariant of which was told that a delivery keeps it from being known, and the heartbeat of a minute
+    record, now = open_record(Settings.load()), datetime.now(UTC)
+    seen = Seen(kind="invariant", name="declared_runs", service="r", state="no_data", reason="INF-7 delivers")
+    tell([seen], {}, now, ledger=record.ledger, clock=record.clock)
+    since = now + timedelta(seconds=minute_began_s)
+    beat = e.WatchBeat(ticks=60, states={"declared_runs": ticks}, requests=None, since=since)
+    new = encode("beat", beat, clock=record.clock, actor=HARNESS, correlation="watch", cause=None)
+    record.ledger.append([StreamWrite(WATCH_STREAM, None, [new])])
+
+    # then it is what it was all of a minute that began after what was told
+    told = last_told(record.ledger, "invariant", "r", "declared_runs")
+    assert told is not None
+    found = settled_since(record.ledger, told)
+    assert (found and found[0]) == settled

@@ -133,7 +133,10 @@ class Record:
 def read_record(settings: Settings) -> Record:
     """The ledger of these settings. Raises Retryable where there is none: an empty one would look healthy."""
     if settings.given_ledger_url is None and not settings.home.ledger.exists():
-        raise Retryable(f"{settings.home.ledger}: no ledger is here yet; `harness demo` or `harness up` makes one")
+        raise Retryable(
+            f"{settings.home.ledger}: no ledger is here yet; `harness demo` or `harness up` makes one. "
+            "One that is elsewhere: HARNESS_HOME names its home, which is ./var where it is not set"
+        )
     return open_record(settings)
 
 

@@ -173,6 +173,11 @@ def _text(path: Path) -> str:
 def _parsed(text: str, where: str, load: Callable[[str], T]) -> T:
     try:
         return load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        raise Invalid(f"{where}: is no YAML: {place}{told}") from None
     except yaml.YAMLError as error:
         raise Invalid(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
     except RecursionError:

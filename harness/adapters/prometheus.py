@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.exceptions import NewConnectionError
 from urllib3.util import Retry
 
 from harness.adapters.resets import Resets, Sample, Samples, Series, either
@@ -158,9 +159,11 @@ class PrometheusMetrics:
         except PrometheusApiClientException as error:
             raise self._refusal(query) from error
         except (requests.RequestException, ValueError, KeyError) as error:
+            reason = getattr(error.args[0] if error.args else None, "reason", None)
+            absent = isinstance(reason, NewConnectionError)
+            how = ": nothing can be connected to there" if absent else f" within {_TIMEOUT_S} s ({error!r})"
             raise Retryable(
-                f"prometheus: {self._url} gave no answer within {_TIMEOUT_S} s ({error!r}); is the stack up? "
-                "`harness up` starts it"
+                f"prometheus: {self._url} gave no answer{how}; is the stack up? `harness up` starts it"
             ) from error
         body = self._session.last_response().json()
         return _Answer(body["data"]["resultType"], body["data"]["result"], tuple(body.get("warnings", ())))

@@ -287,7 +287,9 @@ class ServiceRepository:
         try:
             return str(self._repo.git.rev_parse("--verify", "--quiet", "--end-of-options", expression))
         except (GitCommandError, ValueError):  # ValueError: a NUL, which no process can be given
-            raise Invalid(f"{name or expression!r} is no commit of the service's repository") from None
+            raise Invalid(
+                f"{name or expression!r} is no commit of the service's repository; push a branch that has it there"
+            ) from None
 
     @contextmanager
     def _worktree(self, commit: str) -> Iterator[Repo]:

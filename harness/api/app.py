@@ -194,8 +194,10 @@ def build_app(doors: Doors) -> FastAPI:
     async def of_routing(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             headers = {"allow": problems.allowed(request)}
-            return problems.document(405, f"{request.method} is not for this path", doors.secrets, headers)
-        return problems.document(error.status_code, f"{request.url.path}: {error.detail}", doors.secrets)
+            told = f"{request.method} is not for this path; allowed: {headers['allow']}"
+            return problems.document(405, told, doors.secrets, headers)
+        told = "no such path; GET /openapi.json has them all" if error.status_code == 404 else str(error.detail)
+        return problems.document(error.status_code, f"{request.url.path}: {told}", doors.secrets)
 
     @app.exception_handler(Exception)
     async def unknown(_: Request, error: Exception) -> Response:  # the edge of the process; the server logs it

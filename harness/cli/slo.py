@@ -26,7 +26,7 @@ from harness.core.slo_documents.rules import Objective, label_faults, require_di
 from harness.core.units import choices
 from harness.measure import EVERY_ARM
 
-app = typer.Typer(no_args_is_help=True, help="Objectives: checked, and written as rules of Prometheus.")
+app = typer.Typer(no_args_is_help=True, help="Objectives: checked, written as rules of Prometheus, and how they stand.")
 
 Form = Literal["native", "sloth", "openslo"]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A file of objectives, YAML or JSON.")]
@@ -110,6 +110,7 @@ def import_(
 
 def _objectives(path: Path, form: Form, reading: Reading, windows_path: Path | None) -> tuple[Objective, ...]:
     if form == "native":
+        _refuse_other_form(path)
         slos = load_slos(path, load_windows(windows_path or CHECKOUT / "slos" / "windows"))
         objectives = tuple(_native(slo, path, reading.extra_labels) for slo in slos)
         require_distinct(objectives, str(path))
@@ -121,6 +122,14 @@ def _objectives(path: Path, form: Form, reading: Reading, windows_path: Path | N
     for line in sloth.left_alone(documents):
         print(safe(line), file=sys.stderr)
     return objectives
+
+
+def _refuse_other_form(path: Path) -> None:
+    """A document that says of itself whose it is: better told so than with every key that is not ours."""
+    for where, document in read_documents(path) if path.is_file() else ():
+        for key, starts, other in (("version", "prometheus/", "sloth"), ("apiVersion", "openslo/", "openslo")):
+            if isinstance(document, dict) and str(document.get(key)).startswith(starts):
+                raise Invalid(f"{where}: {key}: {document[key]} is not our form; say --format {other}")
 
 
 def _native(slo: Slo, path: Path, extra_labels: Mapping[str, str]) -> Objective:

@@ -62,7 +62,10 @@ def refuse_unless_open(state: State, verb: Verb) -> None:
         other for other, kind in EVENT_OF.items() if (state, kind) in TABLE or state in NOTES.get(kind, frozenset())
     ]
     if verb not in open_to:
-        told = f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or 'nothing any more'}"
+        ended = "nothing any more"
+        if state is State.RESOLVED:
+            ended += "; what it changed is taken back by `harness ticket revert`"
+        told = f"{verb}: the ticket is {state}; it can be told: {', '.join(open_to) or ended}"
         raise Forbidden(told.replace("_", "-"))  # as it is typed
 
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _SHOWN_CHARS = 200
 _WORDS = {
     "tuple_type": "should be a list", "model_type": "should be keys, each with its value",
-    "dict_type": "should be keys, each with its value",
+    "dict_type": "should be keys, each with its value", "string_type": "should be text",
 }  # fmt: skip
 """What pydantic says in words of Python, in words of a document."""
 
@@ -125,10 +125,10 @@ def _reason(fault: Any) -> str:
     return f"{message[0].lower()}{message[1:]}, not {shown}"
 
 
-def _from_text(read: Callable[[str], T]) -> BeforeValidator:
+def _from_text(read: Callable[[str], T], example: str) -> BeforeValidator:
     def validated(given: Any) -> T:
         if not isinstance(given, str):
-            raise ValueError(f"{given!r} is not text")
+            raise ValueError(f"{given!r} is not text; write it like `{example}`")
         try:
             return read(given)
         except Invalid as error:
@@ -150,12 +150,12 @@ def _inside(path: str) -> str:
     return path
 
 
-Seconds = Annotated[float, _from_text(units.seconds), _text_schema(_NUMBER + "(ns|us|ms|s|m|h|d)$", "60s")]
-Bytes = Annotated[int, _from_text(units.size_bytes), _text_schema(_NUMBER + "(B|[kMG]B|[KMG]iB)$", "1GiB")]
-Share = Annotated[float, _from_text(units.share), _text_schema(_NUMBER + "%$", "99.9%")]
-RepositoryPath = Annotated[str, _from_text(_inside), WithJsonSchema({"type": "string", "minLength": 1})]
+Seconds = Annotated[float, _from_text(units.seconds, "60s"), _text_schema(_NUMBER + "(ns|us|ms|s|m|h|d)$", "60s")]
+Bytes = Annotated[int, _from_text(units.size_bytes, "1GiB"), _text_schema(_NUMBER + "(B|[kMG]B|[KMG]iB)$", "1GiB")]
+Share = Annotated[float, _from_text(units.share, "99.9%"), _text_schema(_NUMBER + "%$", "99.9%")]
+RepositoryPath = Annotated[str, _from_text(_inside, "src/name.py"), WithJsonSchema({"type": "string", "minLength": 1})]
 CriterionText = Annotated[
     InstanceOf[CriterionSpec],
-    _from_text(CriterionSpec.parse_text),
+    _from_text(CriterionSpec.parse_text, "available > 20%"),
     _text_schema(r"^[A-Za-z_][A-Za-z0-9_]* .+$", "available > 20%"),
 ]

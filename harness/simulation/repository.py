@@ -193,7 +193,7 @@ class MemoryRepository:
     def _commit(self, name: str) -> Commit:
         wanted = name.rstrip("^")
         if wanted not in self._commits:
-            raise Invalid(f"`{name}` is no commit of the service's repository")
+            raise Invalid(f"`{name}` is no commit of the service's repository; push a branch that has it there")
         found = self._commits[wanted]
         return self._commits[found.parents[0]] if name.endswith("^") else found
 

@@ -32,7 +32,7 @@ def newcomer() -> Iterator[Newcomer]:
 def filed(newcomer: Newcomer) -> str:
     """The ticket of the first offer."""
     nowhere = newcomer.types("opportunity", "list")
-    assert nowhere.code == 4 and "no ledger is here yet" in nowhere.stderr
+    assert nowhere.code == 4 and "no ledger is here yet" in nowhere.stderr and "HARNESS_HOME" in nowhere.stderr
     open_record(Settings.model_validate({"HARNESS_HOME": newcomer.home}))
     (row,) = newcomer.types("opportunity", "list", "--json").document["opportunities"]
     assert (row["tunable"], row["value"], row["state"]) == (TUNABLE, 1000, "open")

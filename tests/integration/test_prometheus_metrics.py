@@ -196,7 +196,7 @@ async def test_a_time_without_a_zone_is_refused(metrics: PrometheusMetrics) -> N
 async def test_a_prometheus_that_is_away_is_worth_a_retry() -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
-    with pytest.raises(Retryable, match=f"prometheus: {url} gave no answer"):
+    with pytest.raises(Retryable, match=f"prometheus: {url} gave no answer: nothing can be connected to there"):
         await PrometheusMetrics(url).instant("up")
 
 

@@ -27,6 +27,11 @@ def test_what_cannot_be_read_is_invalid_and_names_the_file(text: str) -> None:
         parse_yaml(text, "slos/new.yaml")
 
 
+def test_what_is_no_yaml_is_told_with_line_and_column() -> None:
+    with pytest.raises(Invalid, match=r"^new\.yaml: is no YAML: line 2, column 10: mapping values are not allowed"):
+        parse_yaml("slos:\n  name: a: b", "new.yaml")
+
+
 def test_a_node_reads_a_manifest_as_the_harness_does(tmp_path: Path) -> None:
     # given a manifest with a word that YAML 1.1 takes for false, and one whose tag does not fit
     good, bad = tmp_path / "service.yaml", tmp_path / "bad.yaml"

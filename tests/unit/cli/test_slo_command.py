@@ -127,6 +127,18 @@ def test_the_sample_objectives_are_fine(capsys: pytest.CaptureFixture[str]) -> N
     assert typed(capsys, "lint", str(ROOT / "slos/ratelimiter.yaml")).endswith(": fine\n")
 
 
+@pytest.mark.parametrize(
+    ("first", "form"), [("version: prometheus/v1", "sloth"), ("apiVersion: openslo/v1", "openslo")]
+)
+def test_a_document_in_another_form_is_told_how_to_name_it(
+    first: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.yaml"
+    path.write_text(f"{first}\nservice: a\n")
+
+    assert refused(capsys, "lint", str(path)) == f"{path}: {first} is not our form; say --format {form}"
+
+
 def test_a_folder_without_an_objective_is_not_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no objective" in refused(capsys, "lint", str(tmp_path))
 

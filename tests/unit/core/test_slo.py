@@ -136,7 +136,7 @@ def test_an_indicator_that_the_manifest_does_not_have_is_refused_with_the_neares
         ),
         ({"target": "90%"}, "= 1.44; allowed factors are below 10"),
         ({"target": "100%"}, "leaves no error budget"),
-        ({"target": 0.999}, "slos[0].target: 0.999 is not text"),
+        ({"target": 0.999}, "slos[0].target: 0.999 is not text; write it like `99.9%`"),
         ({"target": "0.999"}, "'0.999' is not a percentage; write it like `99.9%`"),
         ({"window": "demo"}, "table 'demo' has no factors, so write one like 10x"),
         ({"window": "fortnight"}, "no table 'fortnight'; allowed: 28d, 30d, 7d, demo"),

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from harness.bootstrap import Record, read_record
-from harness.cli.render import AsJson, print_json, say, short_hashes
+from harness.cli.render import AsJson, minute, print_json, say, short_hashes
 from harness.core.projections.deployments import DEPLOYMENTS
 from harness.projector import documents
 from harness.settings import Settings
@@ -24,7 +24,8 @@ def list_(as_json: AsJson = False) -> None:
         return
     for row in rows:
         what = row["action"] or short_hashes(row["commit"])
-        say(f"{row['ticket']:<8} attempt {row['attempt']} {row['kind']:<9} {what:<12} {row['at']}: {row['outcome']}")
+        at = minute(row["at"])
+        say(f"{row['ticket']:<8} attempt {row['attempt']} {row['kind']:<9} {what:<12} {at}: {row['outcome']}")
     if not rows:
         print("no deployments")
 

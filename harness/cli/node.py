@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.adapters.stack.machines import LocalMachines
-from harness.cli.render import AsJson, number, print_json, say
+from harness.cli.render import AsJson, minute, number, print_json, say
 from harness.core.deployment import NodeReport
 from harness.core.errors import Retryable
 from harness.settings import Settings
@@ -28,7 +28,7 @@ def list_(as_json: AsJson = False) -> None:
         print_json(rows)
     else:
         for row in rows:
-            release = f"serves {row['release'][:10]} since {row['serving_since'][:19]}" if row["release"] else "–"
+            release = f"serves {row['release'][:10]} since {minute(row['serving_since'])}" if row["release"] else "–"
             used = number(row["cpu_percent"] and row["cpu_percent"] / 100, "%")
             say(f"{row['name']:<5} {row['state']:<9} {release}  CPU {used}  started by {row['started_by']}")
         if not rows:

@@ -53,6 +53,14 @@ def minute(moment: str) -> str:
     return datetime.fromisoformat(moment).isoformat(timespec="minutes")
 
 
+def moment(at: str | None, now: datetime) -> str:
+    """The time of today, else with its date; in UTC. Empty where nobody knows."""
+    if at is None:
+        return ""
+    then = datetime.fromisoformat(at)
+    return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%m-%d %H:%M}"
+
+
 def p_value(value: float) -> str:
     """A chance as people write it; one that is too small for a number is not 0."""
     return f"p {value:.2g}" if value else "p below 1e-300"
@@ -61,6 +69,11 @@ def p_value(value: float) -> str:
 def many(count: int, word: str, words: str = "") -> str:
     """``1 line``, ``2 lines``; ``words`` where an s does not make the plural."""
     return f"{count} {word if count == 1 else words or word + 's'}"
+
+
+def in_words(name: str) -> str:
+    """The name of an event as people say it: ``CanaryPassed`` is «canary passed»."""
+    return re.sub(r"(?<!^)([A-Z])", r" \1", name).lower()
 
 
 def short_hashes(text: str) -> str:

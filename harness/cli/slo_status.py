@@ -14,7 +14,7 @@ import typer
 
 from harness.bootstrap import build_metrics, read_manifest, read_record, read_rules
 from harness.cause import closed_at
-from harness.cli.render import AsJson, number, print_json, safe
+from harness.cli.render import AsJson, moment, number, print_json, safe
 from harness.core.burn_rate import SloState, budget_left, error_ratio, exhausted_in_s
 from harness.core.errors import Invalid, Retryable
 from harness.core.ids import fingerprint
@@ -107,7 +107,7 @@ def _print_table(rows: Sequence[dict[str, Any]], now: datetime) -> None:
             for one in row["burn"]
         )
         table.add_row(
-            f"{row['slo']}", f"[{colour[row['state']]}]{row['state']}[/]", _moment(row["since"], now),
+            f"{row['slo']}", f"[{colour[row['state']]}]{row['state']}[/]", moment(row["since"], now),
             number(row["target"], "%"), number(row["current"], "%"), number(row["budget_left"], "%"), burn,
         )  # fmt: skip
     Console().print(table)
@@ -115,14 +115,6 @@ def _print_table(rows: Sequence[dict[str, Any]], now: datetime) -> None:
         print(f"{row['slo']}: {_measured(row)}; its budget {_used_up(row)}")
         if row["state"] != "ok":
             print(safe(f"{row['slo']}: {row['state']}: {row['reason']}"))
-
-
-def _moment(at: str | None, now: datetime) -> str:
-    """The time of today, else with its date; in UTC."""
-    if at is None:
-        return ""
-    moment = datetime.fromisoformat(at)
-    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%m-%d %H:%M}"
 
 
 def _measured(row: dict[str, Any]) -> str:

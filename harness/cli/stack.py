@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from harness.adapters.stack.bring_up import bring_up
 from harness.adapters.stack.components import NAMES
 from harness.adapters.stack.prepare import prepare
 from harness.adapters.stack.report import StackReport, report
+from harness.cli.render import moment, safe
 from harness.settings import Settings
 
 CHECKOUT = Path(harness.__file__).resolve().parent.parent
@@ -64,7 +66,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(stack)
     else:
-        _print_table(stack)
+        print_table(stack, datetime.now(UTC))
     if not stack.all_up:
         _log("start what is missing with `harness up`")
         raise typer.Exit(1)
@@ -103,17 +105,19 @@ def _print_json(stack: StackReport) -> None:
     print(json.dumps(stack.to_json()))
 
 
-def _print_table(stack: StackReport) -> None:
+def print_table(stack: StackReport, now: datetime) -> None:
+    """As wide as a terminal of 80 columns; how a part ended stands below."""
     from rich.console import Console  # only people need it, and `up` should be quick
     from rich.table import Table
 
     colour = {"up": "green", "down": "red", "degraded": "yellow"}
     table = Table(title=stack.home, title_justify="left", box=None)
-    for heading in ("component", "state", "since", "pid", "url", "last exit"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "url")
+    for heading in ("component", "state", "since (UTC)", "pid", "url"):
+        table.add_column(heading, no_wrap=True)
     for part in stack.components:
         state = f"[{colour[part.state]}]{part.state}[/]"
-        last_exit = f"{part.last_exit} ({part.last_exit_at})" if part.last_exit else ""
-        cells = ((part.since or "")[11:19], str(part.pid or ""), part.url or "", last_exit)
-        table.add_row(part.name, state, *cells)
+        table.add_row(part.name, state, moment(part.since, now), str(part.pid or ""), part.url or "")
     Console().print(table)
+    for part in stack.components:
+        if part.last_exit:
+            print(safe(f"{part.name}: ended last at {moment(part.last_exit_at, now)}: {part.last_exit}"))

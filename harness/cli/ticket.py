@@ -9,11 +9,23 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.agent.by_hand import BY_HAND
 from harness.bootstrap import Record, read_record
 from harness.cause import grouped, standing
 from harness.cli.alerts import alerts_on
 from harness.cli.explain import explained
-from harness.cli.render import AsJson, condition_unit, many, minute, number, print_json, safe, say
+from harness.cli.render import (
+    AsJson,
+    condition_unit,
+    in_words,
+    many,
+    minute,
+    number,
+    print_json,
+    safe,
+    say,
+    short_hashes,
+)
 from harness.cli.shown import Shown
 from harness.cli.story import line
 from harness.core import events as e
@@ -64,13 +76,16 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
         print_json(document)
         return
     say(f"{document['id']} {document['type']} {document['priority']} {document['state']}: {document['objective']}")
+    verified = any(attempt["verification"] for attempt in document["attempts"])
+    unknown = "not measured" if verified else "not judged"
     for one in document["acceptance_criteria"]:
-        word = {True: "met", False: "not met", None: "not measured"}[one["met"]]
+        word = {True: "met", False: "not met", None: unknown}[one["met"]]
         unit = condition_unit(one["condition"])
-        before, after = number(one["baseline"], unit), number(one["value"], unit)
+        before = f"before {number(one['baseline'], unit)}"
+        now = f", now {number(one['value'], unit)}" if verified else ""
         length = f" {one['duration']}" if one["duration"] else ""
         left = f", left to {one['left_to']}" if one["left_to"] else ""
-        say(f"  {one['metric']} {one['condition']}{length}: {word} (before {before}, now {after}{left})")
+        say(f"  {one['metric']} {one['condition']}{length}: {word} ({before}{now}{left})")
     for one in document["signals"]:
         apart = f"; {one['apart']} is there for it since an attempt failed" if one["apart"] else ""
         grouped_for = f", grouped, for {one['grouped']}{apart}" if one["grouped"] else ""
@@ -86,10 +101,10 @@ def show(ticket_id: Id, as_json: AsJson = False) -> None:
     for child in document["children"]:
         say(f"  part {child}: {_journal(record, child).state}")
     for attempt in document["attempts"]:
-        stages = ", ".join(
-            f"{stage} {attempt[stage]}" for stage in ("checks", "canary", "deploy", "verification") if attempt[stage]
-        )
-        say(f"  attempt {attempt['n']} by {attempt['agent']}: change {attempt['change'] or 'none'}; {stages}")
+        by = "without an agent" if attempt["agent"] == BY_HAND else f"by {attempt['agent']}"
+        change = f"change {short_hashes(attempt['change'])}" if attempt["change"] else "no change"
+        stages = (attempt[stage] for stage in ("checks", "canary", "deploy", "verification"))
+        say(f"  attempt {attempt['n']} {by}: " + ", ".join([change, *(in_words(one) for one in stages if one)]))
     if document["waits_for"] and not document["waits_until"]:
         say(f"waits for {document['waits_for']}")
     if document["waits_until"]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.bootstrap import Record, read_record, read_rules
-from harness.cli.render import AsJson, minute, print_json, safe, say
+from harness.cli.render import AsJson, minute, print_json, safe, say, short_hashes
 from harness.cli.ticket import title
 from harness.core.errors import Broken
 from harness.core.events import DeliveryWaits
@@ -24,13 +24,15 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
+    width = max((len(row["state"]) for row in rows), default=0)
     for row in rows:
         until = f"until {minute(row['waits_until'])}:" if row["waits_until"] else "for"
         notes = [f"part of {row['parent']}"] if row["parent"] else []
         notes += [f"again after {row['recurrence_of']}"] if row["recurrence_of"] else []
         notes += [f"{until} {row['waits_for']}"] if row["waits_for"] else []
         told = "".join(f" ({note})" for note in notes)
-        say(f"{row['id']:<8} {row['state']:<10} {row['priority']} {row['service']:<12} {row['title']}{told}")
+        wanted = f"{row['service']:<12} {short_hashes(row['title'])}"
+        say(f"{row['id']:<8} {row['state']:<{width}} {row['priority']} {wanted}{told}")
     if not rows:
         print("no tickets")
 
@@ -44,7 +46,7 @@ def queue(as_json: AsJson = False) -> None:
         return
     for row in rows:
         word = "delivers" if row["delivers"] else "waits"
-        say(f"{row['ticket']:<8} {row['service']:<12} {word:<8} attempt {row['attempt']}, since {row['since']}")
+        say(f"{row['ticket']:<8} {row['service']:<12} {word:<8} attempt {row['attempt']}, since {minute(row['since'])}")
     if not rows:
         print("nothing is delivered, and nothing waits for it")
 

@@ -178,7 +178,9 @@ async def wake_ticket(client: Client, ticket_id: str) -> None:
             raise Retryable(f"ticket {ticket_id}: Temporal did not wake its workflow ({error})") from None
 
 
-async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
+async def tell_ticket(
+    client: Client, ticket_id: str, command: Command, safe_point_within: timedelta = SAFE_POINT_TIMEOUT
+) -> str:
     """Tell a live ticket something, by an update of its workflow; the state that it is in then.
 
     A workflow that is not there (its Temporal was lost) is begun: it goes on from the ledger. The same request again
@@ -195,7 +197,7 @@ async def tell_ticket(client: Client, ticket_id: str, command: Command) -> str:
                 "tell", command, start_workflow_operation=begin, id=command.request, result_type=str,
                 wait_for_stage=WorkflowUpdateStage.ACCEPTED,
             )  # fmt: skip
-        return str(await _outcome(handle, SAFE_POINT_TIMEOUT))
+        return str(await _outcome(handle, safe_point_within))
     except builtins.TimeoutError:
         raise Retryable(
             f"{what}: the worker did not do it in time; `harness status` tells whether it runs. It is not forgotten: "

@@ -79,12 +79,12 @@ async def _measured(
 
 def _told(ledger: Ledger, service: str, name: str) -> dict[str, Any]:
     told = last_told(ledger, "invariant", service, name)
-    state, since = (told.after, told.at.isoformat()) if told else (None, None)
+    state, since = (str(told.after), told.at.isoformat()) if told else ("", None)
     reason = told.reason if told else "no watch has looked yet; `harness up` starts it"
     if told and (settled := settled_since(ledger, told)):
         state, since = settled[0], None
         reason = f"{state} all of the minute until {settled[1]:%H:%M} UTC; told of seldom, as it changes often"
     return {
-        "invariant": name, "of": "harness", "holds": {"ok": True, "violated": False}.get(str(state)), "value": None,
+        "invariant": name, "of": "harness", "holds": {"ok": True, "violated": False}.get(state), "value": None,
         "since": since, "reason": reason,
     }  # fmt: skip

@@ -167,9 +167,9 @@ def _one_or_all(verb: Verb, ticket_id: str | None, all_: bool, by: str | None, a
         return
     for one, state in outcome.items():
         say(f"{one}: {state}")
-    for state in told.values():
-        if isinstance(state, Retryable):
-            raise state
+    for late in told.values():
+        if isinstance(late, Retryable):
+            raise late
 
 
 def _tell_one(verb: Verb, ticket_id: str, by: str | None, as_json: bool, *, text: str = "", **more: Any) -> None:

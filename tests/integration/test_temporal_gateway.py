@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from harness.adapters.node.agent import NodeAgent
-from harness.adapters.temporal import TemporalNodes, connect, node_queue
+from harness.adapters.temporal import HARNESS_QUEUE, TemporalNodes, connect, node_queue, tell_ticket
 from harness.core import deployment
+from harness.core.command import Command
 from harness.core.errors import Broken, Forbidden, HarnessError, Invalid, Refused, Retryable
 from harness.core.redaction import Secrets
 from tests.acceptance.searching import found, places
@@ -212,6 +214,28 @@ async def test_a_report_is_read_anew_each_time_and_silence_names_the_node(server
 
     assert first == second == third and (third.node, third.highest_token, third.at) == ("r1", 7, NOW)
     assert silence_s < 60
+
+
+@workflow.defn(name="TicketWorkflow", sandboxed=False)
+class FarFromASafePoint:
+    """A ticket that hears what it is told, and never comes to a safe point."""
+
+    @workflow.run
+    async def run(self, ticket_id: str) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update
+    async def tell(self, command: Command) -> str:
+        await workflow.wait_condition(lambda: False)
+        return ""
+
+
+async def test_a_ticket_that_comes_to_no_safe_point_in_time_is_not_called_a_server_that_is_away(server: Server) -> None:
+    client = await server.client()
+    told = Command(verb="pause", request="pause-1", by="ada")
+    async with Worker(client, task_queue=HARNESS_QUEUE, workflows=[FarFromASafePoint]):
+        with pytest.raises(Retryable, match=r"pause INF-1: the worker did not do it in time; .* It is not forgotten"):
+            await tell_ticket(client, "INF-1", told, safe_point_within=timedelta(seconds=1))
 
 
 async def test_a_server_that_is_not_there_is_retryable(server: Server) -> None:

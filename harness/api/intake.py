@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from harness.api.metrics import Metrics
-from harness.core.errors import HarnessError, Retryable
+from harness.core.errors import Dropped, Forbidden, HarnessError, Invalid, Refused, Retryable
 from harness.core.events import SignalsReceived
 from harness.core.record import Recorded
 from harness.ports import Ledger
@@ -73,7 +73,7 @@ class Intake:
             try:
                 await asyncio.to_thread(receive, [taken for taken, _ in batch], str(uuid.uuid4()), self.stage)
             except HarnessError as error:
-                fault = error
+                fault = _as_told(error)
             for _, done in batch:
                 if done.done():  # its sender has gone
                     continue
@@ -83,6 +83,14 @@ class Intake:
                     done.set_exception(fault)
             if fault is None:
                 self.recorded()
+
+
+def _as_told(error: HarnessError) -> HarnessError:
+    """What a sender is told of what stood in the way. A ledger that lets nothing be recorded (a role or a standby that
+    may only read, tables of newer code) is not the sender's to change: told so, it would drop its alerts for good."""
+    if isinstance(error, Refused) and not isinstance(error, Invalid | Forbidden | Dropped):
+        return Retryable(str(error))
+    return error
 
 
 @dataclass

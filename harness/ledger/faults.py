@@ -67,7 +67,8 @@ def _meaning_of_postgresql(error: BaseException | None, where: str) -> HarnessEr
     match state[:2], state:  # the first two characters are its class
         case "08", _:
             return _unreachable(where)
-        case _, "57P01" | "57P02" | "57P03" | "25P03":  # shut down, crashed, not up yet, ended while it did nothing
+        case _, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04":
+            # shut down, crashed, not up yet; ended while it did nothing, in a transaction or not, or took too long
             return _unreachable(where)
         case _, "55P03" | "57014" | "40001" | "40P01":  # no lock in time, cancelled, serialization, deadlock
             return Retryable(f"{where}; another writer holds it, append again", retry_after_s=0.1)

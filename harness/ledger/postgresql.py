@@ -38,6 +38,7 @@ _VERSIONS = (
 # Its own statement before all others: each reads what was committed before it began, so after the lock was had.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _LOCK = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'ledger')})"
+_NEW = "new"
 _VIEW = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -103,7 +104,7 @@ class Postgresql:
     def is_lost(self, connection: Any) -> bool:
         return bool(connection.closed)
 
-    def _settle(self, connection: Any, _record: object) -> None:
+    def _settle(self, connection: Any, record: Any) -> None:
         if connection.info.server_version < OLDEST_SERVER * 10_000:
             raise Refused(f"the ledger needs PostgreSQL {OLDEST_SERVER} or newer; use another server")
         encoding = connection.info.parameter_status("server_encoding")
@@ -114,6 +115,7 @@ class Postgresql:
             f"SET synchronous_commit = on; SET lock_timeout = {self._busy_timeout_ms}; "
             "SET idle_in_transaction_session_timeout = '60s'"
         )
+        record.info[_NEW] = True
 
 
 def _copied(rows: Sequence[Row]) -> str:
@@ -125,8 +127,14 @@ def _copied(rows: Sequence[Row]) -> str:
     return "\n".join(lines).replace("\\", "\\\\")
 
 
-def _refuse_ended(connection: Any, _record: object, _proxy: object) -> None:
-    """Costs no round trip: at rest there is nothing to read, unless the server has said good-bye or is gone."""
+def _refuse_ended(connection: Any, record: Any, _proxy: object) -> None:
+    """Costs no round trip: at rest there is nothing to read, unless the server has said good-bye or is gone.
+
+    One that was made a moment ago is not asked: a server that ends that, too, is told of by the statement that meets
+    it, and not by a pool that has tried often enough.
+    """
+    if record.info.pop(_NEW, False):
+        return
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     if waiting.poll(0):

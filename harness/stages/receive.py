@@ -136,7 +136,8 @@ class Change:
             again=tuple(self.again), firing=self.firing, position=self.until[0], until=self.until[1],
             evidence=self.stage.blobs.put_json(evidence),
         )  # fmt: skip
-        key = f"alerts/{self.cause.fingerprint}/{self.version}/{self.received.id}"
+        # The ticket stands in it: of two servers that chose different ones, the slower meets a conflict.
+        key = f"alerts/{self.cause.fingerprint}/{self.version}/{ticket_id}/{self.received.id}"
         new = encode(
             key, event, clock=self.stage.clock, actor=HARNESS, correlation=ticket_id or INTAKE_STREAM,
             cause=self.received.id,
@@ -149,7 +150,10 @@ class Change:
             self.stage.ledger.append(self.along(standing(self.stage.ledger, self.cause.fingerprint).last))
 
     def end_signal(self) -> None:
-        """Record that the signal is over, where no alert of it fires and no measurement of ours says when it is."""
+        """Record that the signal is over, where no alert of it fires and no measurement of ours says when it is.
+
+        Raises VersionConflict when another server has counted since: there, some alert may have begun again.
+        """
         if self.firing or self.cause.measured_here:
             return
         stream = signal_stream(self.cause.fingerprint)
@@ -161,7 +165,9 @@ class Change:
             clock=self.stage.clock, actor=HARNESS, correlation=rows[-1].correlation_id or INTAKE_STREAM,
             cause=self.received.id,
         )  # fmt: skip
-        self.stage.ledger.append([StreamWrite(stream, len(rows), [new])])
+        counted = self.version + bool(self.signal or self.ended)
+        as_counted = StreamWrite(alerts_stream(self.cause.fingerprint), counted, [])
+        self.stage.ledger.append([StreamWrite(stream, len(rows), [new]), as_counted])
 
 
 def alerts_of(row: Recorded, blobs: Blobs) -> Iterator[list[Told]]:

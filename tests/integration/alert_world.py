@@ -39,15 +39,19 @@ def until(found: Callable[[], T], what: str) -> T:
 
 
 class Serving:
-    """`harness serve` on one port of one home, killed and started again as a test likes."""
+    """`harness serve` on one port of one home, killed and started again as a test likes. ``ledger_url``: as
+    HARNESS_LEDGER_URL, where the ledger is not the home's own file."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, ledger_url: str | None = None) -> None:
         self.home = home
+        self._ledger: str | Path = ledger_url or home / "ledger.db"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**os.environ, "HARNESS_HOME": str(home)}
         for name in ("HARNESS_API_TOKEN", "HARNESS_LEDGER_URL"):
             self._environment.pop(name, None)
+        if ledger_url is not None:
+            self._environment["HARNESS_LEDGER_URL"] = ledger_url
         self.process: subprocess.Popen[str] | None = None
         self.said = ""
 
@@ -89,7 +93,7 @@ class Serving:
 
     def rows(self) -> list[Recorded]:
         """All that is recorded."""
-        ledger = Ledger.open(self.home / "ledger.db", now=SystemClock().now)
+        ledger = Ledger.open(self._ledger, now=SystemClock().now)
         try:
             return ledger.read_all(limit=10_000)
         finally:
@@ -105,9 +109,9 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Serving]:
+def serving(folder: Path, ledger_url: str | None = None) -> Iterator[Serving]:
     """A server that answers, ended with the block."""
-    server = Serving(folder / "home")
+    server = Serving(folder / "home", ledger_url)
     server.start()
     try:
         yield server

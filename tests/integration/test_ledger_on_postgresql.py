@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from uuid import UUID, uuid5
 
 import psycopg
 import pytest
+from sqlalchemy.event import listen
 
 from harness.core.errors import Refused, Retryable
 from harness.core.record import NewEvent, StreamWrite
@@ -156,6 +158,32 @@ def test_a_connection_that_the_server_ends_in_the_middle_of_an_append_is_worth_a
                 ledger.append(write(99))
 
             assert ledger.append(write(99))[0].position == EVENTS + 1
+
+
+def test_a_server_that_ends_every_connection_at_once_is_worth_a_retry_at_each_call(
+    postgresql: Postgresql, url: str
+) -> None:
+    # given a server that ends whatever rests for a millisecond, also what was made a moment ago
+    name = url.rpartition("/")[2]
+    with postgresql.session() as session:
+        session.execute(f"ALTER DATABASE {name} SET idle_session_timeout = 1")
+    database = database_at(url, busy_timeout_s=5.0)
+    listen(database.engine, "connect", lambda connection, record: time.sleep(0.02))
+
+    with closing(Ledger(database, now=lambda: NOON)) as ledger:
+        lost = 0
+        for _ in range(10):
+            try:
+                assert ledger.head().position == EVENTS
+            except Retryable as error:
+                assert "see that the server runs" in str(error)
+                lost += 1
+        assert lost
+
+        # then it works again without a new ledger once the server lets connections rest
+        with postgresql.session() as session:
+            session.execute(f"ALTER DATABASE {name} RESET idle_session_timeout")
+        assert ledger.append(write(99))[0].position == EVENTS + 1
 
 
 def test_a_ledger_that_another_writer_holds_is_worth_a_retry(postgresql: Postgresql, url: str) -> None:

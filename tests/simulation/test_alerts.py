@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from harness.core import events as e
-from harness.core.errors import Retryable
+from harness.core.errors import Retryable, VersionConflict
 from harness.core.ids import cause_stream, signal_stream
 from harness.core.redaction import Secrets
 from harness.core.signal import Signal
@@ -242,6 +242,45 @@ def test_of_two_servers_that_file_the_same_one_looks_again() -> None:
     [again] = changes(alerts, row, harness.stage)
     assert (again.began, again.signal) == ([], None)
     assert (len(harness.tickets()), harness.counts()["AlertsTold"]) == (1, 1)
+
+
+def test_of_two_servers_that_chose_different_tickets_the_slower_meets_a_conflict_and_no_damage() -> None:
+    # given a server that has all that it writes with INF-2 in its hands, while another files the same with INF-1
+    harness = InMemory()
+    harness.post(message(alert(1)))
+    [row] = [one for one in harness.ledger.read_all() if one.type == "SignalsReceived"]
+    [alerts] = alerts_of(row, harness.blobs)
+    [slower] = changes(alerts, row, harness.stage)
+    writes = slower.along("INF-2")
+    harness.filer().page()
+
+    # when the slower appends, then it has to look again, and nothing says that the ledger is damaged
+    with pytest.raises(VersionConflict):
+        harness.ledger.append(writes)
+    assert harness.counts()["AlertsTold"] == 1
+
+
+@pytest.mark.parametrize("firing_before", [True, False])
+def test_a_server_that_is_slow_to_say_that_a_signal_is_over_does_not_end_what_began_since(firing_before: bool) -> None:
+    # given a server that has counted the last alert as over (or was told so once more), and goes no further
+    harness = InMemory()
+    harness.told(alert(1))
+    if not firing_before:
+        harness.told(alert(1, "resolved"))
+    harness.post(message(alert(1, "resolved")))
+    row = harness.ledger.read_all()[-1]
+    [alerts] = alerts_of(row, harness.blobs)
+    [slower] = changes(alerts, row, harness.stage)
+    slower.note_end()
+
+    # when another server files that it fires again, then the first one ends nothing
+    harness.told(alert(1))
+    with pytest.raises(VersionConflict):
+        slower.end_signal()
+    assert harness.counts()["SignalEnded"] == (0 if firing_before else 1)
+    # until it is over indeed
+    harness.told(alert(1, "resolved"))
+    assert harness.counts()["SignalEnded"] == (1 if firing_before else 2)
 
 
 def test_hostile_text_is_kept_as_it_is_in_bodies_and_in_no_event() -> None:

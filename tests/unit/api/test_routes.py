@@ -18,7 +18,7 @@ from harness.api import bounds
 from harness.api.app import Doors, build_app
 from harness.api.problems import Absent
 from harness.core import events as e
-from harness.core.errors import Broken, Forbidden, Invalid, Retryable
+from harness.core.errors import Broken, Forbidden, Invalid, Refused, Retryable
 from harness.core.projections.queue import Backlog
 from harness.core.redaction import Secrets
 from harness.core.ticket_spec import TicketSpec
@@ -307,6 +307,18 @@ async def test_an_error_of_the_ledger_is_a_problem_and_nothing_is_taken(error: E
         answer = await client.post(WEBHOOK, json=message(alert(1)))
         assert problem(answer, status) == str(error)
         assert answer.headers.get("retry-after") == ("7" if status == 503 else None)
+
+
+async def test_what_only_the_ledger_refuses_is_told_so_that_the_alerts_come_again() -> None:
+    served = Served()
+
+    def fails(_: Any) -> Any:
+        raise Refused("cannot execute INSERT in a read-only transaction; grant the role what it needs")
+
+    async with served.client() as client:
+        served.harness.ledger.append = fails  # type: ignore[method-assign]
+        answer = await client.post(WEBHOOK, json=message(alert(1)))
+        assert "grant the role" in problem(answer, 503) and answer.headers["retry-after"]
 
 
 async def test_while_filing_is_stuck_alerts_are_taken_in_and_it_is_told() -> None:

@@ -70,7 +70,9 @@ def _meaning_of_postgresql(error: BaseException | None, where: str) -> HarnessEr
         case _, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04":
             # shut down, crashed, not up yet; ended while it did nothing, in a transaction or not, or took too long
             return _unreachable(where)
-        case _, "55P03" | "57014" | "40001" | "40P01":  # no lock in time, cancelled, serialization, deadlock
+        case _, "57014":
+            return Retryable(f"{where}; a timeout of the server or a person ended it, append again", retry_after_s=1.0)
+        case _, "55P03" | "40001" | "40P01":  # no lock in time, serialization, deadlock
             return Retryable(f"{where}; another writer holds it, append again", retry_after_s=0.1)
         case _, "53100":
             return Retryable(f"{where}; free some space on the server's disk, then append again", retry_after_s=10.0)

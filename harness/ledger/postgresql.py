@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -17,6 +18,9 @@ from harness.ledger.database import Standing, pooled
 
 OLDEST_SERVER: Final = 15
 CONNECT_TIMEOUT_S: Final = 10
+_LOST: Final = {"tcp_user_timeout": 20_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2}
+"""After 20 s in which its machine acknowledges nothing a server is lost. The system's own 15 minutes and more would be
+waited by everyone: appends of a process take turns."""
 
 _COLUMNS = ", ".join(Row._fields)
 _COPY = f"COPY events ({_COLUMNS}) FROM STDIN WITH (NULL '')"
@@ -48,9 +52,11 @@ class Postgresql:
     error = psycopg.Error
 
     def __init__(self, url: URL, *, busy_timeout_s: float) -> None:
-        asked = {"autocommit": True, "client_encoding": "utf8", "connect_timeout": CONNECT_TIMEOUT_S}
+        asked = {"autocommit": True, "client_encoding": "utf8", "connect_timeout": CONNECT_TIMEOUT_S, **_LOST}
         self.engine = pooled(create_engine(url, connect_args=asked))
         self._busy_timeout_ms = max(1, round(busy_timeout_s * 1_000))
+        # A pipeline that an error ends is told there, beside the error, to whoever reads the log: with its address.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         event.listen(self.engine, "connect", self._settle)
         event.listen(self.engine, "checkout", _refuse_ended)
         event.listen(self.engine, "begin", _begin)
@@ -102,7 +108,8 @@ class Postgresql:
         return None  # pages and indexes are the server's: data checksums, and amcheck for who may run it
 
     def is_lost(self, connection: Any) -> bool:
-        return bool(connection.closed)
+        # Ended in the middle of a pipeline it may stay in it, not closed and of no use: "cannot exit … while busy".
+        return bool(connection.closed or connection.info.pipeline_status)
 
     def _settle(self, connection: Any, record: Any) -> None:
         if connection.info.server_version < OLDEST_SERVER * 10_000:

@@ -5,13 +5,17 @@ What both databases promise is in the contract tests and in those of the writers
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid5
 
 import psycopg
@@ -160,6 +164,35 @@ def test_a_connection_that_the_server_ends_in_the_middle_of_an_append_is_worth_a
             assert ledger.append(write(99))[0].position == EVENTS + 1
 
 
+def test_an_append_that_the_server_ends_while_it_waits_is_worth_a_retry_and_logged_by_no_library(
+    postgresql: Postgresql, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with opened(url) as ledger, ThreadPoolExecutor(1) as other, postgresql.session(url) as session:
+        for number in range(99, 102):
+            with postgresql.session(url) as holder, holder.transaction():
+                holder.execute(LOCK)
+                appending = other.submit(ledger.append, write(number))
+                while not session.execute(f"SELECT pid {waiting}").fetchall() and not appending.done():
+                    time.sleep(0.005)
+                session.execute(f"SELECT pg_terminate_backend(pid) {waiting}")
+            with pytest.raises(Retryable, match="see that the server runs"):
+                appending.result()
+        assert ledger.head().position == EVENTS and ledger.append(write(99))
+    assert not caplog.records
+
+
+def test_a_connection_that_does_not_come_out_of_its_pipeline_is_given_up(url: str) -> None:
+    database = database_at(url, busy_timeout_s=5.0)
+    with closing(database.engine.raw_connection()) as pooled:
+        connection: Any = pooled.driver_connection
+        assert not database.is_lost(connection)
+        with connection.pipeline():
+            assert database.is_lost(connection)
+        assert not database.is_lost(connection)
+    database.engine.dispose()
+
+
 def test_a_server_that_ends_every_connection_at_once_is_worth_a_retry_at_each_call(
     postgresql: Postgresql, url: str
 ) -> None:
@@ -198,6 +231,32 @@ def test_a_ledger_that_another_writer_holds_is_worth_a_retry(postgresql: Postgre
         assert ledger.append(write(99))[0].position == EVENTS + 1
 
 
+def test_an_append_that_the_server_has_no_time_for_is_worth_a_retry_and_told_as_that(
+    postgresql: Postgresql, url: str
+) -> None:
+    name = url.rpartition("/")[2]
+    with postgresql.session() as session:
+        session.execute(f"ALTER DATABASE {name} SET statement_timeout = 50")
+
+    with opened(url) as ledger, postgresql.session(url) as holder, holder.transaction():
+        holder.execute(LOCK)
+        with pytest.raises(Retryable, match="statement timeout; a timeout of the server or a person ended it"):
+            ledger.append(write(99))
+
+
+def test_a_server_whose_machine_has_gone_is_given_up_within_seconds(url: str) -> None:
+    database = database_at(url, busy_timeout_s=5.0)
+    with closing(database.engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as wire:
+            for option, most in (
+                (socket.TCP_USER_TIMEOUT, 20_000), (socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5),
+                (socket.TCP_KEEPCNT, 2),
+            ):  # fmt: skip
+                assert wire.getsockopt(socket.IPPROTO_TCP, option) == most
+    database.engine.dispose()
+
+
 def test_a_role_that_may_only_read_reads_and_is_refused_when_it_writes(postgresql: Postgresql, url: str) -> None:
     with postgresql.session(url) as session:
         session.execute("DROP ROLE IF EXISTS reader")
@@ -211,7 +270,9 @@ def test_a_role_that_may_only_read_reads_and_is_refused_when_it_writes(postgresq
             ledger.append(write(99))
 
 
-def test_a_database_that_is_read_only_refuses_to_append(postgresql: Postgresql, url: str) -> None:
+def test_a_database_that_is_read_only_refuses_to_append(
+    postgresql: Postgresql, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with postgresql.session() as session:
         session.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
 
@@ -219,6 +280,7 @@ def test_a_database_that_is_read_only_refuses_to_append(postgresql: Postgresql, 
         assert ledger.verify().ok
         with pytest.raises(Refused, match="read-only transaction"):
             ledger.append(write(99))
+    assert not caplog.records, "the error says it, and no library beside it"
 
 
 def test_a_full_disk_is_worth_a_retry_once_there_is_space(postgresql: Postgresql, url: str) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from harness.adapters.declarations import load_manifest, read_yaml
-from harness.cli import app
 from harness.core.admission import failing_rules
 from harness.core.ticket_spec import TicketSpec
+from tests.command_line import COMMANDS
 from tests.docs.pages import ROOT, calls, markdown
 
 PLACEHOLDER = re.compile(r"[A-Z<\[…-]")
@@ -21,7 +20,7 @@ PLACEHOLDER = re.compile(r"[A-Z<\[…-]")
 
 def problem(words: list[str]) -> str | None:
     """Why ``harness`` + words is no command line; None when it is one (values are not looked at)."""
-    command: Any = get_command(app)
+    command: Any = COMMANDS
     while words and hasattr(command, "commands") and not PLACEHOLDER.match(words[0]):
         if words[0] not in command.commands:
             return f"no command `{words[0]}`; there are {', '.join(sorted(command.commands))}"

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from harness.cli import app
 from harness.core.errors import Invalid
+from tests.command_line import ended
 from tests.models.endpoint import Call, Say, Status, Step, Trouble, in_turn, serving
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-a-secret", "OPENAI_API_KEY": "sk-b-secret"}
@@ -30,7 +29,7 @@ def probed(provider: str, steps: Sequence[Step], exit_code: int) -> tuple[dict[s
     """The report, and the requests that were made for it."""
     with serving(in_turn(steps)) as served:
         words = ["agent", "probe", "--agent", provider, "--base-url", served.url(provider), "--json"]
-        result = CliRunner().invoke(app, words, env=KEYS)
+        result = ended(words, KEYS)
     assert result.exit_code == exit_code, result.output
     assert not any(key in result.output for key in KEYS.values())
     report: dict[str, Any] = json.loads(result.stdout)
@@ -141,18 +140,18 @@ def test_tokens_that_nobody_counted_are_null(provider: str) -> None:
 @each
 def test_without_a_key_and_an_endpoint_of_ones_own_the_way_out_is_told(provider: str) -> None:
     empty = {f"{provider.upper()}_{name}": "" for name in ("API_KEY", "BASE_URL")}
-    result = CliRunner().invoke(app, ["agent", "probe", "--agent", provider], env=empty)
+    result = ended(["agent", "probe", "--agent", provider], empty)
     assert isinstance(result.exception, Invalid) and f"{provider.upper()}_API_KEY: is not set" in str(result.exception)
 
 
 @pytest.mark.parametrize("words", [["--agent", "runbook"], ["--agent", "openai", "--base-url", "nowhere"]])
 def test_what_cannot_be_probed_is_invalid(words: list[str]) -> None:
-    assert isinstance(CliRunner().invoke(app, ["agent", "probe", *words], env=KEYS).exception, Invalid)
+    assert isinstance(ended(["agent", "probe", *words], KEYS).exception, Invalid)
 
 
 @pytest.mark.parametrize("command", [["agent", "probe", "--agent", "openai"], ["up"]])
 def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(command: list[str]) -> None:
-    result = CliRunner().invoke(app, command, env={"OPENAI_API_KEY": "sk-with space"})
+    result = ended(command, {"OPENAI_API_KEY": "sk-with space"})
     assert isinstance(result.exception, Invalid) and "OPENAI_API_KEY: the value given" in str(result.exception)
     assert "with space" not in str(result.exception) + result.output
 
@@ -160,7 +159,7 @@ def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(command: list[str]
 @each
 def test_a_stack_is_not_started_for_a_model_that_cannot_be_asked(provider: str, tmp_path: Path) -> None:
     empty = {f"{provider.upper()}_{name}": "" for name in ("API_KEY", "BASE_URL")}
-    result = CliRunner().invoke(app, ["demo", "--agent", provider], env=empty | {"HARNESS_HOME": str(tmp_path / "h")})
+    result = ended(["demo", "--agent", provider], empty | {"HARNESS_HOME": str(tmp_path / "h")})
     assert isinstance(result.exception, Invalid) and f"{provider.upper()}_API_KEY: is not set" in str(result.exception)
     assert not (tmp_path / "h").exists()
 

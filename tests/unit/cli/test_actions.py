@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from harness.cli import app
 from harness.core.errors import Invalid
+from tests.command_line import COMMANDS
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    app(list(words), standalone_mode=False)
+    COMMANDS(words, standalone_mode=False)
     return capsys.readouterr().out
 
 
@@ -35,4 +35,4 @@ def test_an_action_is_shown_with_everything_that_it_asks(capsys: pytest.CaptureF
 
 def test_an_unknown_action_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(Invalid, match="nearest: drain"):
-        app(["action", "show", "drian"], standalone_mode=False)
+        COMMANDS(["action", "show", "drian"], standalone_mode=False)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from harness.bootstrap import Record, open_record
-from harness.cli import app
 from harness.core import events as e
 from harness.core.errors import Invalid
 from harness.core.ids import event_id, signal_stream, ticket_stream
@@ -21,6 +19,7 @@ from harness.core.lifecycle import State
 from harness.core.record import NewEvent, StreamWrite
 from harness.core.ticket_spec import TicketSpec
 from harness.settings import Settings
+from tests.command_line import ended
 from tests.hostile import AT, HOSTILE, OBEYED, REF, body, event
 
 WAYS: dict[State, list[type[e.Event]]] = {
@@ -85,7 +84,7 @@ def test_every_command_that_reads_shows_it_and_no_terminal_obeys(home: Path) -> 
     texts = [text[:150] for text in HOSTILE.values()]  # as much as any field takes
     written(*texts).ledger.close()
     for command in [*LISTS, *(f"{one} INF-{7 * n + 1}" for n in range(0, 18, 2) for one in OF_ONE)]:
-        result = CliRunner().invoke(app, command.split())
+        result = ended(command.split())
         assert result.exception is None or isinstance(result.exception, SystemExit), (command, result.exception)
         assert not (found := OBEYED.search(result.output)), (command, found)
         forged = [said for said in result.output.splitlines() if said.startswith(("INF-9    resolved", "#99    12"))]
@@ -131,16 +130,15 @@ def test_a_file_that_is_too_large_or_holds_itself_is_refused_with_its_place(home
     large.write_bytes(b"#" * 2_000_000)
     part = "type: incident\n  objective: {description: x}\n  acceptance_criteria: [{metric: m, condition: < 1}]"
     circle.write_text(f"ticket: &ticket\n  {part}\n  children: [*ticket]\n")
-    runner = CliRunner()
-    too_large = runner.invoke(app, ["ticket", "lint", str(large)])
-    in_a_circle = runner.invoke(app, ["ticket", "lint", str(circle)])
+    too_large = ended(["ticket", "lint", str(large)])
+    in_a_circle = ended(["ticket", "lint", str(circle)])
     assert isinstance(too_large.exception, Invalid) and "is larger than 1048576 bytes" in str(too_large.exception)
     assert isinstance(in_a_circle.exception, Invalid) and "children[0]" in str(in_a_circle.exception)
 
 
 def test_a_change_without_a_repository_is_refused_without_a_path_of_this_machine(home: Path) -> None:
     open_record(Settings.load()).ledger.close()
-    refused = CliRunner().invoke(app, ["ticket", "file", "--change", "abcdef0"]).exception
+    refused = ended(["ticket", "file", "--change", "abcdef0"]).exception
     assert isinstance(refused, Invalid)
     assert str(refused) == "change: ratelimiter has no repository here; `harness up` makes it"
 
@@ -148,11 +146,11 @@ def test_a_change_without_a_repository_is_refused_without_a_path_of_this_machine
 @pytest.mark.parametrize("name", ["\x1b[31mroot", "a\nb", "\u202eada", "x" * 101, ""])
 def test_a_name_that_is_none_is_refused_where_it_is_given(name: str, home: Path) -> None:
     written("x").ledger.close()
-    result = CliRunner().invoke(app, ["ticket", "cancel", "INF-2", "--by", name])
+    result = ended(["ticket", "cancel", "INF-2", "--by", name])
     assert isinstance(result.exception, Invalid) and "--by: a name has 1 to 100 printable" in str(result.exception)
 
 
 def test_an_answer_that_nobody_would_read_is_refused_with_size_and_limit(home: Path) -> None:
     written("x").ledger.close()
-    result = CliRunner().invoke(app, ["ticket", "answer", "INF-4", "x" * 20_001])
+    result = ended(["ticket", "answer", "INF-4", "x" * 20_001])
     assert str(result.exception).startswith("TEXT: has 20001 characters; at most 20000 are allowed")

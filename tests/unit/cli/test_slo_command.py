@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from harness.adapters.declarations import parse_yaml
-from harness.cli import app
 from harness.core.errors import Invalid
+from tests.command_line import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 SHELF = ROOT.parent / "shared/fixtures/slo"
@@ -34,7 +34,7 @@ def shelf(kind: str) -> list[Any]:
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
-    app(["slo", *words], standalone_mode=False)
+    COMMANDS(["slo", *words], standalone_mode=False)
     return capsys.readouterr().out
 
 
@@ -272,7 +272,7 @@ def test_a_key_that_sloth_does_not_know_is_left_alone_and_told(
     sloth = SLOTH.replace("a_ratio_over[{{.window}}]", "avg_over_time(a_ratio[{{.window}}])")
     path = one(tmp_path, sloth.replace("name: Reads}", "name: Reads, pageAlert: {disable: true}}"))
 
-    app(["slo", "lint", path, "--format", "sloth"], standalone_mode=False)
+    COMMANDS(["slo", "lint", path, "--format", "sloth"], standalone_mode=False)
 
     told = capsys.readouterr().err
     assert told.startswith(f"{path}: slos[0].alerting.pageAlert: is not known and left alone")

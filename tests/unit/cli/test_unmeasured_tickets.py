@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from harness.bootstrap import open_record, read_record
-from harness.cli import app
 from harness.core.errors import Invalid
 from harness.journal import Journal
 from harness.settings import Settings
+from tests.command_line import ended
 
 FLAGS = ("--objective", "a better colour", "--accept", "colour < 5%")
 FILE = """
@@ -33,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def typed(*words: str) -> dict[str, Any]:
-    result = CliRunner().invoke(app, ["ticket", *words, "--json"])
+    result = ended(["ticket", *words, "--json"])
     if result.exception is not None:
         raise result.exception
     return dict(json.loads(result.stdout))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -23,11 +24,11 @@ def markdown() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *inner])
 
 
-def tokens(page: Path) -> Iterator[Token]:
-    """The page's tokens, the inline ones too."""
-    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
-        yield token
-        yield from token.children or []
+@cache
+def tokens(page: Path) -> list[Token]:
+    """The page's tokens, the inline ones too. Five tests ask for those of every page."""
+    parsed = MarkdownIt("commonmark").enable("table").parse(page.read_text())
+    return [inner for token in parsed for inner in (token, *(token.children or []))]
 
 
 def links(page: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ folder of its own."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def session(folder: Path, tests: dict[str, str], *words: str) -> subprocess.Comp
         (folder / f"test_{name}.py").write_text(text)
     shutil.copy(ROOT / "conftest.py", folder)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # these tests need no plugin but the conftest
+    return subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, timeout=60)
 
 
 def test_a_listed_reason_passes(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from harness.core.errors import Invalid
 @pytest.mark.parametrize(
     "text",
     [
-        "[" * 3000, "a: " + "1" * 5000, "a: !!int abc", "a: !!float abc", "a: !!timestamp soon", "a: !!bool maybe",
+        "[" * 3000, "[" * 1_000_000, "- " * 101 + "a", "? " * 500,
+        "a: " + "1" * 5000, "a: !!int abc", "a: !!float abc", "a: !!timestamp soon", "a: !!bool maybe",
         "a: !!set [1]", "a: \0", "a: [1", "a: 1\n---\nb: 2", "a: *unknown", "a: 1\na: 2",
     ],
     ids=[
-        "nested too deeply", "a number too long", "no integer", "no number", "no time", "no truth", "no set",
+        "nested too deeply", "a file of brackets", "a level too many", "keys in keys",
+        "a number too long", "no integer", "no number", "no time", "no truth", "no set",
         "a control character", "not closed", "two documents", "an unknown alias", "a key twice",
     ],
 )  # fmt: skip
@@ -30,6 +32,10 @@ def test_what_cannot_be_read_is_invalid_and_names_the_file(text: str) -> None:
 def test_what_is_no_yaml_is_told_with_line_and_column() -> None:
     with pytest.raises(Invalid, match=r"^new\.yaml: is no YAML: line 2, column 10: mapping values are not allowed"):
         parse_yaml("slos:\n  name: a: b", "new.yaml")
+
+
+def test_as_many_levels_as_are_read_and_tabs_in_plain_text_are_yaml() -> None:
+    assert parse_yaml("- " * 99 + "a: b\tc", "slos/new.yaml")[0][0]
 
 
 def test_a_node_reads_a_manifest_as_the_harness_does(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
+# Else each of some hundred processes compiles every file anew; images often set it. `git clean -X` removes what is written.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast soak lint docs clean postgresql
 

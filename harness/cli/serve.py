@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 
 from harness.adapters.api_token import kept_token, make_token, told
-from harness.adapters.logs import log_without
 from harness.adapters.stack.addresses import LOOPBACK
 from harness.adapters.stack.components import NAMES
 from harness.adapters.stack.report import report
@@ -54,8 +53,10 @@ def serve(
     if token is None:
         token = make_token(settings.home)
         print(told(token.get_secret_value()), flush=True)
-    log_without(settings.secrets)
     # Half a second of imports that no other command needs.
+    from harness.adapters.logs import log_without
+
+    log_without(settings.secrets)
     from harness.api.app import Doors, build_app
     from harness.api.connections import server
 

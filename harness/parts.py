@@ -72,9 +72,20 @@ def require_fit(
         raise Forbidden(f"split: {journal.ticket_id} was not let in yet, and its baseline is measured before its parts")
     spec, where, taken, left_s = journal.spec(), _above(journal), _taken(journal), _left_s(journal)
     now = journal.clock.now()
-    if faults := list(failing_children(spec, children, where, manifest, policy, now, taken=taken, left_s=left_s)):
+    faults = [*_there_already(journal, children)]
+    faults += failing_children(spec, children, where, manifest, policy, now, taken=taken, left_s=left_s)
+    if faults:
         raise Invalid("\n".join(faults))
     return parts_of(spec, children, where, policy, taken=taken, left_s=left_s)
+
+
+def _there_already(journal: Journal, children: Sequence[Child]) -> Iterator[str]:
+    """A reason for each part that a living one is there for: who says `split` twice wants it once."""
+    living = {one.ticket_id: one.spec() for one in _children(journal) if one.state not in ENDS}
+    for number, child in enumerate(children):
+        for ticket_id, spec in living.items():
+            if (child.objective, child.acceptance_criteria) == (spec.objective, spec.acceptance_criteria):
+                yield f"children[{number}]: {ticket_id} is there for the same and lives; leave it out, or cancel that"
 
 
 def _filed(

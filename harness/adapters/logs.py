@@ -41,7 +41,8 @@ def log_without(secrets: Secrets) -> None:
             structlog.contextvars.merge_contextvars, structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(), structlog.dev.set_exc_info,
             structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False), render,
-        ]
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )  # fmt: skip
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(message)s"))

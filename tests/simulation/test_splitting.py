@@ -197,6 +197,27 @@ def test_a_person_splits_a_ticket_that_is_with_her_and_it_waits_for_the_parts() 
     run(story())
 
 
+def test_a_part_that_lives_is_not_filed_again_when_its_ticket_is_split_again() -> None:
+    async def story() -> None:
+        operations = await quiet()
+        operations.file(acceptance_criteria=[NEVER])
+        await operations.watch(lambda: operations.reached(State.ESCALATED))
+        children = operations.blobs.put_json({"children": [part("one"), part("two")]})
+        await operations.tell("split", "INF-1", children=children)
+        # when somebody says it once more, with a part that is new
+        more = operations.blobs.put_json({"children": [part("three"), part("one")]})
+        with pytest.raises(ApplicationError) as refused:
+            await operations.tell("split", "INF-1", children=more)
+        # then it says which is there, and files none of them; once that is cancelled it may be filed again
+        told = "children[1]: INF-2 is there for the same and lives; leave it out, or cancel that"
+        assert refused.value.message == told and operations.tickets() == ["INF-1", "INF-2", "INF-3"]
+        await operations.tell("cancel", "INF-2", text="not so")
+        await operations.tell("split", "INF-1", children=more)
+        assert operations.ticket("INF-1").children == ("INF-2", "INF-3", "INF-4", "INF-5")
+
+    run(story())
+
+
 def test_what_policy_or_the_budget_does_not_allow_is_refused_with_its_place_and_files_nothing() -> None:
     async def story() -> None:
         operations = await quiet()

@@ -46,11 +46,14 @@ def listed(record: Record) -> list[dict[str, Any]]:
 def _row(record: Record, rows: list[Recorded]) -> dict[str, Any]:
     started = [event for row in rows if isinstance(event := decode(row), e.SignalStarted)]
     last = started[-1]
-    fires = rows[-1].type == e.SignalStarted.__name__
+    now = standing(record.ledger, last.fingerprint)
+    fires, since = rows[-1].type == e.SignalStarted.__name__, rows[-1].occurred_at
+    if last.kind == "opportunity" and now.closed_at is not None:  # measured once: it stands while its ticket lives
+        fires, since = False, now.closed_at
     return {
         "fingerprint": last.fingerprint, "kind": last.kind, "name": last.name, "service": last.service,
-        "state": "firing" if fires else "ended", "since": rows[-1].occurred_at.isoformat(),
+        "state": "firing" if fires else "ended", "since": since.isoformat(),
         "first_seen": rows[0].occurred_at.isoformat(), "count": len(started),
-        "ticket": standing(record.ledger, last.fingerprint).last,
+        "ticket": now.last,
         "reason": str(Shown(record.blobs).get_json(last.evidence).get("reason", "")),
     }  # fmt: skip

@@ -21,6 +21,8 @@ from harness.ports import Metrics
 KEY = "admit"
 RECENT_S = 5.0
 """The span over which the state at admission is shown, and for which data are waited for where there were none."""
+BEGINS_S = 60.0
+"""A service of which nothing was measured so long ago has only just begun to be: its data are waited for as long."""
 
 
 async def admit(
@@ -84,13 +86,22 @@ async def _missing(
     journal: Journal, manifest: Manifest, metrics: Metrics, criteria: Sequence[e.FrozenCriterion],
     recent: Sequence[e.Measurement],
 ) -> list[str]:  # fmt: skip
-    """What nothing could be measured for; looked at twice, for a service that has only just begun has no past."""
-    if not without_data(criteria, recent):
+    """What nothing could be measured for. It is looked at again, once, and for longer where the service has only just
+    begun: a ticket that was filed while nothing ran is admitted in the first seconds of a stack."""
+    missing = without_data(criteria, recent)
+    if not missing:
         return []
-    await journal.clock.sleep(RECENT_S)
-    now = Window.before(journal.clock.now(), RECENT_S)
+    began_at = journal.clock.now()
     names = [name for name in dict.fromkeys(one.metric for one in criteria) if name in live(manifest)]
-    return without_data(criteria, await measure_all(metrics, manifest, [(name, now) for name in names]))
+    long_ago = Window.before(began_at - timedelta(seconds=BEGINS_S), RECENT_S)
+    before = await measure_all(metrics, manifest, [(name, long_ago) for name in live(manifest)])
+    begins = all(one.value is None and not one.samples for one in before)
+    until = began_at + timedelta(seconds=BEGINS_S if begins else RECENT_S)
+    while missing and journal.clock.now() < until:
+        await journal.clock.sleep(RECENT_S)
+        now = Window.before(journal.clock.now(), RECENT_S)
+        missing = without_data(criteria, await measure_all(metrics, manifest, [(name, now) for name in names]))
+    return missing
 
 
 def _call(journal: Journal, reasons: Sequence[str]) -> e.HelpRequested:

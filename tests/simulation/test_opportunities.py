@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from harness.ahead import Sources
+from harness.cli.signal import listed
 from harness.core import events as e
 from harness.core.errors import Forbidden, Invalid, Refused
 from harness.core.ids import opportunities_stream, ticket_stream
@@ -94,6 +95,8 @@ def test_a_value_that_costs_is_replaced_by_one_that_wins_and_the_ticket_is_resol
         seen = [operations.blobs.get_json(one.body) for one in compared if isinstance(one, e.ObservationRecorded)]
         assert len(seen) >= 10 and all(len(one["repetitions"]["challenger"]) == 7 for one in seen)
         assert operations.ledger.verify().ok
+        # and it is no signal that goes on for ever
+        assert [row["state"] for row in listed(operations.harness.record)] == ["ended"]
 
     run(story())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -70,6 +71,26 @@ def test_a_criterion_without_data_is_refused_with_what_was_looked_at_and_the_way
         (reason,) = operations.last("INF-1", e.TicketRejected).reasons
         assert reason.startswith(f"acceptance_criteria[0].metric: `{criterion['metric']}` {said}")
         assert "--allow-unmeasured" in reason
+
+    run(story())
+
+
+def test_what_is_filed_as_a_stack_begins_is_admitted_when_its_data_come() -> None:
+    async def story() -> None:
+        # given a service of which nothing is measured, as in the first seconds of a stack, and then it is
+        operations = await quiet()
+        blind(operations)
+
+        async def begin() -> None:
+            await operations.world.clock.sleep(20)
+            operations.world.metrics.blind = False
+
+        beginning = asyncio.create_task(begin())
+        # when a person's ticket is looked at before
+        operations.file(acceptance_criteria=SHARE)
+        await operations.watch(lambda: operations.happened(e.TicketAdmitted) or operations.happened(e.TicketRejected))
+        # then it is let in
+        assert beginning.done() and operations.happened(e.TicketAdmitted)
 
     run(story())
 

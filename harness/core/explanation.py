@@ -56,13 +56,17 @@ _DECIDES: Final[dict[type[e.Event], str]] = {
 def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question]:
     """Position → the question that the event answers, in the order of the history."""
     asked: dict[int, Question] = {}
-    attempt, about = 0, "ticket"
+    attempt, about, delivers = 0, "ticket", True
     for row, event in history:
         if isinstance(event, e.AttemptStarted):
-            attempt = event.attempt
+            attempt, delivers = event.attempt, True
+        elif isinstance(event, e.NothingToChange):
+            delivers = False
         before, about = about, next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
         if before == "verify" and isinstance(event, e.LockAcquired | e.StartMeasured):
-            about = before  # it verifies anew, or has nothing to deliver
+            about = before  # it verifies anew
+        if isinstance(event, e.StartMeasured) and not delivers:
+            about = "verify"
         if isinstance(event, e.OperationStepped) and not event.back:
             about = "canary" if event.ordinal == 1 else "deploy"
         if isinstance(event, e.GateJudged) and event.stage != "rollback":

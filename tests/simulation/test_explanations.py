@@ -8,10 +8,12 @@ import pytest
 
 from harness.cli.explain import explained
 from harness.cli.ticket import explanation
+from harness.core.lifecycle import ENDS
 from harness.simulation.clock import run
 from harness.simulation.service import Behaviour, Change
 from tests.simulation.histories import given_up, repaired_at_the_second_try, replaced
 from tests.simulation.operations import SLOW, Operations, days_work, incident
+from tests.simulation.test_by_hand import quiet
 
 
 def told(operations: Operations) -> dict[str, Any]:
@@ -54,6 +56,16 @@ def test_a_repaired_incident_answers_every_question_with_queries_windows_samples
         text = "\n".join(explained(document))
         assert "burn rate" in text and "slow_share as superiority: LOW, superior; p " in text
         assert f"{own[0]['samples']} samples" in text and "  query " in text
+
+    run(story())
+
+
+def test_a_ticket_for_which_nothing_had_to_change_answers_no_question_of_a_canary() -> None:
+    async def story() -> None:
+        operations = await quiet()
+        operations.file()
+        await operations.watch(lambda: operations.state("INF-1") in ENDS)
+        assert headings(told(operations)) == ["Why this ticket?", "Why this change?", "Why did VERIFY let it through?"]
 
     run(story())
 

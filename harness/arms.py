@@ -41,7 +41,7 @@ async def without_traffic(journal: Journal, operator: Operator) -> str:
     """
     journal.require_newest()
     key = journal.key(f"{journal.ticket.attempt.n}/canary-off")
-    return await operator.router.set_weights(dict.fromkeys(ARMS, 0.0), _token(journal) + 1, key)
+    return await operator.router.set_weights(dict.fromkeys(ARMS, 0.0), journal.token + 1, key)
 
 
 async def taken_down(journal: Journal, operator: Operator, *, answers: bool = True) -> Sequence[NodeAnswer]:
@@ -65,14 +65,8 @@ async def taken_down(journal: Journal, operator: Operator, *, answers: bool = Tr
 async def _removed(journal: Journal, operator: Operator, node: str, arm: e.Slot, *, answers: bool) -> NodeAnswer | None:
     key = journal.key(f"{journal.ticket.attempt.n}/canary/remove-{arm}")
     try:
-        return await operator.nodes.order(node, NodeOrder(verb="remove", key=key, token=_token(journal), slot=arm))
+        return await operator.nodes.order(node, NodeOrder(verb="remove", key=key, token=journal.token, slot=arm))
     except Retryable:
         if answers:
             raise
         return None
-
-
-def _token(journal: Journal) -> int:
-    token = journal.ticket.life.token
-    assert token is not None, "a canary has the delivery lock"
-    return token

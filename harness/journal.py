@@ -68,6 +68,13 @@ class Journal:
         """Where the ticket is."""
         return self.ticket.state
 
+    @property
+    def token(self) -> int:
+        """The fencing token of the delivery lock, which the ticket holds: whoever touches the service has it."""
+        token = self.ticket.life.token
+        assert token is not None, "the delivery lock is held from TEST to VERIFY"
+        return token
+
     def spec(self) -> TicketSpec:
         """The ticket file, with the constraints that people gave the ticket since."""
         spec = TicketSpec.read(self.blobs.get_json(self.ticket.filed.spec), self.ticket_id)

@@ -132,8 +132,8 @@ async def _start(journal: Journal, operator: Operator, key: str) -> tuple[str, s
 
 
 async def _to_node(journal: Journal, operator: Operator, unit: Unit, key: str) -> tuple[str, tuple[e.Wait, ...]]:
-    node, token = unit.node, journal.ticket.life.token
-    assert node is not None and token is not None, "the delivery lock is held from TEST to VERIFY"
+    node, token = unit.node, journal.token
+    assert node is not None, "the unit names its node"
     name = journal.key(key)
     if unit.verb == "remove":
         if operator.provider.observe(name) is None and node in operator.nodes.names():

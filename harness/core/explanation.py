@@ -63,10 +63,8 @@ def questions(history: Sequence[tuple[Recorded, e.Event]]) -> dict[int, Question
         elif isinstance(event, e.NothingToChange):
             delivers = False
         before, about = about, next((name for name, kinds in _ABOUT.items() if isinstance(event, kinds)), about)
-        if before == "verify" and isinstance(event, e.LockAcquired | e.StartMeasured):
-            about = before  # it verifies anew
-        if isinstance(event, e.StartMeasured) and not delivers:
-            about = "verify"
+        if isinstance(event, e.LockAcquired | e.StartMeasured) and (before == "verify" or not delivers):
+            about = "verify"  # it verifies anew, or has nothing to deliver
         if isinstance(event, e.OperationStepped) and not event.back:
             about = "canary" if event.ordinal == 1 else "deploy"
         if isinstance(event, e.GateJudged) and event.stage != "rollback":

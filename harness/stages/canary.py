@@ -100,7 +100,7 @@ def _no_limit(journal: Journal, operator: Operator) -> dict[str, str]:
 
 async def _start(journal: Journal, operator: Operator, plan: judge.DeliveryPlan) -> e.CanaryStarted | str:
     """Place both arms on one node, with empty state; the reason when one of them does not start."""
-    n, token = journal.ticket.attempt.n, _token(journal)
+    n, token = journal.ticket.attempt.n, journal.token
     checks = journal.ticket.attempt.checks
     assert isinstance(checks, e.ChecksPassed)
     commits: dict[e.Slot, str] = {"canary": checks.commit, "baseline": checks.base}
@@ -207,7 +207,7 @@ async def _step(journal: Journal, operator: Operator, *, seen: bool) -> int:
     share = steps[number - 1].share
     journal.require_newest()
     version = await operator.router.set_weights(
-        {"canary": share, "baseline": share}, _token(journal), journal.key(f"{attempt.n}/canary-{number}")
+        {"canary": share, "baseline": share}, journal.token, journal.key(f"{attempt.n}/canary-{number}")
     )
     journal.record(
         f"{attempt.n}/canary/step-{number}",
@@ -271,9 +271,3 @@ async def _keys(operator: Operator, steps: Sequence[e.CanaryStepped]) -> int:
     query = operator.manifest.canary.keys
     population = await operator.metrics.value(query) if query else None
     return round((population or 0) * steps[-1].share) if steps else 0
-
-
-def _token(journal: Journal) -> int:
-    token = journal.ticket.life.token
-    assert token is not None, "the delivery lock is held from TEST to VERIFY"
-    return token
